@@ -1,0 +1,16 @@
+//! Compiles the `.proto` files with protox, so that no `protoc` is needed on the machine.
+
+use std::path::PathBuf;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?);
+    let files = ["user", "product", "order", "payment", "inventory", "acquirer"]
+        .map(|service| root.join(format!("{service}/v1/{service}.proto")));
+    println!("cargo:rerun-if-changed=.");
+    let descriptors = protox::compile(&files, [&root])?;
+    tonic_prost_build::configure()
+        .build_transport(false)
+        .btree_map(".")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! What the outside world lends a service.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::Keys;
+use crate::clock::SharedClock;
+use crate::context::Tracer;
+use crate::events::sqlite::SqliteEventLog;
+use crate::metrics::Metrics;
+use crate::net::Network;
+use crate::rng::Seeds;
+use crate::sqlite::Storage;
+
+/// Everything a service may use that is not its own: one value a role, made by whoever starts it.
+#[derive(Clone)]
+pub struct Env {
+    /// The name the service goes by in logs, metrics and traces.
+    pub role: &'static str,
+    pub clock: SharedClock,
+    /// This role's own scope of random streams.
+    pub seeds: Seeds,
+    pub tracer: Tracer,
+    pub network: Arc<dyn Network>,
+    /// Role → `host:port` of its gRPC port.
+    pub peers: Arc<BTreeMap<&'static str, String>>,
+    pub keys: Keys,
+    pub backing: Backing,
+    pub metrics: Metrics,
+    /// Cancelled when the service is to drain and stop.
+    pub shutdown: CancellationToken,
+}
+
+impl Env {
+    /// The address of a peer.
+    ///
+    /// # Errors
+    /// When whoever started this service did not say where that role is.
+    pub fn peer(&self, role: &str) -> Result<&str, StartError> {
+        self.peers
+            .get(role)
+            .map(String::as_str)
+            .ok_or_else(|| StartError(format!("{}: no address was given for the {role} service", self.role)))
+    }
+}
+
+/// Where durable state lives: the embedded adapter family, or (once built) the servers.
+#[derive(Clone)]
+pub enum Backing {
+    Embedded(Embedded),
+}
+
+/// SQLite files and an in-process event log.
+#[derive(Clone)]
+pub struct Embedded {
+    pub storage: Storage,
+    pub log: Arc<SqliteEventLog>,
+}
+
+/// Why a service could not start, in one line for a person.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(pub String);
+
+impl From<crate::StoreError> for StartError {
+    fn from(error: crate::StoreError) -> Self {
+        Self(error.to_string())
+    }
+}

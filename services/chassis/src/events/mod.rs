@@ -1,0 +1,168 @@
+//! How facts leave a service: written to its outbox in the transaction that made them, carried by
+//! the relay to the event log, read from there by durable consumers.
+
+pub mod consume;
+pub mod relay;
+pub mod sqlite;
+
+use std::fmt;
+
+use async_trait::async_trait;
+use kernel::Timestamp;
+use tokio::sync::Notify;
+
+use crate::store::StoreError;
+
+/// The streams of the event log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stream {
+    Orders,
+    Payments,
+    Inventory,
+    Users,
+    DeadLetters,
+}
+
+impl Stream {
+    pub const ALL: [Self; 5] = [Self::Orders, Self::Payments, Self::Inventory, Self::Users, Self::DeadLetters];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Orders => "ORDERS",
+            Self::Payments => "PAYMENTS",
+            Self::Inventory => "INVENTORY",
+            Self::Users => "USERS",
+            Self::DeadLetters => "DEAD_LETTERS",
+        }
+    }
+
+    /// The subject under which an aggregate's events stand, such as `events.order.<order id>`.
+    pub fn subject(self, aggregate: &str) -> String {
+        let noun = match self {
+            Self::Orders => "order",
+            Self::Payments => "payment",
+            Self::Inventory => "inventory",
+            Self::Users => "user",
+            Self::DeadLetters => "dead",
+        };
+        format!("events.{noun}.{aggregate}")
+    }
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A fact about one aggregate. `(aggregate, version)` is unique within a stream, and versions of an
+/// aggregate run from 1 without a gap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    pub aggregate: String,
+    pub version: i64,
+    pub kind: String,
+    /// JSON.
+    pub data: String,
+    pub occurred_at: Timestamp,
+    pub traceparent: Option<String>,
+}
+
+impl Event {
+    /// What the log dedupes on (`Nats-Msg-Id`): decided by the fact itself, so that a second
+    /// publication of it is recognised.
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.aggregate, self.version)
+    }
+}
+
+/// An event as it stands in the log, at a sequence of its stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    pub stream: Stream,
+    pub sequence: i64,
+    pub event: Event,
+    /// How many times this consumer has been given it, this time included.
+    pub deliveries: u32,
+}
+
+/// Why an event was not appended.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum PublishError {
+    /// The subject's last sequence is another one than expected: somebody published meanwhile, or
+    /// the log has lost messages. Nothing was appended.
+    #[error("the subject's last sequence is {actual}, not {expected}")]
+    WrongLast { expected: i64, actual: i64 },
+    #[error(transparent)]
+    Log(#[from] StoreError),
+}
+
+/// An event to append, and the sequence at which its aggregate's last one is believed to stand
+/// (0: none).
+#[derive(Debug, Clone)]
+pub struct Publish {
+    pub event: Event,
+    pub expected_last: i64,
+}
+
+/// The event log.
+#[async_trait]
+pub trait EventLog: Send + Sync + 'static {
+    /// Appends each event, answering its sequence, in order; one refusal does not stop the others.
+    /// MUST refuse with `WrongLast` when the expectation fails; MUST answer the old sequence, and
+    /// append nothing, when an event of the same id is the subject's last one.
+    async fn publish(&self, stream: Stream, batch: &[Publish]) -> Vec<Result<i64, PublishError>>;
+
+    /// The last message of an aggregate.
+    async fn last(&self, stream: Stream, aggregate: &str) -> Result<Option<Message>, StoreError>;
+
+    /// All messages of an aggregate, oldest first.
+    async fn read(&self, stream: Stream, aggregate: &str) -> Result<Vec<Message>, StoreError>;
+
+    /// The durable consumer of that name, created at the stream's beginning if it is new. What was
+    /// delivered and not acknowledged within `ack_wait` is delivered again, `deliveries_max` times
+    /// in all, and then goes to `DEAD_LETTERS`.
+    async fn consumer(&self, stream: Stream, settings: ConsumerSettings) -> Result<Box<dyn Consumer>, StoreError>;
+}
+
+#[derive(Debug, Clone)]
+pub struct ConsumerSettings {
+    /// Durable: two processes that give the same name share the work.
+    pub name: &'static str,
+    pub ack_wait: std::time::Duration,
+    pub deliveries_max: u32,
+}
+
+/// A place in a stream that outlives the process.
+#[async_trait]
+pub trait Consumer: Send {
+    /// Waits until there is something to deliver; 1 to `most` messages, in stream order, those due
+    /// again first.
+    async fn next(&mut self, most: usize) -> Result<Vec<Message>, StoreError>;
+    /// These are done with, for good.
+    async fn acknowledge(&mut self, sequences: &[i64]) -> Result<(), StoreError>;
+    /// Deliver this one again after `delay`.
+    async fn retry_later(&mut self, sequence: i64, delay: std::time::Duration) -> Result<(), StoreError>;
+}
+
+/// An outbox row that is not yet known to be in the log.
+#[derive(Debug, Clone)]
+pub struct Unpublished {
+    pub event: Event,
+    /// Where the version before stands in the log; 0 for version 1.
+    pub previous_sequence: i64,
+}
+
+/// What the relay needs of a service's store.
+#[async_trait]
+pub trait Outbox: Send + Sync + 'static {
+    /// For up to `most` aggregates, the lowest version not yet published. Rows are chosen by that
+    /// mark alone: commits are not in the order of any id.
+    async fn unpublished(&self, most: usize) -> Result<Vec<Unpublished>, StoreError>;
+    /// All rows of an aggregate in version order, for a refill.
+    async fn all_of(&self, aggregate: &str) -> Result<Vec<Event>, StoreError>;
+    /// Marks `(aggregate, version)` as standing at that sequence.
+    async fn mark_published(&self, rows: &[(String, i64, i64)]) -> Result<(), StoreError>;
+    /// Notified after commits.
+    fn committed(&self) -> &Notify;
+}

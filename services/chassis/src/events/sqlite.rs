@@ -1,0 +1,309 @@
+//! The embedded event log: a SQLite table and an in-process wake-up.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kernel::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use tokio::sync::watch;
+
+use super::{Consumer, ConsumerSettings, Event, EventLog, Message, Publish, PublishError, Stream};
+use crate::clock::SharedClock;
+use crate::metrics::Metrics;
+use crate::sqlite::{Db, Storage};
+use crate::store::StoreError;
+
+const SCHEMA: &str = "
+-- Every message of every stream. Sequences run from 1 in each stream.
+CREATE TABLE messages (
+    stream TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    aggregate TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    data TEXT NOT NULL,
+    occurred_at INTEGER NOT NULL,
+    traceparent TEXT,
+    PRIMARY KEY (stream, sequence)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX messages_by_aggregate ON messages (stream, aggregate, sequence);
+-- How far each durable consumer has been given messages for the first time.
+CREATE TABLE consumers (
+    stream TEXT NOT NULL,
+    name TEXT NOT NULL,
+    delivered INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (stream, name)
+) STRICT, WITHOUT ROWID;
+-- Delivered, not acknowledged; due again at that time.
+CREATE TABLE pending (
+    stream TEXT NOT NULL,
+    name TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    due_at INTEGER NOT NULL,
+    deliveries INTEGER NOT NULL,
+    PRIMARY KEY (stream, name, sequence)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pending_due ON pending (stream, name, due_at);
+";
+
+/// The name of the log's database.
+pub const DATABASE: &str = "event_log";
+
+/// One log for all services of a process; it lives outside them, as a broker does.
+pub struct SqliteEventLog {
+    db: Arc<Db>,
+    clock: SharedClock,
+    wakers: BTreeMap<Stream, watch::Sender<i64>>,
+}
+
+impl SqliteEventLog {
+    /// # Errors
+    /// When its database cannot be opened.
+    pub fn open(storage: &Storage, clock: SharedClock) -> Result<Self, StoreError> {
+        let db = Db::open(storage, DATABASE, &[SCHEMA], &Metrics::new("event-log"))?;
+        let wakers = Stream::ALL.into_iter().map(|stream| (stream, watch::Sender::new(0))).collect();
+        Ok(Self { db: Arc::new(db), clock, wakers })
+    }
+
+    fn wake(&self, stream: Stream, sequence: i64) {
+        if let Some(waker) = self.wakers.get(&stream) {
+            waker.send_replace(sequence);
+        }
+    }
+}
+
+fn message_of(stream: Stream, row: &Row<'_>) -> rusqlite::Result<Message> {
+    let event = Event {
+        aggregate: row.get(1)?,
+        version: row.get(2)?,
+        kind: row.get(3)?,
+        data: row.get(4)?,
+        occurred_at: Timestamp::from_micros(row.get(5)?),
+        traceparent: row.get(6)?,
+    };
+    Ok(Message { stream, sequence: row.get(0)?, event, deliveries: row.get(7)? })
+}
+
+const COLUMNS: &str = "m.sequence, m.aggregate, m.version, m.kind, m.data, m.occurred_at, m.traceparent";
+
+fn last_of(connection: &Connection, stream: Stream, aggregate: &str) -> Result<Option<Message>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS}, 0 FROM messages m WHERE stream = ?1 AND aggregate = ?2 ORDER BY sequence DESC LIMIT 1"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    Ok(statement.query_row(params![stream.name(), aggregate], |row| message_of(stream, row)).optional()?)
+}
+
+fn append(tx: &Transaction<'_>, stream: Stream, event: &Event) -> Result<i64, StoreError> {
+    let mut next = tx.prepare_cached("SELECT coalesce(max(sequence), 0) + 1 FROM messages WHERE stream = ?1")?;
+    let sequence: i64 = next.query_row([stream.name()], |row| row.get(0))?;
+    tx.prepare_cached("INSERT INTO messages VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(params![
+        stream.name(),
+        sequence,
+        event.aggregate,
+        event.version,
+        event.kind,
+        event.data,
+        event.occurred_at.as_micros(),
+        event.traceparent
+    ])?;
+    Ok(sequence)
+}
+
+fn publish_one(tx: &Transaction<'_>, stream: Stream, publish: &Publish) -> Result<i64, PublishError> {
+    let last = last_of(tx, stream, &publish.event.aggregate)?;
+    let actual = last.as_ref().map_or(0, |message| message.sequence);
+    if let Some(last) = last
+        && last.event.version == publish.event.version
+    {
+        return Ok(actual);
+    }
+    if actual != publish.expected_last {
+        return Err(PublishError::WrongLast { expected: publish.expected_last, actual });
+    }
+    let sequence = append(tx, stream, &publish.event)?;
+    let event = &publish.event;
+    tracing::debug!(target: "shop::event", %stream, sequence, id = event.id(), kind = event.kind);
+    Ok(sequence)
+}
+
+#[async_trait]
+impl EventLog for SqliteEventLog {
+    async fn publish(&self, stream: Stream, batch: &[Publish]) -> Vec<Result<i64, PublishError>> {
+        let written: Result<Vec<_>, StoreError> =
+            self.db.write("publish", |tx| Ok(batch.iter().map(|publish| publish_one(tx, stream, publish)).collect()));
+        match written {
+            Ok(answers) => {
+                if let Some(last) = answers.iter().filter_map(|answer| answer.as_ref().ok()).max() {
+                    self.wake(stream, *last);
+                }
+                answers
+            }
+            Err(error) => batch.iter().map(|_| Err(error.clone().into())).collect(),
+        }
+    }
+
+    async fn last(&self, stream: Stream, aggregate: &str) -> Result<Option<Message>, StoreError> {
+        self.db.read(|connection| last_of(connection, stream, aggregate))
+    }
+
+    async fn read(&self, stream: Stream, aggregate: &str) -> Result<Vec<Message>, StoreError> {
+        let sql = format!("SELECT {COLUMNS}, 0 FROM messages m WHERE stream = ?1 AND aggregate = ?2 ORDER BY sequence");
+        self.db.read(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map(params![stream.name(), aggregate], |row| message_of(stream, row))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    async fn consumer(&self, stream: Stream, settings: ConsumerSettings) -> Result<Box<dyn Consumer>, StoreError> {
+        self.db.write("consumer", |tx| {
+            tx.execute(
+                "INSERT INTO consumers (stream, name) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+                params![stream.name(), settings.name],
+            )?;
+            Ok::<_, StoreError>(())
+        })?;
+        let appended = match self.wakers.get(&stream) {
+            Some(waker) => waker.subscribe(),
+            None => return Err(StoreError::Corrupt(format!("no such stream: {stream}"))),
+        };
+        Ok(Box::new(SqliteConsumer { db: self.db.clone(), clock: self.clock.clone(), stream, settings, appended }))
+    }
+}
+
+struct SqliteConsumer {
+    db: Arc<Db>,
+    clock: SharedClock,
+    stream: Stream,
+    settings: ConsumerSettings,
+    appended: watch::Receiver<i64>,
+}
+
+impl SqliteConsumer {
+    /// What is due again, then what is new; each is marked as delivered in the same transaction.
+    fn take(&self, most: usize) -> Result<Vec<Message>, StoreError> {
+        let now = self.clock.now();
+        let due_again = now.plus(self.settings.ack_wait).as_micros();
+        let (stream, name) = (self.stream.name(), self.settings.name);
+        self.db.write("deliver", |tx| {
+            self.bury(tx, now)?;
+            let again = format!(
+                "SELECT {COLUMNS}, p.deliveries + 1 FROM pending p
+                 JOIN messages m ON m.stream = p.stream AND m.sequence = p.sequence
+                 WHERE p.stream = ?1 AND p.name = ?2 AND p.due_at <= ?3 ORDER BY m.sequence LIMIT ?4"
+            );
+            let mut taken: Vec<Message> = tx
+                .prepare_cached(&again)?
+                .query_map(params![stream, name, now.as_micros(), most], |row| message_of(self.stream, row))?
+                .collect::<Result<_, _>>()?;
+            let fresh = format!(
+                "SELECT {COLUMNS}, 1 FROM messages m WHERE stream = ?1 AND sequence >
+                 (SELECT delivered FROM consumers WHERE stream = ?1 AND name = ?2) ORDER BY sequence LIMIT ?3"
+            );
+            let new: Vec<Message> = tx
+                .prepare_cached(&fresh)?
+                .query_map(params![stream, name, most - taken.len()], |row| message_of(self.stream, row))?
+                .collect::<Result<_, _>>()?;
+            if let Some(last) = new.last() {
+                tx.prepare_cached("UPDATE consumers SET delivered = ?3 WHERE stream = ?1 AND name = ?2")?
+                    .execute(params![stream, name, last.sequence])?;
+            }
+            taken.extend(new);
+            let mut mark = tx.prepare_cached("INSERT OR REPLACE INTO pending VALUES (?1, ?2, ?3, ?4, ?5)")?;
+            for message in &taken {
+                mark.execute(params![stream, name, message.sequence, due_again, message.deliveries])?;
+            }
+            Ok(taken)
+        })
+    }
+
+    /// Poison: delivered too often, parked in `DEAD_LETTERS`.
+    fn bury(&self, tx: &Transaction<'_>, now: Timestamp) -> Result<(), StoreError> {
+        let (stream, name) = (self.stream.name(), self.settings.name);
+        let sql = format!(
+            "SELECT {COLUMNS}, p.deliveries FROM pending p
+             JOIN messages m ON m.stream = p.stream AND m.sequence = p.sequence
+             WHERE p.stream = ?1 AND p.name = ?2 AND p.due_at <= ?3 AND p.deliveries >= ?4"
+        );
+        let dead: Vec<Message> = tx
+            .prepare_cached(&sql)?
+            .query_map(params![stream, name, now.as_micros(), self.settings.deliveries_max], |row| {
+                message_of(self.stream, row)
+            })?
+            .collect::<Result<_, _>>()?;
+        for message in dead {
+            let id = format!("{stream}.{name}.{}", message.event.id());
+            tracing::error!(event = id, deliveries = message.deliveries, "dead-lettered");
+            let letter = Event { aggregate: id, version: 1, ..message.event };
+            append(tx, Stream::DeadLetters, &letter)?;
+            tx.execute(
+                "DELETE FROM pending WHERE stream = ?1 AND name = ?2 AND sequence = ?3",
+                params![stream, name, message.sequence],
+            )?;
+        }
+        Ok(())
+    }
+
+    fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.db.read(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT min(due_at) FROM pending WHERE stream = ?1 AND name = ?2")?;
+            let due: Option<i64> =
+                statement.query_row(params![self.stream.name(), self.settings.name], |row| row.get(0))?;
+            Ok(due.map(Timestamp::from_micros))
+        })
+    }
+}
+
+#[async_trait]
+impl Consumer for SqliteConsumer {
+    async fn next(&mut self, most: usize) -> Result<Vec<Message>, StoreError> {
+        loop {
+            self.appended.borrow_and_update();
+            let taken = self.take(most.max(1))?;
+            if !taken.is_empty() {
+                return Ok(taken);
+            }
+            let due = self.next_due()?;
+            tokio::select! {
+                biased;
+                changed = self.appended.changed() => {
+                    if changed.is_err() {
+                        return Err(StoreError::Unavailable("the event log is closed".into()));
+                    }
+                }
+                () = async {
+                    match due {
+                        Some(due) => tokio::time::sleep(due.since(self.clock.now())).await,
+                        None => std::future::pending().await,
+                    }
+                } => {}
+            }
+        }
+    }
+
+    async fn acknowledge(&mut self, sequences: &[i64]) -> Result<(), StoreError> {
+        if sequences.is_empty() {
+            return Ok(());
+        }
+        self.db.write("acknowledge", |tx| {
+            let mut delete =
+                tx.prepare_cached("DELETE FROM pending WHERE stream = ?1 AND name = ?2 AND sequence = ?3")?;
+            for sequence in sequences {
+                delete.execute(params![self.stream.name(), self.settings.name, sequence])?;
+            }
+            Ok(())
+        })
+    }
+
+    async fn retry_later(&mut self, sequence: i64, delay: std::time::Duration) -> Result<(), StoreError> {
+        let due = self.clock.now().plus(delay).as_micros();
+        self.db.write("retry_later", |tx| {
+            tx.prepare_cached("UPDATE pending SET due_at = ?4 WHERE stream = ?1 AND name = ?2 AND sequence = ?3")?
+                .execute(params![self.stream.name(), self.settings.name, sequence, due])?;
+            Ok(())
+        })
+    }
+}

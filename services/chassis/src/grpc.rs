@@ -1,0 +1,173 @@
+//! gRPC to and from peers: deadlines, the caller's identity and the trace on every call.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
+use tonic::metadata::MetadataValue;
+use tonic::service::Interceptor;
+use tonic::service::Routes;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Endpoint;
+use tonic::{Code, Status};
+use tower::{Service as _, service_fn};
+
+use crate::auth::{Caller, Role};
+use crate::context::{Context, TRACEPARENT, Trace};
+use crate::env::{Env, StartError};
+
+/// No call waits longer than this, whatever its caller says.
+pub const DEADLINE_MAX: Duration = Duration::from_secs(35);
+const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
+const SERVICE_TOKEN_TTL: Duration = Duration::from_secs(60);
+
+/// A connection to a peer; cheap to clone, connects on first use and again after a loss.
+pub type PeerChannel = InterceptedService<tonic::transport::Channel, Identity>;
+
+/// In whose name calls are made.
+#[derive(Clone)]
+pub enum Identity {
+    /// In the service's own name, with a short-lived token of its own.
+    Service(Env),
+    /// In the name of whoever made the current request (the gateway).
+    Caller(Env),
+}
+
+impl Interceptor for Identity {
+    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, Status> {
+        let context = Context::current();
+        let (env, token) = match self {
+            Self::Service(env) => {
+                let token = env.keys.issue(env.role, Role::Service, SERVICE_TOKEN_TTL, env.clock.now());
+                (env, Some(Arc::from(token)))
+            }
+            Self::Caller(env) => (env, context.token),
+        };
+        let trace = env.tracer.span(context.trace);
+        let ascii = |text: String| MetadataValue::try_from(text).map_err(|_| Status::internal("metadata"));
+        request.metadata_mut().insert(TRACEPARENT, ascii(trace.to_string())?);
+        if let Some(token) = token {
+            request.metadata_mut().insert("authorization", ascii(format!("Bearer {token}"))?);
+        }
+        Ok(request)
+    }
+}
+
+/// A channel to the peer in `role`. Each call may set a shorter deadline than `deadline`.
+///
+/// # Errors
+/// When nobody said where that role is.
+pub fn channel(env: &Env, role: &str, identity: Identity, deadline: Duration) -> Result<PeerChannel, StartError> {
+    let authority = env.peer(role)?.to_owned();
+    let endpoint = Endpoint::from_shared(format!("http://{authority}"))
+        .map_err(|error| StartError(format!("{role} at {authority}: {error}")))?
+        .timeout(deadline.min(DEADLINE_MAX))
+        .connect_timeout(CONNECT_DEADLINE)
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(5))
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true);
+    let network = env.network.clone();
+    let connector = service_fn(move |_: http::Uri| {
+        let (network, authority) = (network.clone(), authority.clone());
+        async move { network.connect(&authority).await.map(TokioIo::new) }
+    });
+    Ok(InterceptedService::new(endpoint.connect_with_connector_lazy(connector), identity))
+}
+
+/// Whether a failed call may have had its effect. A deadline that passed, a connection that broke
+/// and a server that fell over say nothing about it.
+pub fn effect_is_unknown(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Cancelled | Code::Unknown | Code::DeadlineExceeded | Code::Unavailable | Code::Internal | Code::DataLoss
+    )
+}
+
+/// Serves one request: finds its trace, verifies its caller, bounds its time, and says what became
+/// of it.
+pub(crate) async fn guard(
+    env: Env,
+    mut routes: Routes,
+    mut request: Request<Incoming>,
+) -> Result<Response<tonic::body::Body>, Infallible> {
+    let started = Instant::now();
+    let method = request.uri().path().trim_start_matches('/').to_owned();
+    let parent = header(request.headers(), TRACEPARENT).and_then(|text| text.parse::<Trace>().ok());
+    let trace = env.tracer.span(parent);
+    tracing::debug!(target: "shop::rpc", service = env.role, method, %trace, "received");
+    let caller = match caller(&env, request.headers()) {
+        Ok(caller) => caller,
+        Err(status) => {
+            finish(&env, &method, trace, status.code(), started);
+            return Ok(status.into_http());
+        }
+    };
+    let deadline = header(request.headers(), "grpc-timeout").and_then(grpc_timeout).unwrap_or(DEADLINE_MAX);
+    request.extensions_mut().insert(caller);
+    let context = Context { trace: Some(trace), token: None };
+    let work = context.scope(async { routes.call(request).await });
+    let response = match tokio::time::timeout(deadline.min(DEADLINE_MAX), work).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(never)) => match never {},
+        Err(_) => Status::deadline_exceeded("the deadline passed").into_http(),
+    };
+    let code = response.headers().get("grpc-status").map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()));
+    finish(&env, &method, trace, code, started);
+    Ok(response)
+}
+
+fn finish(env: &Env, method: &str, trace: Trace, code: Code, started: Instant) {
+    let took = started.elapsed();
+    env.metrics.rpc(method, &format!("{code:?}"), took);
+    tracing::debug!(target: "shop::rpc", service = env.role, method, %trace, ?code, "answered");
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn caller(env: &Env, headers: &HeaderMap) -> Result<Caller, Status> {
+    let Some(value) = headers.get("authorization") else { return Ok(Caller::Anonymous) };
+    let refused = |reason: &str| Status::unauthenticated(format!("{reason}: sign in again"));
+    let token = value.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
+    let token = token.ok_or_else(|| refused("not a bearer token"))?;
+    let claims = env.keys.verify(token, env.clock.now()).map_err(|error| refused(&error.to_string()))?;
+    Caller::from_claims(&claims).map_err(|error| refused(&error.to_string()))
+}
+
+/// Reads a `grpc-timeout` header: up to eight digits and a unit.
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let amount: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(amount * 3600),
+        "M" => Duration::from_secs(amount * 60),
+        "S" => Duration::from_secs(amount),
+        "m" => Duration::from_millis(amount),
+        "u" => Duration::from_micros(amount),
+        "n" => Duration::from_nanos(amount),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_deadlines_that_grpc_writes() {
+        assert_eq!(grpc_timeout("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(grpc_timeout("3S"), Some(Duration::from_secs(3)));
+        for text in ["", "m", "123456789S", "5x", "-1S", "5é"] {
+            assert_eq!(grpc_timeout(text), None, "{text}");
+        }
+    }
+}

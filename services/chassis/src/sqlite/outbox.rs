@@ -1,0 +1,152 @@
+//! The outbox table that four services share in shape:
+//!
+//! ```sql
+//! CREATE TABLE <table> (
+//!     aggregate TEXT NOT NULL,
+//!     version INTEGER NOT NULL CHECK (version > 0),
+//!     kind TEXT NOT NULL,
+//!     data TEXT NOT NULL,              -- JSON
+//!     occurred_at INTEGER NOT NULL,    -- microseconds since 1970
+//!     traceparent TEXT,
+//!     published_at INTEGER,            -- when the relay knew it to be in the event log
+//!     published_seq INTEGER,           -- and where
+//!     PRIMARY KEY (aggregate, version)
+//! ) STRICT, WITHOUT ROWID;
+//! CREATE INDEX <table>_unpublished ON <table> (aggregate, version) WHERE published_at IS NULL;
+//! ```
+//!
+//! Rows are never deleted: the table is the event store that the log can be refilled from.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kernel::Timestamp;
+use rusqlite::{Connection, Row, Transaction, params};
+use tokio::sync::Notify;
+
+use super::Db;
+use crate::context::Context;
+use crate::events::{Event, Outbox, Unpublished};
+use crate::store::StoreError;
+
+fn event_of(row: &Row<'_>) -> rusqlite::Result<Event> {
+    Ok(Event {
+        aggregate: row.get(0)?,
+        version: row.get(1)?,
+        kind: row.get(2)?,
+        data: row.get(3)?,
+        occurred_at: Timestamp::from_micros(row.get(4)?),
+        traceparent: row.get(5)?,
+    })
+}
+
+const COLUMNS: &str = "aggregate, version, kind, data, occurred_at, traceparent";
+
+/// Writes events in the caller's transaction, each with the trace of the current request.
+///
+/// # Errors
+/// `Conflict` when that version of the aggregate exists.
+pub fn append(tx: &Transaction<'_>, table: &str, events: &[Event]) -> Result<(), StoreError> {
+    let trace = Context::current().trace.map(|trace| trace.to_string());
+    let sql = format!("INSERT INTO {table} ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6)");
+    let mut insert = tx.prepare_cached(&sql)?;
+    for event in events {
+        let traceparent = event.traceparent.as_ref().or(trace.as_ref());
+        let written = insert.execute(params![
+            event.aggregate,
+            event.version,
+            event.kind,
+            event.data,
+            event.occurred_at.as_micros(),
+            traceparent
+        ]);
+        match written {
+            Ok(_) => {}
+            Err(rusqlite::Error::SqliteFailure(failure, _))
+                if failure.code == rusqlite::ErrorCode::ConstraintViolation =>
+            {
+                return Err(StoreError::Conflict(format!("{} exists", event.id())));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The version that the aggregate's next event will have.
+///
+/// # Errors
+/// When the table cannot be read.
+pub fn next_version(connection: &Connection, table: &str, aggregate: &str) -> Result<i64, StoreError> {
+    let sql = format!("SELECT coalesce(max(version), 0) + 1 FROM {table} WHERE aggregate = ?1");
+    Ok(connection.prepare_cached(&sql)?.query_row([aggregate], |row| row.get(0))?)
+}
+
+/// All events of an aggregate, oldest first.
+///
+/// # Errors
+/// When the table cannot be read.
+pub fn events_of(connection: &Connection, table: &str, aggregate: &str) -> Result<Vec<Event>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM {table} WHERE aggregate = ?1 ORDER BY version");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map([aggregate], event_of)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The [`Outbox`] over a table of the shape above.
+pub struct SqliteOutbox {
+    db: Arc<Db>,
+    table: &'static str,
+    clock: crate::clock::SharedClock,
+}
+
+impl SqliteOutbox {
+    pub fn new(db: Arc<Db>, table: &'static str, clock: crate::clock::SharedClock) -> Self {
+        Self { db, table, clock }
+    }
+}
+
+#[async_trait]
+impl Outbox for SqliteOutbox {
+    async fn unpublished(&self, most: usize) -> Result<Vec<Unpublished>, StoreError> {
+        let table = self.table;
+        let sql = format!(
+            "SELECT o.aggregate, o.version, o.kind, o.data, o.occurred_at, o.traceparent,
+                    coalesce((SELECT p.published_seq FROM {table} p
+                              WHERE p.aggregate = o.aggregate AND p.version = o.version - 1), 0)
+             FROM (SELECT aggregate, min(version) AS version FROM {table}
+                   WHERE published_at IS NULL GROUP BY aggregate LIMIT ?1) AS head
+             JOIN {table} o ON o.aggregate = head.aggregate AND o.version = head.version
+             ORDER BY o.occurred_at, o.aggregate"
+        );
+        self.db.read(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement
+                .query_map([most], |row| Ok(Unpublished { event: event_of(row)?, previous_sequence: row.get(6)? }))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    async fn all_of(&self, aggregate: &str) -> Result<Vec<Event>, StoreError> {
+        self.db.read(|connection| events_of(connection, self.table, aggregate))
+    }
+
+    async fn mark_published(&self, rows: &[(String, i64, i64)]) -> Result<(), StoreError> {
+        let now = self.clock.now().as_micros();
+        let sql = format!(
+            "UPDATE {} SET published_at = ?3, published_seq = ?4 WHERE aggregate = ?1 AND version = ?2",
+            self.table
+        );
+        self.db.write("mark_published", |tx| {
+            let mut update = tx.prepare_cached(&sql)?;
+            for (aggregate, version, sequence) in rows {
+                update.execute(params![aggregate, version, now, sequence])?;
+            }
+            Ok(())
+        })
+    }
+
+    fn committed(&self) -> &Notify {
+        self.db.committed()
+    }
+}

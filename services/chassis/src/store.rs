@@ -1,0 +1,42 @@
+//! The failure that every storage port shares.
+
+/// Storage did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing was written; the same call may be made again.
+    #[error("storage is unavailable: {0}")]
+    Unavailable(String),
+    /// Someone else wrote first: the version or the epoch is no longer the expected one.
+    #[error("storage has moved on: {0}")]
+    Conflict(String),
+    /// What is stored cannot be read: a bug or a damaged file.
+    #[error("stored data is unreadable: {0}")]
+    Corrupt(String),
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error {
+            rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..) => {
+                Self::Corrupt(error.to_string())
+            }
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
+impl From<serde_json::Error> for StoreError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Corrupt(error.to_string())
+    }
+}
+
+impl From<StoreError> for tonic::Status {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => Self::unavailable("storage is unavailable"),
+            StoreError::Conflict(_) => Self::aborted("changed meanwhile, try again"),
+            StoreError::Corrupt(_) => Self::internal("stored data is unreadable"),
+        }
+    }
+}
