@@ -1,0 +1,174 @@
+//! The gRPC face of the order service, and the one place that maps its errors to status codes.
+
+use std::time::Duration;
+
+use chassis::auth::Caller;
+use kernel::{Money, OrderId, ProductId, Quantity, Timestamp, UserId};
+use proto::common::v1 as common;
+use proto::order::v1::item::Product;
+use proto::order::v1::order_service_server::OrderService;
+use proto::order::v1::{
+    self as wire, CancelOrderRequest, CreateOrderRequest, CreateOrderResponse, GetHistoryRequest, GetHistoryResponse,
+    GetOrderRequest, HistoryEvent, ListOrdersRequest, ListOrdersResponse,
+};
+use tonic::{Request, Response, Status};
+
+use crate::application::orders::{OrderDesk, OrderError, PlaceOrder};
+use crate::application::ports::{ProductRef, QuoteError};
+use crate::domain::Order;
+use crate::domain::order::LINES_MAX;
+
+/// The longest that a client may wait for its order's end.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+const PAGE_MAX: u32 = 100;
+const PAGE_DEFAULT: u32 = 20;
+
+pub struct OrderGrpc {
+    pub desk: OrderDesk,
+}
+
+impl From<OrderError> for Status {
+    fn from(error: OrderError) -> Self {
+        let text = error.to_string();
+        match error {
+            OrderError::NotFound(_) | OrderError::Quote(QuoteError::NoSuchProduct(_)) => Self::not_found(text),
+            OrderError::Quote(QuoteError::Unavailable(_)) => Self::unavailable(text),
+            OrderError::Rejected(_) | OrderError::Invalid(_) => Self::invalid_argument(text),
+            OrderError::KeyReused => Self::already_exists(text),
+            OrderError::NotCancellable(_) => Self::failed_precondition(text),
+            OrderError::Store(error) => error.into(),
+        }
+    }
+}
+
+fn money(money: Money) -> common::Money {
+    common::Money { minor: money.minor, currency: money.currency.to_string() }
+}
+
+impl From<Order> for wire::Order {
+    fn from(order: Order) -> Self {
+        let lines = order.lines.iter().map(|line| wire::OrderLine {
+            product_id: line.product_id.0,
+            sku: line.sku.to_string(),
+            quantity: line.quantity.get(),
+            unit_price: Some(money(line.unit_price)),
+        });
+        Self {
+            id: order.id.to_string(),
+            user_id: order.user.to_string(),
+            status: order.status.to_string(),
+            cancel_reason: order.cancel_reason.map(|reason| reason.to_string()).unwrap_or_default(),
+            lines: lines.collect(),
+            total: Some(money(order.total)),
+            version: order.version,
+            created_at_us: order.created_at.as_micros(),
+            updated_at_us: order.updated_at.as_micros(),
+        }
+    }
+}
+
+fn order_id(text: &str) -> Result<OrderId, Status> {
+    // An id that cannot exist is answered like one that does not.
+    text.parse().map_err(|_| Status::not_found("there is no such order"))
+}
+
+fn item(index: usize, item: wire::Item) -> Result<(ProductRef, Quantity), Status> {
+    let refused = |reason: &str| Status::invalid_argument(format!("items[{index}]: {reason}"));
+    let reference = match item.product {
+        Some(Product::ProductId(id)) => ProductRef::Id(ProductId(id)),
+        Some(Product::Sku(sku)) => {
+            ProductRef::Sku(sku.parse().map_err(|error: kernel::ids::IdError| refused(&error.to_string()))?)
+        }
+        None => return Err(refused("a product_id or a sku is needed")),
+    };
+    let quantity = Quantity::try_from(item.quantity).map_err(|error| refused(&format!("quantity: {error}")))?;
+    Ok((reference, quantity))
+}
+
+fn key(text: String) -> Result<String, Status> {
+    if text.is_empty() || text.len() > 128 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Status::invalid_argument("idempotency_key: 1 to 128 visible ASCII characters are needed"));
+    }
+    Ok(text)
+}
+
+fn place(request: CreateOrderRequest) -> Result<PlaceOrder, Status> {
+    if request.items.is_empty() || request.items.len() > LINES_MAX {
+        return Err(Status::invalid_argument(format!(
+            "items: 1 to {LINES_MAX} are possible, not {}",
+            request.items.len()
+        )));
+    }
+    let user: UserId =
+        request.user_id.parse().map_err(|error: kernel::ids::IdError| Status::invalid_argument(error.to_string()))?;
+    let items = request.items.into_iter().enumerate().map(|(index, one)| item(index, one));
+    Ok(PlaceOrder {
+        user,
+        key: key(request.idempotency_key)?,
+        items: items.collect::<Result<_, Status>>()?,
+        wait: Duration::from_millis(request.wait_ms.into()).min(WAIT_MAX),
+    })
+}
+
+#[tonic::async_trait]
+impl OrderService for OrderGrpc {
+    async fn create_order(
+        &self,
+        request: Request<CreateOrderRequest>,
+    ) -> Result<Response<CreateOrderResponse>, Status> {
+        let caller = Caller::of(&request);
+        let request = place(request.into_inner())?;
+        caller.require_owner_or_staff(request.user)?;
+        let placed = self.desk.place(request).await?;
+        let ended = placed.order.status.has_ended();
+        Ok(Response::new(CreateOrderResponse { order: Some(placed.order.into()), created: placed.created, ended }))
+    }
+
+    async fn get_order(&self, request: Request<GetOrderRequest>) -> Result<Response<wire::Order>, Status> {
+        let caller = Caller::of(&request);
+        let order = self.desk.get(order_id(&request.get_ref().id)?).await?;
+        caller.require_owner_or_staff(order.user)?;
+        Ok(Response::new(order.into()))
+    }
+
+    async fn list_orders(&self, request: Request<ListOrdersRequest>) -> Result<Response<ListOrdersResponse>, Status> {
+        let caller = Caller::of(&request);
+        let request = request.into_inner();
+        let user = match request.user_id.as_str() {
+            "" => {
+                caller.require_staff()?;
+                None
+            }
+            id => {
+                let user =
+                    id.parse::<UserId>().map_err(|error| Status::invalid_argument(format!("user_id: {error}")))?;
+                caller.require_owner_or_staff(user)?;
+                Some(user)
+            }
+        };
+        let most = if request.limit == 0 { PAGE_DEFAULT } else { request.limit.min(PAGE_MAX) };
+        let after = Timestamp::from_micros(request.after_created_us);
+        let orders = self.desk.list(user, after, most as usize).await?;
+        Ok(Response::new(ListOrdersResponse { orders: orders.into_iter().map(Into::into).collect() }))
+    }
+
+    async fn get_history(&self, request: Request<GetHistoryRequest>) -> Result<Response<GetHistoryResponse>, Status> {
+        let caller = Caller::of(&request);
+        let id = order_id(&request.get_ref().id)?;
+        caller.require_owner_or_staff(self.desk.get(id).await?.user)?;
+        let entries = self.desk.history(id).await?.into_iter().map(|entry| HistoryEvent {
+            version: entry.version,
+            r#type: entry.kind,
+            occurred_at_us: entry.at.as_micros(),
+            data_json: entry.data,
+        });
+        Ok(Response::new(GetHistoryResponse { events: entries.collect() }))
+    }
+
+    async fn cancel_order(&self, request: Request<CancelOrderRequest>) -> Result<Response<wire::Order>, Status> {
+        let caller = Caller::of(&request);
+        let id = order_id(&request.get_ref().id)?;
+        caller.require_owner_or_staff(self.desk.get(id).await?.user)?;
+        Ok(Response::new(self.desk.cancel(id).await?.into()))
+    }
+}

@@ -1,0 +1,4 @@
+//! The technology around the hexagon.
+
+pub mod inbound;
+pub mod outbound;

@@ -1,0 +1,7 @@
+//! How this service reaches the world.
+
+pub mod catalogue;
+pub mod history;
+pub mod payments;
+pub mod sqlite;
+pub mod stock;

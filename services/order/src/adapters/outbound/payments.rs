@@ -1,0 +1,59 @@
+//! The payment service over gRPC.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chassis::grpc::PeerChannel;
+use kernel::{Money, OrderId, UserId};
+use proto::common::v1 as common;
+use proto::payment::v1::payment_service_client::PaymentServiceClient;
+use proto::payment::v1::process_payment_response::Outcome;
+use proto::payment::v1::{ProcessPaymentRequest, RefundPaymentRequest};
+
+use super::stock::unknown;
+use crate::application::ports::Payments;
+use crate::domain::saga::Done;
+use crate::domain::{CancelReason, Reply};
+
+pub struct GrpcPayments {
+    client: PaymentServiceClient<PeerChannel>,
+}
+
+impl GrpcPayments {
+    pub fn new(channel: PeerChannel) -> Self {
+        Self { client: PaymentServiceClient::new(channel) }
+    }
+}
+
+#[async_trait]
+impl Payments for GrpcPayments {
+    async fn process(&self, order: OrderId, user: UserId, amount: Money) -> Reply {
+        let request = ProcessPaymentRequest {
+            order_id: order.to_string(),
+            user_id: user.to_string(),
+            amount: Some(common::Money { minor: amount.minor, currency: amount.currency.to_string() }),
+        };
+        let outcome = match self.client.clone().process_payment(request).await {
+            Ok(answer) => answer.into_inner().outcome,
+            Err(status) => return unknown(&status),
+        };
+        match outcome {
+            Some(Outcome::Captured(captured)) => Reply::Done(Done::Paid { reference: captured.acquirer_reference }),
+            Some(Outcome::Declined(_)) => Reply::Refused(CancelReason::Declined),
+            // The breaker is open and no intent was written. A compensation came first (`Blocked`)
+            // only when this order has been aborted; the write that follows will be refused.
+            Some(Outcome::Unavailable(_) | Outcome::Blocked(_)) => Reply::Refused(CancelReason::Unavailable),
+            Some(Outcome::Ongoing(ongoing)) => {
+                Reply::Ongoing { retry_after: Duration::from_millis(ongoing.retry_after_ms.min(10_000).into()) }
+            }
+            None => Reply::Unknown { why: "the payment service answered nothing".into() },
+        }
+    }
+
+    async fn refund(&self, order: OrderId) -> Reply {
+        match self.client.clone().refund_payment(RefundPaymentRequest { order_id: order.to_string() }).await {
+            Ok(answer) => Reply::Done(Done::Refunded { money_returned: answer.into_inner().money_returned }),
+            Err(status) => unknown(&status),
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Orders in SQLite.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chassis::StoreError;
+use chassis::context::Context;
+use chassis::events::Event;
+use chassis::sqlite::{Db, outbox};
+use kernel::{OrderId, Timestamp, UserId};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use crate::application::ports::{Attempt, Commit, Created, NewOrder, Orders, Postpone, Stored};
+use crate::domain::{Order, OrderEvent, Step};
+
+pub const DATABASE: &str = "order_db";
+pub const EVENTS: &str = "order_events";
+pub const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_initial.sql")];
+
+pub struct SqliteOrders {
+    db: Arc<Db>,
+}
+
+impl SqliteOrders {
+    pub fn new(db: Arc<Db>) -> Self {
+        Self { db }
+    }
+
+    /// One transaction for the batch; if it fails, one for each, so that a bad one spoils no other.
+    fn each<C, T>(
+        &self,
+        what: &'static str,
+        batch: &[C],
+        write: impl Fn(&Transaction<'_>, &C) -> Result<T, StoreError>,
+    ) -> Vec<Result<T, StoreError>> {
+        if let [only] = batch {
+            return vec![self.db.write(what, |tx| write(tx, only))];
+        }
+        match self.db.write(what, |tx| batch.iter().map(|one| write(tx, one)).collect::<Result<Vec<T>, StoreError>>()) {
+            Ok(answers) => answers.into_iter().map(Ok).collect(),
+            Err(_) => batch.iter().map(|one| self.db.write(what, |tx| write(tx, one))).collect(),
+        }
+    }
+}
+
+/// Reads an event as it is stored.
+///
+/// # Errors
+/// `Corrupt` when this program does not know it.
+pub fn decode(event: &Event) -> Result<OrderEvent, StoreError> {
+    let text = format!(r#"{{"kind":{},"data":{}}}"#, serde_json::Value::from(event.kind.as_str()), event.data);
+    Ok(serde_json::from_str(&text)?)
+}
+
+fn encode(id: OrderId, version: i64, event: &OrderEvent, at: Timestamp) -> Result<Event, StoreError> {
+    let mut tagged = serde_json::to_value(event)?;
+    let data = tagged.get_mut("data").map(serde_json::Value::take).unwrap_or_default();
+    Ok(Event {
+        aggregate: id.to_string(),
+        version,
+        kind: event.kind().to_owned(),
+        data: data.to_string(),
+        occurred_at: at,
+        traceparent: None,
+    })
+}
+
+fn append(
+    tx: &Transaction<'_>,
+    id: OrderId,
+    after: i64,
+    events: &[OrderEvent],
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let numbered = events.iter().zip(after + 1..);
+    let events: Vec<Event> =
+        numbered.map(|(event, version)| encode(id, version, event, at)).collect::<Result<_, StoreError>>()?;
+    outbox::append(tx, EVENTS, &events)
+}
+
+/// An order from its own events; the guards from its row.
+fn load(connection: &Connection, id: OrderId) -> Result<Option<Stored>, StoreError> {
+    let sql = "SELECT epoch, attempt, traceparent FROM orders WHERE id = ?1";
+    let row = connection
+        .prepare_cached(sql)?
+        .query_row([id.to_string()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    let Some((epoch, attempt, traceparent)) = row else { return Ok(None) };
+    let events = outbox::events_of(connection, EVENTS, &id.to_string())?;
+    let events: Vec<(OrderEvent, Timestamp)> =
+        events.iter().map(|event| Ok((decode(event)?, event.occurred_at))).collect::<Result<_, StoreError>>()?;
+    let order = Order::fold(id, events).map_err(|error| StoreError::Corrupt(format!("order {id}: {error}")))?;
+    Ok(Some(Stored { order, epoch, attempt, traceparent }))
+}
+
+fn insert(tx: &Transaction<'_>, new: &NewOrder) -> Result<Created, StoreError> {
+    let order = Order::fold(new.id, [(new.created.clone(), new.at)]).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+    let traceparent = Context::current().trace.map(|trace| trace.to_string());
+    let sql = "INSERT INTO orders (id, user_id, status, total_minor, currency, lines, fingerprint, version,
+                                   due_at, traceparent, created_at, updated_at)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8, ?9, ?10, ?10) ON CONFLICT (id) DO NOTHING";
+    let inserted = tx.prepare_cached(sql)?.execute(params![
+        new.id.to_string(),
+        order.user.to_string(),
+        order.status.as_str(),
+        order.total.minor,
+        order.total.currency.as_str(),
+        serde_json::to_string(&order.lines)?,
+        new.fingerprint,
+        new.due_at.as_micros(),
+        traceparent,
+        new.at.as_micros(),
+    ])?;
+    if inserted == 0 {
+        let order = load(tx, new.id)?.ok_or_else(|| StoreError::Corrupt(format!("order {} has no events", new.id)))?;
+        let fingerprint = tx
+            .prepare_cached("SELECT fingerprint FROM orders WHERE id = ?1")?
+            .query_row([new.id.to_string()], |row| row.get(0))?;
+        return Ok(Created::Existed { order, fingerprint });
+    }
+    append(tx, new.id, 0, std::slice::from_ref(&new.created), new.at)?;
+    let create = Attempt {
+        step: Step::Create,
+        number: 1,
+        outcome: crate::domain::Outcome::Done,
+        started_at: new.at,
+        took: None,
+        detail: None,
+    };
+    record(tx, new.id, 1, &[create])?;
+    Ok(Created::New(Stored { order, epoch: 1, attempt: 0, traceparent }))
+}
+
+fn record(tx: &Transaction<'_>, id: OrderId, epoch: i64, attempts: &[Attempt]) -> Result<(), StoreError> {
+    let sql = "INSERT INTO saga_attempts
+               SELECT ?1, coalesce(max(sequence), 0) + 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 FROM saga_attempts WHERE order_id = ?1";
+    let mut insert = tx.prepare_cached(sql)?;
+    for attempt in attempts {
+        insert.execute(params![
+            id.to_string(),
+            attempt.step.as_str(),
+            attempt.number,
+            attempt.outcome.as_str(),
+            epoch,
+            attempt.started_at.as_micros(),
+            attempt.took.map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
+            attempt.detail,
+        ])?;
+    }
+    Ok(())
+}
+
+/// Fenced by version and epoch; leaves the order under `epoch_after`.
+fn commit(tx: &Transaction<'_>, commit: &Commit, epoch_after: i64) -> Result<(), StoreError> {
+    let sql = "UPDATE orders SET status = ?4, cancel_reason = ?5, version = ?6, stock_committed = ?7, epoch = ?8,
+                                 attempt = 0, unknown_step = NULL, due_at = ?9, updated_at = ?10
+               WHERE id = ?1 AND version = ?2 AND epoch = ?3";
+    let order = &commit.order;
+    let changed = tx.prepare_cached(sql)?.execute(params![
+        commit.id.to_string(),
+        commit.expected_version,
+        commit.epoch,
+        order.status.as_str(),
+        order.cancel_reason.map(|reason| reason.as_str()),
+        order.version,
+        order.stock_committed,
+        epoch_after,
+        commit.due_at.map(Timestamp::as_micros),
+        commit.at.as_micros(),
+    ])?;
+    if changed == 0 {
+        return Err(StoreError::Conflict(format!("order {} is not at version {}", commit.id, commit.expected_version)));
+    }
+    append(tx, commit.id, commit.expected_version, &commit.events, commit.at)?;
+    record(tx, commit.id, commit.epoch, &commit.attempts)
+}
+
+fn postpone(tx: &Transaction<'_>, postpone: &Postpone) -> Result<(), StoreError> {
+    let sql = "UPDATE orders SET attempt = ?3, unknown_step = ?4, due_at = ?5 WHERE id = ?1 AND epoch = ?2";
+    let changed = tx.prepare_cached(sql)?.execute(params![
+        postpone.id.to_string(),
+        postpone.epoch,
+        postpone.attempt,
+        postpone.unknown_step.map(|step| step.as_str()),
+        postpone.due_at.as_micros(),
+    ])?;
+    if changed == 0 {
+        return Err(StoreError::Conflict(format!("order {} has another owner", postpone.id)));
+    }
+    record(tx, postpone.id, postpone.epoch, &postpone.attempts)
+}
+
+fn parse_id(text: &str) -> Result<OrderId, StoreError> {
+    text.parse().map_err(|error: kernel::ids::IdError| StoreError::Corrupt(error.to_string()))
+}
+
+#[async_trait]
+impl Orders for SqliteOrders {
+    async fn create(&self, batch: &[NewOrder]) -> Vec<Result<Created, StoreError>> {
+        self.each("create_order", batch, insert)
+    }
+
+    async fn commit(&self, batch: &[Commit]) -> Vec<Result<(), StoreError>> {
+        self.each("commit_order", batch, |tx, one| commit(tx, one, one.epoch))
+    }
+
+    async fn take_over(&self, taken: &Commit) -> Result<i64, StoreError> {
+        let epoch = taken.epoch + 1;
+        self.db.write("take_over", |tx| commit(tx, taken, epoch))?;
+        Ok(epoch)
+    }
+
+    async fn postpone(&self, batch: &[Postpone]) -> Vec<Result<(), StoreError>> {
+        self.each("postpone_order", batch, postpone)
+    }
+
+    async fn claim_due(&self, now: Timestamp, lease: Duration, most: usize) -> Result<Vec<Stored>, StoreError> {
+        let due: Option<Timestamp> = self.next_due().await?;
+        if due.is_none_or(|due| due > now) {
+            return Ok(Vec::new());
+        }
+        self.db.write("claim_due", |tx| {
+            let sql = "UPDATE orders SET epoch = epoch + 1, due_at = ?2 WHERE id IN
+                       (SELECT id FROM orders WHERE due_at <= ?1 ORDER BY due_at, id LIMIT ?3) RETURNING id";
+            let lease_until = now.plus(lease).as_micros();
+            let mut ids: Vec<String> = tx
+                .prepare_cached(sql)?
+                .query_map(params![now.as_micros(), lease_until, most], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            ids.sort();
+            let loaded = ids.iter().map(|id| load(tx, parse_id(id)?)).collect::<Result<Vec<_>, StoreError>>()?;
+            Ok(loaded.into_iter().flatten().collect())
+        })
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.db.read(|connection| {
+            let sql = "SELECT min(due_at) FROM orders WHERE due_at IS NOT NULL";
+            let due: Option<i64> = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+            Ok(due.map(Timestamp::from_micros))
+        })
+    }
+
+    async fn wake(&self, id: OrderId, step: Step, now: Timestamp) -> Result<bool, StoreError> {
+        let (id, step) = (id.to_string(), step.as_str());
+        // Nearly every event finds nothing to wake: look before writing.
+        let asleep: bool = self.db.read(|connection| {
+            let sql = "SELECT EXISTS (SELECT 1 FROM orders WHERE id = ?1 AND unknown_step = ?2)";
+            connection.prepare_cached(sql)?.query_row(params![id, step], |row| row.get(0))
+        })?;
+        if !asleep {
+            return Ok(false);
+        }
+        self.db.write("wake_order", |tx| {
+            let sql =
+                "UPDATE orders SET due_at = min(due_at, ?3) WHERE id = ?1 AND unknown_step = ?2 AND due_at IS NOT NULL";
+            Ok(tx.prepare_cached(sql)?.execute(params![id, step, now.as_micros()])? > 0)
+        })
+    }
+
+    async fn get(&self, id: OrderId) -> Result<Option<Stored>, StoreError> {
+        self.db.read(|connection| load(connection, id))
+    }
+
+    async fn list(&self, user: Option<UserId>, after: Timestamp, most: usize) -> Result<Vec<Order>, StoreError> {
+        self.db.read(|connection| {
+            let sql = "SELECT id FROM orders WHERE (?1 IS NULL OR user_id = ?1) AND created_at > ?2
+                       ORDER BY created_at, id LIMIT ?3";
+            let user = user.map(|user| user.to_string());
+            let ids: Vec<String> = connection
+                .prepare_cached(sql)?
+                .query_map(params![user, after.as_micros(), most], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            let loaded =
+                ids.iter().map(|id| load(connection, parse_id(id)?)).collect::<Result<Vec<_>, StoreError>>()?;
+            Ok(loaded.into_iter().flatten().map(|stored| stored.order).collect())
+        })
+    }
+}

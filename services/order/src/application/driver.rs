@@ -1,0 +1,344 @@
+//! The driver: carries every order through its saga, and picks up those that are due.
+//!
+//! One task drives one order from commit to commit. What waits for a later moment is not held in
+//! memory: its due time is stored and the task ends, so that a restarted process finds the same
+//! work as the one that was killed. Claims are conditional updates that raise the order's epoch;
+//! whoever was overtaken finds its next write refused and stops.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis::clock::SharedClock;
+use chassis::context::{Context, Tracer};
+use chassis::rng::Stream;
+use chassis::{StoreError, rng::Seeds};
+use kernel::{OrderId, Timestamp};
+use rand::RngExt;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::ports::{Attempt, Commit, Orders, Payments, Postpone, Stock, Stored};
+use super::steps::StepRecorder;
+use super::waiters::Waiters;
+use crate::domain::saga::{self, Done, Patience, Verdict};
+use crate::domain::{Order, OrderEvent, Outcome, Reply, Step};
+
+/// How the driver paces itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    pub patience: Patience,
+    /// An order whose driver has not committed anything for so long may be claimed by another.
+    /// Longer than any call's deadline.
+    pub lease: Duration,
+    pub backoff_base: Duration,
+    pub backoff_cap: Duration,
+    /// From this many attempts on, a compensation or a sale that does not succeed is an alert.
+    pub alert_after: u32,
+    /// Orders driven at once.
+    pub in_flight_max: usize,
+}
+
+/// What a test build may break on purpose, to see that the verdict notices.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Planted {
+    pub compensate_nothing: bool,
+}
+
+/// Drives orders. Cheap to clone.
+#[derive(Clone)]
+pub struct Driver {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    orders: Arc<dyn Orders>,
+    stock: Arc<dyn Stock>,
+    payments: Arc<dyn Payments>,
+    clock: SharedClock,
+    tracer: Tracer,
+    jitter: std::sync::Mutex<Stream>,
+    steps: StepRecorder,
+    waiters: Waiters,
+    pace: Pace,
+    planted: Planted,
+    tasks: TaskTracker,
+    slots: Arc<Semaphore>,
+    due_changed: Notify,
+}
+
+/// Everything the driver is made of.
+pub struct Parts {
+    pub orders: Arc<dyn Orders>,
+    pub stock: Arc<dyn Stock>,
+    pub payments: Arc<dyn Payments>,
+    pub clock: SharedClock,
+    pub tracer: Tracer,
+    pub seeds: Seeds,
+    pub steps: StepRecorder,
+    pub waiters: Waiters,
+    pub pace: Pace,
+    pub planted: Planted,
+}
+
+impl Driver {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { orders, stock, payments, clock, tracer, seeds, steps, waiters, pace, planted } = parts;
+        let jitter = std::sync::Mutex::new(seeds.stream("backoff"));
+        let slots = Arc::new(Semaphore::new(pace.in_flight_max));
+        Self {
+            inner: Arc::new(Inner {
+                orders,
+                stock,
+                payments,
+                clock,
+                tracer,
+                jitter,
+                steps,
+                waiters,
+                pace,
+                planted,
+                tasks: TaskTracker::new(),
+                slots,
+                due_changed: Notify::new(),
+            }),
+        }
+    }
+
+    /// When an order that is worked on now counts as abandoned.
+    pub fn lease_until(&self) -> Timestamp {
+        self.inner.clock.now().plus(self.inner.pace.lease)
+    }
+
+    pub fn pace(&self) -> Pace {
+        self.inner.pace
+    }
+
+    /// Starts driving the order. If too many are being driven, its due time brings it back.
+    pub fn start(&self, stored: Stored) {
+        let Ok(slot) = self.inner.slots.clone().try_acquire_owned() else { return };
+        let inner = self.inner.clone();
+        let parent = stored.traceparent.as_ref().and_then(|text| text.parse().ok());
+        let context = Context { trace: Some(inner.tracer.span(parent)), token: None };
+        self.inner.tasks.spawn(async move {
+            context.scope(inner.drive(stored)).await;
+            drop(slot);
+        });
+    }
+
+    /// An event says how an unknown step ended: look at the order now.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn wake(&self, id: OrderId, step: Step) -> Result<(), StoreError> {
+        if self.inner.orders.wake(id, step, self.inner.clock.now()).await? {
+            self.inner.due_changed.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Claims and drives due orders until shutdown, then waits for those under way.
+    pub async fn run(self, shutdown: CancellationToken) {
+        loop {
+            let due = self.claim_due().await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "cannot look for due orders");
+                Some(Duration::from_millis(200))
+            });
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                () = self.inner.due_changed.notified() => {}
+                () = async {
+                    match due {
+                        Some(delay) => tokio::time::sleep(delay).await,
+                        None => std::future::pending().await,
+                    }
+                } => {}
+            }
+        }
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    /// Starts what is due; answers how long until the next is.
+    async fn claim_due(&self) -> Result<Option<Duration>, StoreError> {
+        let inner = &self.inner;
+        loop {
+            let most = inner.slots.available_permits().min(256);
+            if most == 0 {
+                return Ok(Some(Duration::from_millis(10)));
+            }
+            let claimed = inner.orders.claim_due(inner.clock.now(), inner.pace.lease, most).await?;
+            if claimed.is_empty() {
+                let next = inner.orders.next_due().await?;
+                // Timers have a grain of a millisecond: rounding down would spin.
+                return Ok(next.map(|due| due.since(inner.clock.now()) + Duration::from_millis(1)));
+            }
+            for stored in claimed {
+                self.start(stored);
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Step after step, until there is nothing to do now or somebody else has taken over.
+    async fn drive(&self, mut stored: Stored) {
+        loop {
+            let Some(step) = saga::next_step(&stored.order) else { return };
+            let progress = match step {
+                Step::Confirm => self.commit_locally(&mut stored, step, OrderEvent::OrderConfirmed {}).await,
+                Step::Cancel => self.commit_locally(&mut stored, step, OrderEvent::OrderCancelled {}).await,
+                _ => self.attempt(&mut stored, step).await,
+            };
+            match progress {
+                Ok(Progress::On) => {}
+                Ok(Progress::Later) => return,
+                Err(StoreError::Conflict(_)) => {
+                    tracing::debug!(order = %stored.order.id, "overtaken: another drives this order now");
+                    return;
+                }
+                Err(error) => {
+                    // Its due time stands, so the order comes back when the lease is over.
+                    tracing::warn!(order = %stored.order.id, %step, %error, "the order waits for its store");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// `confirm` and `cancel`: the commit is the step.
+    async fn commit_locally(&self, stored: &mut Stored, step: Step, event: OrderEvent) -> Result<Progress, StoreError> {
+        let started = Instant::now();
+        let attempt = Attempt {
+            step,
+            number: stored.attempt + 1,
+            outcome: Outcome::Done,
+            started_at: self.clock.now(),
+            took: None,
+            detail: None,
+        };
+        self.commit(stored, vec![event], vec![attempt]).await?;
+        self.steps.record(step, Outcome::Done, started.elapsed());
+        Ok(Progress::On)
+    }
+
+    /// Asks the participant and acts on its reply.
+    async fn attempt(&self, stored: &mut Stored, step: Step) -> Result<Progress, StoreError> {
+        let (started, started_at) = (Instant::now(), self.clock.now());
+        let number = stored.attempt + 1;
+        let reply = self.call(&stored.order, step).await;
+        let took = started.elapsed();
+        let outcome = reply.outcome();
+        self.steps.record(step, outcome, took);
+        let detail = match &reply {
+            Reply::Unknown { why } => Some(why.clone()),
+            Reply::Refused(reason) => Some(reason.to_string()),
+            _ => None,
+        };
+        let attempts = vec![Attempt { step, number, outcome, started_at, took: Some(took), detail }];
+        match saga::decide(&stored.order, step, reply, number, self.clock.now(), self.pace.patience) {
+            Verdict::Commit(mut events) => {
+                self.sabotage(&mut events);
+                self.commit(stored, events, attempts).await?;
+                Ok(Progress::On)
+            }
+            Verdict::Again { at_least } => {
+                self.postpone(stored, step, number, at_least, attempts).await?;
+                Ok(Progress::Later)
+            }
+        }
+    }
+
+    async fn call(&self, order: &Order, step: Step) -> Reply {
+        match step {
+            Step::ReserveStock => self.stock.reserve(order.id, &order.lines).await,
+            Step::ProcessPayment => self.payments.process(order.id, order.user, order.total).await,
+            Step::CommitStock => self.stock.commit(order.id).await,
+            Step::RefundPayment => self.payments.refund(order.id).await,
+            Step::ReleaseStock => self.stock.release(order.id).await,
+            Step::Create | Step::Confirm | Step::Cancel => Reply::Done(Done::Plain),
+        }
+    }
+
+    async fn commit(
+        &self,
+        stored: &mut Stored,
+        events: Vec<OrderEvent>,
+        attempts: Vec<Attempt>,
+    ) -> Result<(), StoreError> {
+        let at = self.clock.now();
+        let mut order = stored.order.clone();
+        for event in &events {
+            order.apply(event, at).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        }
+        let due_at = saga::next_step(&order).map(|_| at.plus(self.pace.lease));
+        let commit = Commit {
+            id: order.id,
+            order: order.clone(),
+            expected_version: stored.order.version,
+            epoch: stored.epoch,
+            events,
+            at,
+            attempts,
+            due_at,
+        };
+        single(self.orders.commit(&[commit]).await)?;
+        let ended = order.status.has_ended() && !stored.order.status.has_ended();
+        stored.order = order;
+        stored.attempt = 0;
+        if ended {
+            self.waiters.ended(&stored.order);
+        }
+        Ok(())
+    }
+
+    async fn postpone(
+        &self,
+        stored: &Stored,
+        step: Step,
+        attempt: u32,
+        at_least: Duration,
+        attempts: Vec<Attempt>,
+    ) -> Result<(), StoreError> {
+        let share = self.jitter.lock().unwrap_or_else(std::sync::PoisonError::into_inner).random::<f64>();
+        let delay = at_least + saga::backoff(attempt, self.pace.backoff_base, self.pace.backoff_cap, share);
+        let forward = matches!(step, Step::ReserveStock | Step::ProcessPayment);
+        if !forward && attempt >= self.pace.alert_after {
+            tracing::error!(order = %stored.order.id, %step, attempt, "does not succeed; it is tried again for ever");
+        }
+        let postpone = Postpone {
+            id: stored.order.id,
+            epoch: stored.epoch,
+            attempt,
+            attempts,
+            due_at: self.clock.now().plus(delay),
+            unknown_step: Some(step),
+        };
+        single(self.orders.postpone(&[postpone]).await)?;
+        self.due_changed.notify_one();
+        Ok(())
+    }
+
+    fn sabotage(&self, events: &mut [OrderEvent]) {
+        if !self.planted.compensate_nothing {
+            return;
+        }
+        for event in events {
+            if let OrderEvent::CancellationStarted { compensate, .. } = event {
+                compensate.clear();
+            }
+        }
+    }
+}
+
+enum Progress {
+    On,
+    Later,
+}
+
+/// The answer to a batch of one.
+pub fn single<T>(mut answers: Vec<Result<T, StoreError>>) -> Result<T, StoreError> {
+    answers.pop().unwrap_or_else(|| Err(StoreError::Corrupt("the store did not answer".into())))
+}

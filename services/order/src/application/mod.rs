@@ -1,0 +1,7 @@
+//! Use cases, and the ports they need.
+
+pub mod driver;
+pub mod orders;
+pub mod ports;
+pub mod steps;
+pub mod waiters;

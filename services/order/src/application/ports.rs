@@ -1,0 +1,181 @@
+//! What the order service needs of the world.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chassis::StoreError;
+use kernel::{Money, OrderId, ProductId, Sku, Timestamp, UserId};
+
+use crate::domain::{Line, Order, OrderEvent, Outcome, Reply, Step};
+
+/// An order as stored, with what guards the next write to it.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    pub order: Order,
+    /// Raised by whoever takes the order over; a write under an older epoch is refused.
+    pub epoch: i64,
+    /// How many attempts of the current step have ended without a decision.
+    pub attempt: u32,
+    /// The trace that the order began in.
+    pub traceparent: Option<String>,
+}
+
+/// One attempt of a step, to be stored with the order's next commit.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    pub step: Step,
+    /// From 1.
+    pub number: u32,
+    pub outcome: Outcome,
+    pub started_at: Timestamp,
+    /// `None` for a step that is itself the commit that stores this.
+    pub took: Option<Duration>,
+    /// What the participant said, where it says more than the outcome.
+    pub detail: Option<String>,
+}
+
+/// A new order: its creation event and the fingerprint of its items.
+#[derive(Debug, Clone)]
+pub struct NewOrder {
+    pub id: OrderId,
+    pub created: OrderEvent,
+    pub fingerprint: String,
+    pub at: Timestamp,
+    /// When the driver is overdue with it and another may claim it.
+    pub due_at: Timestamp,
+}
+
+/// What became of a new order.
+#[derive(Debug, Clone)]
+pub enum Created {
+    New(Stored),
+    /// The id was there before; `fingerprint` is what it was made of.
+    Existed {
+        order: Stored,
+        fingerprint: String,
+    },
+}
+
+/// Events to append to an order.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    pub id: OrderId,
+    /// The order after the events.
+    pub order: Order,
+    /// The version before the events.
+    pub expected_version: i64,
+    pub epoch: i64,
+    pub events: Vec<OrderEvent>,
+    pub at: Timestamp,
+    pub attempts: Vec<Attempt>,
+    /// `None` when nothing is left to do.
+    pub due_at: Option<Timestamp>,
+}
+
+/// "Not now": the order's current step is to be tried again at `due_at`.
+#[derive(Debug, Clone)]
+pub struct Postpone {
+    pub id: OrderId,
+    pub epoch: i64,
+    pub attempt: u32,
+    pub attempts: Vec<Attempt>,
+    pub due_at: Timestamp,
+    /// The step whose outcome is not known, so that an event about it may wake the order at once.
+    pub unknown_step: Option<Step>,
+}
+
+/// Orders: events, their projection and the work that is due, in one store.
+#[async_trait]
+pub trait Orders: Send + Sync + 'static {
+    /// Stores each new order with its first event. MUST answer `Existed` instead when the id is
+    /// taken, and MUST then change nothing.
+    async fn create(&self, batch: &[NewOrder]) -> Vec<Result<Created, StoreError>>;
+
+    /// Appends events, rewrites the projection and stores the attempts, atomically for each order.
+    /// MUST refuse with `Conflict` when the version or the epoch is no longer the expected one.
+    async fn commit(&self, batch: &[Commit]) -> Vec<Result<(), StoreError>>;
+
+    /// Takes the order over: as [`Orders::commit`] under `commit.epoch`, but the epoch after it is
+    /// one higher, so that the former owner's writes are refused.
+    async fn take_over(&self, commit: &Commit) -> Result<i64, StoreError>;
+
+    /// Stores the attempts and the next due time. MUST refuse with `Conflict` under an old epoch.
+    async fn postpone(&self, batch: &[Postpone]) -> Vec<Result<(), StoreError>>;
+
+    /// Claims up to `most` orders that are due: raises their epoch and moves their due time on by
+    /// `lease`, so that nobody else claims them meanwhile.
+    async fn claim_due(&self, now: Timestamp, lease: Duration, most: usize) -> Result<Vec<Stored>, StoreError>;
+
+    /// When the next order becomes due.
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Makes the order due now if `step` is recorded as unknown; answers whether it was.
+    async fn wake(&self, id: OrderId, step: Step, now: Timestamp) -> Result<bool, StoreError>;
+
+    async fn get(&self, id: OrderId) -> Result<Option<Stored>, StoreError>;
+
+    /// Oldest first, those created after `after`; of one user or of all.
+    async fn list(&self, user: Option<UserId>, after: Timestamp, most: usize) -> Result<Vec<Order>, StoreError>;
+}
+
+/// A product by either of its names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProductRef {
+    Id(ProductId),
+    Sku(Sku),
+}
+
+/// A product and its price now.
+#[derive(Debug, Clone)]
+pub struct Quote {
+    pub product_id: ProductId,
+    pub sku: Sku,
+    pub price: Money,
+}
+
+/// Why there are no prices.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum QuoteError {
+    #[error("{0}")]
+    NoSuchProduct(String),
+    #[error("the product service is unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// The product service.
+#[async_trait]
+pub trait Catalogue: Send + Sync + 'static {
+    /// MUST answer one quote for each reference, in order.
+    async fn quote(&self, products: &[ProductRef]) -> Result<Vec<Quote>, QuoteError>;
+}
+
+/// The inventory service, as a saga participant. Nothing here fails: what cannot be known is a
+/// reply of its own.
+#[async_trait]
+pub trait Stock: Send + Sync + 'static {
+    async fn reserve(&self, order: OrderId, lines: &[Line]) -> Reply;
+    async fn release(&self, order: OrderId) -> Reply;
+    async fn commit(&self, order: OrderId) -> Reply;
+}
+
+/// The payment service, as a saga participant.
+#[async_trait]
+pub trait Payments: Send + Sync + 'static {
+    async fn process(&self, order: OrderId, user: UserId, amount: Money) -> Reply;
+    async fn refund(&self, order: OrderId) -> Reply;
+}
+
+/// An entry of an order's history.
+#[derive(Debug, Clone)]
+pub struct HistoryEntry {
+    pub version: i64,
+    pub kind: String,
+    pub data: String,
+    pub at: Timestamp,
+}
+
+/// The event log, as far as histories need it.
+#[async_trait]
+pub trait History: Send + Sync + 'static {
+    async fn of(&self, id: OrderId) -> Result<Vec<HistoryEntry>, StoreError>;
+}

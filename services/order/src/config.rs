@@ -1,0 +1,55 @@
+//! The order service's settings.
+
+use std::time::Duration;
+
+use chassis::settings::duration;
+use clap::Args;
+
+/// Settings of the order service, the saga's orchestrator.
+#[derive(Debug, Clone, Args)]
+pub struct Config {
+    /// How long a call to another service may take; what is not answered by then is unknown.
+    #[arg(long, env = "ORDER_STEP_TIMEOUT", default_value = "2s", value_parser = duration)]
+    pub step_timeout: Duration,
+    /// Attempts of a forward step whose outcome stays unknown, before the order is aborted.
+    #[arg(long, env = "ORDER_ATTEMPTS", default_value = "4", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub attempts: u32,
+    /// From an order's creation: after it, an unanswered forward step is aborted.
+    #[arg(long, env = "ORDER_DEADLINE", default_value = "30s", value_parser = duration)]
+    pub deadline: Duration,
+    /// An order that has seen no commit for so long may be claimed by another driver.
+    #[arg(long, env = "ORDER_LEASE", default_value = "5s", value_parser = duration)]
+    pub lease: Duration,
+    /// The first retry comes within this time, each later one within twice the time before.
+    #[arg(long, env = "ORDER_BACKOFF_BASE", default_value = "20ms", value_parser = duration)]
+    pub backoff_base: Duration,
+    /// No retry waits longer.
+    #[arg(long, env = "ORDER_BACKOFF_CAP", default_value = "2s", value_parser = duration)]
+    pub backoff_cap: Duration,
+    /// From this many attempts on, a compensation that does not succeed is an alert.
+    #[arg(long, env = "ORDER_ALERT_AFTER", default_value = "10", value_parser = clap::value_parser!(u32).range(1..))]
+    pub alert_after: u32,
+    /// Orders driven at once; further ones wait for their due time.
+    #[arg(long, env = "ORDER_IN_FLIGHT_MAX", default_value = "4096", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub in_flight_max: u32,
+    /// A bug to plant, for tests that the verdict finds it: compensate-nothing.
+    #[cfg(feature = "planted-bugs")]
+    #[arg(long, value_parser = ["compensate-nothing"])]
+    pub planted_bug: Option<String>,
+}
+
+impl Config {
+    /// What contradicts itself, in one line.
+    ///
+    /// # Errors
+    /// When the lease is not longer than a step may take.
+    pub fn check(&self) -> Result<(), String> {
+        if self.lease <= self.step_timeout {
+            return Err(format!(
+                "order.lease ({:?}) must be longer than order.step_timeout ({:?}), or orders are claimed from a live driver",
+                self.lease, self.step_timeout
+            ));
+        }
+        Ok(())
+    }
+}

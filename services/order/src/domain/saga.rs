@@ -1,0 +1,312 @@
+//! The saga as a pure decision: what to do next, and what an answer means.
+//!
+//! The abort decision is an event of its own, committed before the first compensation is sent. A
+//! step that may have started is compensated; one that was refused for certain has no effect to undo.
+
+use std::fmt;
+use std::time::Duration;
+
+use kernel::Timestamp;
+
+use super::order::{CancelReason, Compensation, Order, OrderEvent, Status};
+
+/// The steps of the saga and their compensations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// The order and its first event are committed.
+    Create,
+    ReserveStock,
+    ProcessPayment,
+    /// The pivot: a local commit, after which the order only goes forward.
+    Confirm,
+    /// Reserved becomes sold. Forward only, retried for ever.
+    CommitStock,
+    RefundPayment,
+    ReleaseStock,
+    /// A local commit that ends a cancelled order.
+    Cancel,
+}
+
+impl Step {
+    pub const ALL: [Self; 8] = [
+        Self::Create,
+        Self::ReserveStock,
+        Self::ProcessPayment,
+        Self::Confirm,
+        Self::CommitStock,
+        Self::RefundPayment,
+        Self::ReleaseStock,
+        Self::Cancel,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::ReserveStock => "reserve_stock",
+            Self::ProcessPayment => "process_payment",
+            Self::Confirm => "confirm",
+            Self::CommitStock => "commit_stock",
+            Self::RefundPayment => "refund_payment",
+            Self::ReleaseStock => "release_stock",
+            Self::Cancel => "cancel",
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What became of an attempt. A timeout is `Unknown`, never `Refused`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    Done,
+    /// For a business reason; the step has had no effect and never will.
+    Refused,
+    /// Under way; ask again.
+    Ongoing,
+    /// It may have had its effect, or may have it yet.
+    Unknown,
+}
+
+impl Outcome {
+    pub const ALL: [Self; 4] = [Self::Done, Self::Refused, Self::Ongoing, Self::Unknown];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Refused => "refused",
+            Self::Ongoing => "ongoing",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What a participant answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    Done(Done),
+    Refused(CancelReason),
+    Ongoing { retry_after: Duration },
+    Unknown { why: String },
+}
+
+/// What a step that is done leaves to remember.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Done {
+    Plain,
+    Paid { reference: String },
+    Refunded { money_returned: bool },
+    Released { had_reservation: bool },
+}
+
+impl Reply {
+    pub const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Done(_) => Outcome::Done,
+            Self::Refused(_) => Outcome::Refused,
+            Self::Ongoing { .. } => Outcome::Ongoing,
+            Self::Unknown { .. } => Outcome::Unknown,
+        }
+    }
+}
+
+/// How patient the saga is.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Attempts of a forward step whose outcome stays unknown.
+    pub attempts_max: u32,
+    /// From the order's creation; after it, an unanswered forward step is aborted.
+    pub order_deadline: Duration,
+}
+
+/// What follows from an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Commit these, then go on.
+    Commit(Vec<OrderEvent>),
+    /// Try the step again, not before the delay is over.
+    Again { at_least: Duration },
+}
+
+/// The step that the order's state calls for; `None` when nothing is left to do or an operator has
+/// to act.
+pub fn next_step(order: &Order) -> Option<Step> {
+    match order.status {
+        Status::Pending => Some(Step::ReserveStock),
+        Status::Reserved => Some(Step::ProcessPayment),
+        Status::Paid => Some(Step::Confirm),
+        Status::Confirmed if !order.stock_committed => Some(Step::CommitStock),
+        Status::Cancelling => Some(match order.compensations.first() {
+            Some(Compensation::RefundPayment) => Step::RefundPayment,
+            Some(Compensation::ReleaseStock) => Step::ReleaseStock,
+            None => Step::Cancel,
+        }),
+        Status::Confirmed | Status::Cancelled | Status::NeedsOperator => None,
+    }
+}
+
+/// What undoes every step that may have started, in reverse order of the steps.
+pub fn compensations(order: &Order) -> Vec<Compensation> {
+    match order.status {
+        Status::Pending => vec![Compensation::ReleaseStock],
+        Status::Reserved | Status::Paid => vec![Compensation::RefundPayment, Compensation::ReleaseStock],
+        _ => Vec::new(),
+    }
+}
+
+/// The decision to abort although the current step may have started.
+pub fn abort(order: &Order, reason: CancelReason) -> OrderEvent {
+    OrderEvent::CancellationStarted { reason, compensate: compensations(order) }
+}
+
+/// What an answer to attempt number `attempt` (from 1) of `step` means for the order.
+pub fn decide(order: &Order, step: Step, reply: Reply, attempt: u32, now: Timestamp, patience: Patience) -> Verdict {
+    match reply {
+        Reply::Done(done) => Verdict::Commit(vec![event_of(step, done)]),
+        Reply::Refused(reason) => Verdict::Commit(refused(order, step, reason)),
+        Reply::Ongoing { .. } | Reply::Unknown { .. } => {
+            let at_least = match reply {
+                Reply::Ongoing { retry_after } => retry_after,
+                _ => Duration::ZERO,
+            };
+            let forward = matches!(step, Step::ReserveStock | Step::ProcessPayment);
+            let too_late = now.since(order.created_at) >= patience.order_deadline;
+            let gave_up = matches!(reply, Reply::Unknown { .. }) && attempt >= patience.attempts_max;
+            if forward && (too_late || gave_up) {
+                return Verdict::Commit(vec![abort(order, CancelReason::Unavailable)]);
+            }
+            Verdict::Again { at_least }
+        }
+    }
+}
+
+fn event_of(step: Step, done: Done) -> OrderEvent {
+    match (step, done) {
+        (Step::ProcessPayment, Done::Paid { reference }) => OrderEvent::PaymentProcessed { reference },
+        (Step::ProcessPayment, _) => OrderEvent::PaymentProcessed { reference: String::new() },
+        (Step::RefundPayment, Done::Refunded { money_returned }) => OrderEvent::PaymentRefunded { money_returned },
+        (Step::RefundPayment, _) => OrderEvent::PaymentRefunded { money_returned: false },
+        (Step::ReleaseStock, Done::Released { had_reservation }) => OrderEvent::StockReleased { had_reservation },
+        (Step::ReleaseStock, _) => OrderEvent::StockReleased { had_reservation: false },
+        (Step::ReserveStock | Step::Create, _) => OrderEvent::StockReserved {},
+        (Step::Confirm, _) => OrderEvent::OrderConfirmed {},
+        (Step::CommitStock, _) => OrderEvent::StockCommitted {},
+        (Step::Cancel, _) => OrderEvent::OrderCancelled {},
+    }
+}
+
+/// A refusal says for certain that the step itself has no effect; what came before it has.
+fn refused(order: &Order, step: Step, reason: CancelReason) -> Vec<OrderEvent> {
+    let mut compensate = compensations(order);
+    match step {
+        Step::ReserveStock => compensate.retain(|due| *due != Compensation::ReleaseStock),
+        Step::ProcessPayment => compensate.retain(|due| *due != Compensation::RefundPayment),
+        _ => {}
+    }
+    vec![OrderEvent::CancellationStarted { reason, compensate }]
+}
+
+/// A delay with full jitter: uniform between nothing and `base · 2^(attempt − 1)`, capped
+/// (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015). `share` is drawn
+/// uniformly from 0 to 1.
+pub fn backoff(attempt: u32, base: Duration, cap: Duration, share: f64) -> Duration {
+    let doubled = base.saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1).min(20)));
+    doubled.min(cap).mul_f64(share.clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::order::tests::{after, pending};
+    use super::*;
+    use OrderEvent as E;
+
+    const PATIENCE: Patience = Patience { attempts_max: 3, order_deadline: Duration::from_secs(30) };
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    fn reserved() -> Order {
+        after(&[E::StockReserved {}]).unwrap()
+    }
+
+    fn unknown() -> Reply {
+        Reply::Unknown { why: "timeout".into() }
+    }
+
+    #[test]
+    fn goes_through_the_steps_in_order() {
+        let mut order = pending();
+        let mut ran = Vec::new();
+        while let Some(step) = next_step(&order) {
+            ran.push(step);
+            let Verdict::Commit(events) = decide(&order, step, Reply::Done(Done::Plain), 1, at(0), PATIENCE) else {
+                panic!("{step} was not done");
+            };
+            for event in events {
+                order.apply(&event, at(0)).unwrap();
+            }
+        }
+        assert_eq!(ran, [Step::ReserveStock, Step::ProcessPayment, Step::Confirm, Step::CommitStock]);
+    }
+
+    #[test]
+    fn a_sold_out_order_has_nothing_to_undo() {
+        let verdict = decide(&pending(), Step::ReserveStock, Reply::Refused(CancelReason::SoldOut), 1, at(0), PATIENCE);
+        let expected = E::CancellationStarted { reason: CancelReason::SoldOut, compensate: vec![] };
+        assert_eq!(verdict, Verdict::Commit(vec![expected]));
+    }
+
+    #[test]
+    fn a_declined_payment_gives_the_stock_back_and_refunds_nothing() {
+        let reply = Reply::Refused(CancelReason::Declined);
+        let verdict = decide(&reserved(), Step::ProcessPayment, reply, 1, at(0), PATIENCE);
+        let compensate = vec![Compensation::ReleaseStock];
+        let expected = E::CancellationStarted { reason: CancelReason::Declined, compensate };
+        assert_eq!(verdict, Verdict::Commit(vec![expected]));
+    }
+
+    #[test]
+    fn a_timeout_is_never_taken_for_a_refusal() {
+        let verdict = decide(&reserved(), Step::ProcessPayment, unknown(), 1, at(0), PATIENCE);
+        assert_eq!(verdict, Verdict::Again { at_least: Duration::ZERO });
+        let verdict = decide(&reserved(), Step::ProcessPayment, unknown(), 3, at(0), PATIENCE);
+        let compensate = vec![Compensation::RefundPayment, Compensation::ReleaseStock];
+        let expected = E::CancellationStarted { reason: CancelReason::Unavailable, compensate };
+        assert_eq!(verdict, Verdict::Commit(vec![expected]), "given up, the payment is compensated too");
+    }
+
+    #[test]
+    fn an_ongoing_payment_is_asked_again_until_the_order_is_too_old() {
+        let ongoing = || Reply::Ongoing { retry_after: Duration::from_millis(50) };
+        let again = decide(&reserved(), Step::ProcessPayment, ongoing(), 99, at(29), PATIENCE);
+        assert_eq!(again, Verdict::Again { at_least: Duration::from_millis(50) });
+        let late = decide(&reserved(), Step::ProcessPayment, ongoing(), 1, at(30), PATIENCE);
+        assert!(matches!(late, Verdict::Commit(_)));
+    }
+
+    #[test]
+    fn compensations_and_the_sale_are_retried_for_ever() {
+        let start = abort(&reserved(), CancelReason::ByClient);
+        let cancelling = after(&[E::StockReserved {}, start]).unwrap();
+        assert_eq!(next_step(&cancelling), Some(Step::RefundPayment));
+        let verdict = decide(&cancelling, Step::RefundPayment, unknown(), 1_000, at(1_000_000), PATIENCE);
+        assert!(matches!(verdict, Verdict::Again { .. }));
+        let paid = E::PaymentProcessed { reference: "r".into() };
+        let confirmed = after(&[E::StockReserved {}, paid, E::OrderConfirmed {}]).unwrap();
+        let verdict = decide(&confirmed, Step::CommitStock, unknown(), 1_000, at(1_000_000), PATIENCE);
+        assert!(matches!(verdict, Verdict::Again { .. }));
+    }
+
+    #[test]
+    fn backoff_grows_to_its_cap_and_is_spread_over_the_whole_range() {
+        let (base, cap) = (Duration::from_millis(10), Duration::from_secs(1));
+        assert_eq!(backoff(1, base, cap, 1.0), base);
+        assert_eq!(backoff(3, base, cap, 1.0), Duration::from_millis(40));
+        assert_eq!(backoff(u32::MAX, base, cap, 1.0), cap);
+        assert_eq!(backoff(3, base, cap, 0.0), Duration::ZERO);
+    }
+}
