@@ -1,0 +1,9 @@
+//! Where the service meets the world: one file a technology.
+
+pub mod inbound {
+    pub mod grpc;
+}
+pub mod outbound {
+    pub mod memory;
+    pub mod sqlite;
+}

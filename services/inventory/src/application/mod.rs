@@ -1,0 +1,6 @@
+//! The use cases, and the ports through which they reach the world.
+
+pub mod ports;
+mod stock_keeping;
+
+pub use stock_keeping::{StockKeeping, StockQueryError};

@@ -1,0 +1,225 @@
+//! A running service on a free port, and clients in several roles.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis::auth::{Keys, Role};
+use chassis::clock::SystemClock;
+use chassis::context::{Context, Tracer};
+use chassis::events::sqlite::SqliteEventLog;
+use chassis::events::{Event, EventLog, Stream};
+use chassis::grpc::{Identity, PeerChannel};
+use chassis::metrics::Metrics;
+use chassis::net::{BoundPort, SystemNetwork};
+use chassis::rng::Seeds;
+use chassis::sqlite::Storage;
+use chassis::{Backing, Embedded, Env};
+use inventory::Config;
+use kernel::OrderId;
+use proto::inventory::v1::inventory_service_client::InventoryServiceClient;
+use proto::inventory::v1::reserve_stock_response::Outcome;
+use proto::inventory::v1::{
+    CommitStockRequest, GetStockRequest, Line, ReleaseStockRequest, ReserveStockRequest, RestockRequest, Stock,
+};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tonic::{Code, Status};
+
+const USER: &str = "11111111-1111-1111-1111-111111111111";
+
+/// The service, its folder and its log. The folder outlives a restart.
+pub struct Shop {
+    folder: TempDir,
+    log: Arc<SqliteEventLog>,
+    server: Env,
+    client: Env,
+    running: JoinHandle<()>,
+}
+
+fn config(settings: &[(&str, &str)]) -> Config {
+    let settings = settings.iter().map(|(name, value)| (format!("inventory.{name}"), (*value).to_owned()));
+    chassis::settings::parse(inventory::ROLE, &settings.collect::<BTreeMap<_, _>>()).unwrap()
+}
+
+fn env(role: &'static str, folder: &TempDir, log: &Arc<SqliteEventLog>, inventory_at: &str) -> Env {
+    let seeds = Seeds::from_number(1).scope(role);
+    Env {
+        role,
+        clock: Arc::new(SystemClock),
+        tracer: Tracer::new(&seeds),
+        seeds,
+        network: Arc::new(SystemNetwork),
+        peers: Arc::new(BTreeMap::from([(inventory::ROLE, inventory_at.to_owned())])),
+        keys: Keys::new(&[7; 32]).unwrap(),
+        backing: Backing::Embedded(Embedded { storage: storage(folder), log: log.clone() }),
+        metrics: Metrics::new(role),
+        shutdown: Default::default(),
+    }
+}
+
+fn storage(folder: &TempDir) -> Storage {
+    Storage::Folder(folder.path().to_owned())
+}
+
+fn free_port() -> BoundPort {
+    BoundPort::bind("127.0.0.1:0".parse().unwrap()).unwrap()
+}
+
+impl Shop {
+    pub async fn open() -> Self {
+        Self::with(&[]).await
+    }
+
+    pub async fn with(settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Arc::new(SqliteEventLog::open(&storage(&folder), Arc::new(SystemClock)).unwrap());
+        Self::start(folder, log, settings)
+    }
+
+    fn start(folder: TempDir, log: Arc<SqliteEventLog>, settings: &[(&str, &str)]) -> Self {
+        let (main, ops) = (free_port(), free_port());
+        let address = main.address().unwrap().to_string();
+        let server = env(inventory::ROLE, &folder, &log, &address);
+        let client = env("order", &folder, &log, &address);
+        let service = inventory::build(config(settings), server.clone()).unwrap();
+        let running = tokio::spawn(chassis::serve::run(service, main.listen().unwrap(), ops.listen().unwrap()));
+        Self { folder, log, server, client, running }
+    }
+
+    /// Ends the process, as far as a test can, and starts another one over the same files.
+    pub async fn restart(self) -> Self {
+        self.restart_with(|| {}).await
+    }
+
+    /// The same; `meanwhile` happens while no process runs.
+    pub async fn restart_with(self, meanwhile: impl FnOnce()) -> Self {
+        self.server.shutdown.cancel();
+        self.running.await.unwrap();
+        meanwhile();
+        Self::start(self.folder, self.log, &[])
+    }
+
+    pub fn metrics(&self) -> String {
+        self.server.metrics.render()
+    }
+
+    /// A second connection to the service's database.
+    pub fn database(&self) -> rusqlite::Connection {
+        storage(&self.folder).open("inventory_db").unwrap()
+    }
+
+    /// A client in the name of the order service.
+    pub fn service(&self) -> Client {
+        Client::new(&self.client, Identity::Service(self.client.clone()), None)
+    }
+
+    pub fn anonymous(&self) -> Client {
+        Client::new(&self.client, Identity::Caller(self.client.clone()), None)
+    }
+
+    pub fn user(&self, role: Role) -> Client {
+        let hour = Duration::from_secs(3600);
+        let token = self.client.keys.issue(USER, role, hour, self.client.clock.now());
+        self.bearer(&token)
+    }
+
+    pub fn bearer(&self, token: &str) -> Client {
+        Client::new(&self.client, Identity::Caller(self.client.clone()), Some(token.into()))
+    }
+
+    /// The events of an aggregate in the log, once there are `count`.
+    pub async fn events(&self, aggregate: &str, count: usize) -> Vec<Event> {
+        let read = async || {
+            let messages = self.log.read(Stream::Inventory, aggregate).await.unwrap();
+            (messages.len() >= count).then(|| messages.into_iter().map(|message| message.event).collect::<Vec<_>>())
+        };
+        eventually(read).await
+    }
+
+    pub async fn kinds(&self, aggregate: &str, count: usize) -> Vec<String> {
+        let events = self.events(aggregate, count).await;
+        assert!(events.iter().map(|event| event.version).eq(1..=events.len() as i64), "versions have no gap");
+        events.into_iter().map(|event| event.kind).collect()
+    }
+}
+
+/// Polls until there is an answer; fails after ten seconds.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(mut poll: impl FnMut() -> F) -> T {
+    let poll = async {
+        loop {
+            if let Some(value) = poll().await {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), poll).await.expect("it did not happen within ten seconds")
+}
+
+/// The order of that number.
+pub fn order(number: u32) -> OrderId {
+    format!("00000000-0000-0000-0000-0000{number:08x}").parse().unwrap()
+}
+
+/// A typed client with a context of its own.
+#[derive(Clone)]
+pub struct Client {
+    grpc: InventoryServiceClient<PeerChannel>,
+    context: Context,
+}
+
+impl Client {
+    fn new(env: &Env, identity: Identity, token: Option<Arc<str>>) -> Self {
+        let channel = chassis::grpc::channel(env, inventory::ROLE, identity, Duration::from_secs(5)).unwrap();
+        let trace = Some(env.tracer.span(None));
+        Self { grpc: InventoryServiceClient::new(channel), context: Context { trace, token } }
+    }
+
+    pub fn trace_id(&self) -> u128 {
+        self.context.trace.unwrap().trace_id
+    }
+
+    pub async fn reserve(&self, order: impl ToString, lines: &[(i64, u32)]) -> Result<Outcome, Status> {
+        let lines = lines.iter().map(|&(product_id, quantity)| Line { product_id, quantity }).collect();
+        let request = ReserveStockRequest { order_id: order.to_string(), lines };
+        let response = self.context.clone().scope(self.grpc.clone().reserve_stock(request)).await?;
+        Ok(response.into_inner().outcome.expect("an outcome"))
+    }
+
+    /// Whether there was a reservation.
+    pub async fn release(&self, order: impl ToString) -> Result<bool, Status> {
+        let request = ReleaseStockRequest { order_id: order.to_string() };
+        let response = self.context.clone().scope(self.grpc.clone().release_stock(request)).await?;
+        Ok(response.into_inner().had_reservation)
+    }
+
+    pub async fn commit(&self, order: impl ToString) -> Result<(), Status> {
+        let request = CommitStockRequest { order_id: order.to_string() };
+        self.context.clone().scope(self.grpc.clone().commit_stock(request)).await?;
+        Ok(())
+    }
+
+    pub async fn stock(&self, product_id: i64) -> Result<Stock, Status> {
+        let request = GetStockRequest { product_id };
+        Ok(self.context.clone().scope(self.grpc.clone().get_stock(request)).await?.into_inner())
+    }
+
+    /// (available, reserved, sold)
+    pub async fn counts(&self, product_id: i64) -> (i64, i64, i64) {
+        let stock = self.stock(product_id).await.unwrap();
+        (stock.available, stock.reserved, stock.sold)
+    }
+
+    pub async fn restock(&self, id: &str, product_id: i64, quantity: u32) -> Result<Stock, Status> {
+        let request = RestockRequest { product_id, quantity, restock_id: id.to_owned() };
+        Ok(self.context.clone().scope(self.grpc.clone().restock(request)).await?.into_inner())
+    }
+}
+
+/// The code and the message of a refusal.
+pub fn refusal<T: std::fmt::Debug>(answer: Result<T, Status>) -> (Code, String) {
+    let status = answer.expect_err("it should have been refused");
+    (status.code(), status.message().to_owned())
+}
