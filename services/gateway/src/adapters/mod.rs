@@ -1,0 +1,4 @@
+//! The outside, one file a technology.
+
+pub mod inbound;
+pub mod outbound;

@@ -1,0 +1,4 @@
+//! What the gateway calls.
+
+pub mod clients;
+pub mod rate_limit;
