@@ -1,0 +1,5 @@
+pub mod cache;
+pub mod sqlite;
+
+#[cfg(test)]
+mod contract;

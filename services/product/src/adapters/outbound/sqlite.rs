@@ -1,0 +1,220 @@
+//! Products and their list view in SQLite.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chassis::StoreError;
+use chassis::sqlite::Db;
+use kernel::{Money, ProductId, Sku, Timestamp};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params, params_from_iter};
+
+use crate::application::ports::{ProductKey, ProductList, ProductStore, SkuTaken, Stale};
+use crate::domain::{Draft, Product, Search};
+
+/// The name of this service's database.
+pub const DATABASE: &str = "product_db";
+/// Its schema, one step after the other.
+pub const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_initial.sql")];
+
+const COLUMNS: &str = "id, sku, name, category, price_minor, currency, version";
+
+pub struct SqliteProducts {
+    db: Arc<Db>,
+}
+
+impl SqliteProducts {
+    pub fn new(db: Arc<Db>) -> Self {
+        Self { db }
+    }
+}
+
+fn corrupt(error: impl std::fmt::Display) -> StoreError {
+    StoreError::Corrupt(format!("products: {error}"))
+}
+
+fn product_of(row: &Row<'_>) -> Result<Product, StoreError> {
+    let text = |index: usize| row.get::<_, String>(index);
+    Ok(Product {
+        id: ProductId(row.get(0)?),
+        sku: text(1)?.parse().map_err(corrupt)?,
+        name: text(2)?.try_into().map_err(corrupt)?,
+        category: text(3)?.try_into().map_err(corrupt)?,
+        price: Money::new(row.get(4)?, text(5)?.parse().map_err(corrupt)?),
+        version: row.get(6)?,
+    })
+}
+
+fn find(connection: &Connection, key: &ProductKey) -> Result<Option<Product>, StoreError> {
+    let (column, value) = match key {
+        ProductKey::Id(id) => ("id", Value::from(id.0)),
+        ProductKey::Sku(sku) => ("sku", Value::from(sku.as_str().to_owned())),
+    };
+    let sql = format!("SELECT {COLUMNS} FROM products WHERE {column} = ?1 AND deleted = 0");
+    connection.prepare_cached(&sql)?.query_row([value], |row| Ok(product_of(row))).optional()?.transpose()
+}
+
+fn id_of(connection: &Connection, sku: &Sku) -> Result<Option<ProductId>, StoreError> {
+    Ok(find(connection, &ProductKey::Sku(sku.clone()))?.map(|product| product.id))
+}
+
+/// Writes the row of the list view that stands for `product`.
+fn show(tx: &Transaction<'_>, product: &Product) -> Result<(), StoreError> {
+    let sql = format!(
+        "INSERT OR REPLACE INTO product_list_view ({COLUMNS}, search_text, category_folded)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+    );
+    tx.prepare_cached(&sql)?.execute(params![
+        product.id.0,
+        product.sku.as_str(),
+        product.name.as_str(),
+        product.category.as_str(),
+        product.price.minor,
+        product.price.currency.as_str(),
+        product.version,
+        Search::text_of(product),
+        product.category.folded(),
+    ])?;
+    Ok(())
+}
+
+/// The outer error undoes the batch; the inner one refuses this product before anything is written.
+fn add(tx: &Transaction<'_>, draft: &Draft, now: Timestamp) -> Result<Result<Product, SkuTaken>, StoreError> {
+    if let Some(existing) = id_of(tx, &draft.sku)? {
+        return Ok(Err(SkuTaken { existing }));
+    }
+    let sql = "INSERT INTO products (sku, name, category, price_minor, currency, version, created_at, updated_at)
+               VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?6)";
+    tx.prepare_cached(sql)?.execute(params![
+        draft.sku.as_str(),
+        draft.name.as_str(),
+        draft.category.as_str(),
+        draft.price.minor,
+        draft.price.currency.as_str(),
+        now.as_micros(),
+    ])?;
+    let Draft { sku, name, category, price } = draft.clone();
+    let product = Product { id: ProductId(tx.last_insert_rowid()), sku, name, category, price, version: 1 };
+    show(tx, &product)?;
+    Ok(Ok(product))
+}
+
+fn update(tx: &Transaction<'_>, product: &Product, now: Timestamp) -> Result<Result<(), Stale>, StoreError> {
+    let sql = "UPDATE products
+               SET name = ?3, category = ?4, price_minor = ?5, currency = ?6, version = ?7, updated_at = ?8
+               WHERE id = ?1 AND version = ?2 AND deleted = 0";
+    let changed = tx.prepare_cached(sql)?.execute(params![
+        product.id.0,
+        product.version - 1,
+        product.name.as_str(),
+        product.category.as_str(),
+        product.price.minor,
+        product.price.currency.as_str(),
+        product.version,
+        now.as_micros(),
+    ])?;
+    if changed == 0 {
+        return Ok(Err(Stale));
+    }
+    show(tx, product)?;
+    Ok(Ok(()))
+}
+
+fn delete(tx: &Transaction<'_>, id: ProductId, now: Timestamp) -> Result<bool, StoreError> {
+    let sql = "UPDATE products SET deleted = 1, version = version + 1, updated_at = ?2 WHERE id = ?1 AND deleted = 0";
+    let changed = tx.prepare_cached(sql)?.execute(params![id.0, now.as_micros()])?;
+    tx.prepare_cached("DELETE FROM product_list_view WHERE id = ?1")?.execute([id.0])?;
+    Ok(changed > 0)
+}
+
+/// `word` anywhere, with nothing in it taken for a wildcard.
+fn pattern(word: &str) -> String {
+    let escaped: String = word
+        .chars()
+        .flat_map(|c| matches!(c, '%' | '_' | '\\').then_some('\\').into_iter().chain(std::iter::once(c)))
+        .collect();
+    format!("%{escaped}%")
+}
+
+#[async_trait]
+impl ProductStore for SqliteProducts {
+    async fn add(&self, batch: &[Draft], now: Timestamp) -> Result<Vec<Result<Product, SkuTaken>>, StoreError> {
+        self.db.write("create_product", |tx| batch.iter().map(|draft| add(tx, draft, now)).collect())
+    }
+
+    async fn update(&self, batch: &[Product], now: Timestamp) -> Result<Vec<Result<(), Stale>>, StoreError> {
+        self.db.write("update_product", |tx| batch.iter().map(|product| update(tx, product, now)).collect())
+    }
+
+    async fn delete(&self, batch: &[ProductId], now: Timestamp) -> Result<Vec<bool>, StoreError> {
+        self.db.write("delete_product", |tx| batch.iter().map(|id| delete(tx, *id, now)).collect())
+    }
+
+    async fn find(&self, keys: &[ProductKey]) -> Result<Vec<Option<Product>>, StoreError> {
+        self.db.read(|connection| keys.iter().map(|key| find(connection, key)).collect())
+    }
+}
+
+#[async_trait]
+impl ProductList for SqliteProducts {
+    async fn search(&self, search: &Search) -> Result<(Vec<Product>, bool), StoreError> {
+        let mut sql = format!("SELECT {COLUMNS} FROM product_list_view WHERE id > ?");
+        let mut values = vec![Value::from(search.after.0)];
+        if let Some(category) = &search.category {
+            sql.push_str(" AND category_folded = ?");
+            values.push(category.folded().into());
+        }
+        for word in &search.words {
+            sql.push_str(" AND search_text LIKE ? ESCAPE '\\'");
+            values.push(pattern(word).into());
+        }
+        sql.push_str(" ORDER BY id LIMIT ?");
+        // One more than asked for tells whether there are more.
+        values.push((i64::from(search.limit) + 1).into());
+        let mut products: Vec<Product> = self.db.read(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map(params_from_iter(values), |row| Ok(product_of(row)))?;
+            rows.map(|row| row.map_err(StoreError::from)?).collect::<Result<_, StoreError>>()
+        })?;
+        let limit = usize::try_from(search.limit).unwrap_or(usize::MAX);
+        let more = products.len() > limit;
+        products.truncate(limit);
+        Ok((products, more))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chassis::metrics::Metrics;
+    use chassis::sqlite::Storage;
+
+    use super::super::contract;
+    use super::*;
+
+    fn products() -> (tempfile::TempDir, SqliteProducts) {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::Folder(folder.path().to_owned());
+        let db = Db::open(&storage, DATABASE, &MIGRATIONS, &Metrics::new("product")).unwrap();
+        (folder, SqliteProducts::new(Arc::new(db)))
+    }
+
+    macro_rules! keeps_the_contract {
+        ($($case:ident),* $(,)?) => {$(
+            #[tokio::test]
+            async fn $case() {
+                let (_folder, products) = products();
+                contract::$case(&products, &products).await;
+            }
+        )*};
+    }
+
+    keeps_the_contract!(
+        an_added_product_is_found_by_id_and_by_sku_and_listed,
+        a_taken_sku_names_its_product_and_does_not_stop_the_others,
+        a_change_needs_the_version_before,
+        a_deleted_product_is_gone_and_its_id_is_not_given_again,
+        every_word_must_occur_and_every_character_counts,
+        categories_are_filtered_without_regard_to_case,
+        pages_follow_each_other_without_gap_or_overlap,
+    );
+}

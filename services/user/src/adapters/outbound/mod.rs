@@ -1,0 +1,6 @@
+pub mod argon2;
+pub mod cache;
+pub mod sqlite;
+
+#[cfg(test)]
+mod contract;

@@ -1,0 +1,146 @@
+//! Starts the service and calls it.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis::auth::Keys;
+use chassis::clock::SystemClock;
+use chassis::context::{Context, Tracer};
+use chassis::env::{Backing, Embedded, Env, StartError};
+use chassis::events::sqlite::SqliteEventLog;
+use chassis::grpc::{Identity, PeerChannel};
+use chassis::metrics::Metrics;
+use chassis::net::{BoundPort, SystemNetwork};
+use chassis::rng::Seeds;
+use chassis::serve::{self, Service};
+use chassis::sqlite::Storage;
+use proto::user::v1 as wire;
+use proto::user::v1::user_service_client::UserServiceClient;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::{Response, Status};
+
+pub const ADMIN: &str = "admin@example.test";
+pub const PASSWORD: &str = "correct horse";
+const DEADLINE: Duration = Duration::from_secs(10);
+
+pub struct Shop {
+    pub env: Env,
+    pub log: Arc<SqliteEventLog>,
+    running: JoinHandle<()>,
+}
+
+/// Cheap hashing and an admin, and whatever else is said.
+pub fn settings(more: &[(&str, &str)]) -> user::Config {
+    let cheap = [("user.argon2_memory_kib", "64"), ("user.argon2_iterations", "1")];
+    let admin = [("user.admin_email", ADMIN), ("user.admin_password", PASSWORD)];
+    let all = cheap.iter().chain(&admin).chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    chassis::settings::parse(user::ROLE, &all.collect::<BTreeMap<_, _>>()).unwrap()
+}
+
+fn env(folder: &Path, address: String) -> (Env, Arc<SqliteEventLog>) {
+    let storage = Storage::Folder(folder.to_owned());
+    let clock = Arc::new(SystemClock);
+    let log = Arc::new(SqliteEventLog::open(&storage, clock.clone()).unwrap());
+    let seeds = Seeds::from_number(1);
+    let env = Env {
+        role: user::ROLE,
+        clock,
+        tracer: Tracer::new(&seeds),
+        seeds,
+        network: Arc::new(SystemNetwork),
+        peers: Arc::new(BTreeMap::from([(user::ROLE, address)])),
+        keys: Keys::new(&[7; 32]).unwrap(),
+        backing: Backing::Embedded(Embedded { storage, log: log.clone() }),
+        metrics: Metrics::new(user::ROLE),
+        shutdown: CancellationToken::new(),
+    };
+    (env, log)
+}
+
+/// Builds the service without running it.
+pub fn build(folder: &Path, config: user::Config) -> Result<Service, StartError> {
+    user::build(config, env(folder, "nowhere:1".to_owned()).0)
+}
+
+impl Shop {
+    pub fn start(folder: &Path) -> Self {
+        Self::start_with(folder, settings(&[]))
+    }
+
+    pub fn start_with(folder: &Path, config: user::Config) -> Self {
+        let port = || BoundPort::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (main, ops) = (port(), port());
+        let (env, log) = env(folder, main.address().unwrap().to_string());
+        let service = user::build(config, env.clone()).unwrap();
+        let running = tokio::spawn(serve::run(service, main.listen().unwrap(), ops.listen().unwrap()));
+        Self { env, log, running }
+    }
+
+    /// Stops the service as a deployment does; what it stored stays in its folder.
+    pub async fn stop(self) {
+        self.env.shutdown.cancel();
+        self.running.await.unwrap();
+    }
+
+    /// A client that calls in the name of whoever [`with_token`] says.
+    pub fn client(&self) -> UserServiceClient<PeerChannel> {
+        let identity = Identity::Caller(self.env.clone());
+        UserServiceClient::new(chassis::grpc::channel(&self.env, user::ROLE, identity, DEADLINE).unwrap())
+    }
+
+    /// A client that calls in the name of one of our services.
+    pub fn service_client(&self) -> UserServiceClient<PeerChannel> {
+        let identity = Identity::Service(self.env.clone());
+        UserServiceClient::new(chassis::grpc::channel(&self.env, user::ROLE, identity, DEADLINE).unwrap())
+    }
+
+    pub async fn register(&self, email: &str) -> Result<wire::Session, Status> {
+        let request =
+            wire::RegisterRequest { email: email.to_owned(), password: PASSWORD.to_owned(), name: "Ada".to_owned() };
+        self.client().register(request).await.map(Response::into_inner)
+    }
+
+    pub async fn login(&self, email: &str, password: &str) -> Result<wire::Session, Status> {
+        let request = wire::LoginRequest { email: email.to_owned(), password: password.to_owned() };
+        self.client().login(request).await.map(Response::into_inner)
+    }
+
+    pub async fn profile(&self, token: &str, id: &str) -> Result<wire::User, Status> {
+        let mut client = self.client();
+        let call = client.get_user(wire::GetUserRequest { id: id.to_owned() });
+        with_token(token, call).await.map(Response::into_inner)
+    }
+
+    pub async fn update(&self, token: &str, request: wire::UpdateProfileRequest) -> Result<wire::User, Status> {
+        let mut client = self.client();
+        with_token(token, client.update_profile(request)).await.map(Response::into_inner)
+    }
+
+    /// A token of somebody of that role who is not in the database.
+    pub fn token_of(&self, role: chassis::auth::Role) -> String {
+        let id = "00000000-0000-4000-8000-000000000001";
+        self.env.keys.issue(id, role, DEADLINE, self.env.clock.now())
+    }
+}
+
+/// Makes a call with that bearer token.
+pub async fn with_token<T>(token: &str, call: impl Future<Output = T>) -> T {
+    Context { trace: None, token: Some(token.into()) }.scope(call).await
+}
+
+/// Asks until `probe` answers; fails the test after ten seconds.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut probe: impl FnMut() -> F) -> T {
+    let asked = tokio::time::timeout(DEADLINE, async {
+        loop {
+            if let Some(found) = probe().await {
+                return found;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    asked.await.unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"))
+}

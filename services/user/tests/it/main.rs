@@ -1,0 +1,7 @@
+//! The user service over real gRPC on a real port, with SQLite files in a temporary folder.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod accounts;
+mod bulk;
+mod events;
+mod harness;
