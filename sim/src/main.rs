@@ -1,1 +1,8 @@
-fn main() {}
+//! The `shopctl` binary.
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    shopctl::cli::main()
+}

@@ -1,1 +1,48 @@
+//! The simulated acquirer: the payment provider as a third party, with a durable ledger of its own
+//! that no other service writes to.
+//!
+//! The hexagon, from the inside out:
+//! - `domain`: what a key may become (captured, declined, voided, refunded) and which ledger line
+//!   each change leaves;
+//! - `application`: the four calls, their latency, and which keys the bank declines; it needs a
+//!   [`application::ports::Ledger`];
+//! - `adapters`: gRPC inwards, SQLite outwards.
+//!
+//! What is deliberately absent: an outbox and events. A real acquirer tells nobody anything; one
+//! has to ask.
 
+pub mod adapters;
+pub mod application;
+mod config;
+pub mod domain;
+
+use std::sync::Arc;
+
+use axum::Router;
+use chassis::Backing;
+use chassis::env::{Env, StartError};
+use chassis::serve::{App, Service};
+use proto::acquirer::v1::acquirer_service_server::AcquirerServiceServer;
+use tonic::service::Routes;
+
+use adapters::inbound::grpc::Handler;
+use adapters::outbound::sqlite::SqliteLedger;
+use application::acquire::Acquirer;
+
+pub use config::Config;
+
+/// The name of this role in addresses, logs and settings.
+pub const ROLE: &str = "acquirer";
+
+/// Wires the service; nothing is bound or spawned.
+///
+/// # Errors
+/// When the ledger cannot be opened.
+pub fn build(config: Config, env: Env) -> Result<Service, StartError> {
+    let Backing::Embedded(embedded) = &env.backing;
+    let ledger = SqliteLedger::open(&embedded.storage, &env.metrics)?;
+    let Config { latency, decline_rate } = config;
+    let acquirer = Acquirer::new(Arc::new(ledger), env.clock.clone(), env.seeds.clone(), latency, decline_rate);
+    let routes = Routes::new(AcquirerServiceServer::new(Handler::new(acquirer)));
+    Ok(Service { env, app: App::Grpc(routes), ops: Router::new(), tasks: Vec::new() })
+}

@@ -1,1 +1,72 @@
+//! Payments: one for each order, charged at an external provider, and given back when the order
+//! is cancelled.
+//!
+//! The hexagon, from the inside out:
+//! - `domain`: the payment (an aggregate whose events are its history) and the circuit breaker;
+//! - `application`: processing a payment in its three moments, resolving what got lost between
+//!   them, and the compensation; it needs an [`application::ports::PaymentStore`] and an
+//!   [`application::ports::Provider`];
+//! - `adapters`: gRPC and the ops port inwards, SQLite and the acquirer's gRPC outwards.
+//!
+//! What is deliberately absent: retries. Whoever asks again finds the answer; asking again is the
+//! order saga's business.
 
+pub mod adapters;
+pub mod application;
+mod config;
+pub mod domain;
+
+use std::sync::Arc;
+
+use chassis::Backing;
+use chassis::env::{Env, StartError};
+use chassis::events::Stream;
+use chassis::events::relay::Relay;
+use chassis::grpc::{Identity, channel};
+use chassis::serve::{App, Service, Task};
+use chassis::sqlite::outbox::SqliteOutbox;
+use proto::payment::v1::payment_service_server::PaymentServiceServer;
+use tonic::service::Routes;
+
+use adapters::inbound::grpc::Handler;
+use adapters::inbound::ops;
+use adapters::outbound::acquirer::Acquirer;
+use adapters::outbound::sqlite::{OUTBOX, SqlitePayments};
+use application::breaker::CircuitBreaker;
+use application::pay::Payments;
+
+pub use config::Config;
+
+/// The name of this role in addresses, logs and settings.
+pub const ROLE: &str = "payment";
+
+/// Wires the service; nothing is bound or spawned.
+///
+/// # Errors
+/// When the settings make no sense together, nobody said where the acquirer is, or the database
+/// cannot be opened.
+pub fn build(config: Config, env: Env) -> Result<Service, StartError> {
+    let breaker_settings = config.breaker();
+    breaker_settings.check().map_err(|error| StartError(format!("{ROLE}: {error}")))?;
+    let Backing::Embedded(embedded) = &env.backing;
+
+    let store = Arc::new(SqlitePayments::open(&embedded.storage, &env.metrics)?);
+    let to_acquirer = channel(&env, "acquirer", Identity::Service(env.clone()), config.provider_timeout)?;
+    let provider = Arc::new(Acquirer::new(to_acquirer, config.provider_timeout));
+    let outbox = Arc::new(SqliteOutbox::new(store.db(), OUTBOX, env.clock.clone()));
+    let relay = Relay { stream: Stream::Payments, outbox, log: embedded.log.clone() };
+
+    let breaker = CircuitBreaker::new(breaker_settings, env.clock.clone());
+    let payments = Payments::new(store, provider, breaker.clone(), env.clock.clone(), config.charge_window);
+
+    ops::register(&env.metrics, breaker.clone());
+    let (shutdown, under_way) = (env.shutdown.clone(), payments.clone());
+    // Keeps the service from stopping before the payments under way have their result.
+    let drain = async move {
+        shutdown.cancelled().await;
+        under_way.finish().await;
+    };
+    let tasks: Vec<Task> = vec![Box::pin(relay.run(env.shutdown.clone())), Box::pin(drain)];
+    let routes = Routes::new(PaymentServiceServer::new(Handler::new(payments)));
+    Ok(Service { env, app: App::Grpc(routes), ops: ops::router(breaker), tasks })
+}

@@ -1,0 +1,4 @@
+//! Technology: gRPC inwards, SQLite outwards.
+
+pub mod inbound;
+pub mod outbound;

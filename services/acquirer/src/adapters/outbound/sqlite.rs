@@ -1,0 +1,118 @@
+//! The ledger in SQLite.
+
+use async_trait::async_trait;
+use chassis::StoreError;
+use chassis::metrics::Metrics;
+use chassis::sqlite::{Db, Storage};
+use kernel::{Money, Timestamp};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+
+use crate::application::ports::Ledger;
+use crate::domain::charge::{Charge, Key, Posting, Refusal, State, decide};
+
+/// The name of the acquirer's database.
+pub const DATABASE: &str = "acquirer_db";
+const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_initial.sql")];
+
+pub struct SqliteLedger {
+    db: Db,
+}
+
+impl SqliteLedger {
+    /// # Errors
+    /// When the database cannot be opened.
+    pub fn open(storage: &Storage, metrics: &Metrics) -> Result<Self, StoreError> {
+        Ok(Self { db: Db::open(storage, DATABASE, &MIGRATIONS, metrics)? })
+    }
+}
+
+/// A row as SQLite gives it, before it is believed.
+struct Stored {
+    amount: Option<i64>,
+    currency: Option<String>,
+    state: String,
+    reason: String,
+    updated_at: i64,
+}
+
+impl Stored {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            amount: row.get(0)?,
+            currency: row.get(1)?,
+            state: row.get(2)?,
+            reason: row.get(3)?,
+            updated_at: row.get(4)?,
+        })
+    }
+
+    fn into_charge(self, key: &Key) -> Result<Charge, StoreError> {
+        let corrupt = |what: String| StoreError::Corrupt(format!("charge {key}: {what}"));
+        let amount = match (self.amount, self.currency) {
+            (Some(minor), Some(currency)) => {
+                Some(Money::new(minor, currency.parse().map_err(|error| corrupt(format!("{error}")))?))
+            }
+            _ => None,
+        };
+        let state = State::ALL.into_iter().find(|state| state.as_str() == self.state);
+        Ok(Charge {
+            key: key.clone(),
+            amount,
+            state: state.ok_or_else(|| corrupt(format!("`{}` is not a state", self.state)))?,
+            reason: self.reason,
+            updated_at: Timestamp::from_micros(self.updated_at),
+        })
+    }
+}
+
+fn find(connection: &Connection, key: &Key) -> Result<Option<Charge>, StoreError> {
+    let sql = "SELECT amount_minor, currency, state, reason, updated_at FROM charges WHERE key = ?1";
+    let stored = connection.prepare_cached(sql)?.query_row([key.as_str()], Stored::read).optional()?;
+    stored.map(|stored| stored.into_charge(key)).transpose()
+}
+
+fn store(tx: &Transaction<'_>, charge: &Charge) -> Result<(), StoreError> {
+    let (key, at) = (charge.key.as_str(), charge.updated_at.as_micros());
+    let minor = charge.amount.map(|amount| amount.minor);
+    let currency = charge.amount.map(|amount| amount.currency.to_string());
+    let upsert = "INSERT INTO charges (key, amount_minor, currency, state, reason, reference, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (key) DO UPDATE SET state = ?4, reason = ?5, updated_at = ?7";
+    tx.prepare_cached(upsert)?.execute(params![
+        key,
+        minor,
+        currency,
+        charge.state.as_str(),
+        charge.reason,
+        charge.key.reference(),
+        at
+    ])?;
+    let line = "INSERT INTO ledger (key, kind, amount_minor, currency, at) VALUES (?1, ?2, ?3, ?4, ?5)";
+    tx.prepare_cached(line)?.execute(params![key, charge.state.line(), minor, currency, at])?;
+    Ok(())
+}
+
+fn post_one(tx: &Transaction<'_>, posting: &Posting) -> Result<Result<Charge, Refusal>, StoreError> {
+    let current = find(tx, &posting.key)?;
+    match decide(current.as_ref(), posting) {
+        Ok(Some(next)) => {
+            store(tx, &next)?;
+            Ok(Ok(next))
+        }
+        // Nothing changes only for a key that is known.
+        Ok(None) => Ok(current.ok_or(Refusal::NeverCaptured)),
+        Err(refusal) => Ok(Err(refusal)),
+    }
+}
+
+#[async_trait]
+impl Ledger for SqliteLedger {
+    async fn post(&self, postings: &[Posting]) -> Result<Vec<Result<Charge, Refusal>>, StoreError> {
+        let what = postings.first().map_or("nothing", |posting| posting.action.name());
+        self.db.write(what, |tx| postings.iter().map(|posting| post_one(tx, posting)).collect())
+    }
+
+    async fn find(&self, key: &Key) -> Result<Option<Charge>, StoreError> {
+        self.db.read(|connection| find(connection, key))
+    }
+}

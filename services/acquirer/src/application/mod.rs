@@ -1,0 +1,4 @@
+//! The calls of the acquirer and what they need.
+
+pub mod acquire;
+pub mod ports;

@@ -1,0 +1,3 @@
+//! What the acquirer knows, without IO.
+
+pub mod charge;

@@ -1,0 +1,98 @@
+//! Starts the service on a free port and calls it with the generated client.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis::auth::{Keys, Role};
+use chassis::clock::SystemClock;
+use chassis::context::{Context, Tracer};
+use chassis::events::sqlite::SqliteEventLog;
+use chassis::grpc::{Identity, PeerChannel, channel};
+use chassis::metrics::Metrics;
+use chassis::net::{BoundPort, SystemNetwork};
+use chassis::rng::Seeds;
+use chassis::settings;
+use chassis::sqlite::Storage;
+use chassis::{Backing, Embedded, Env};
+use proto::acquirer::v1::acquirer_service_client::AcquirerServiceClient;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+pub type Client = AcquirerServiceClient<PeerChannel>;
+
+/// A running acquirer; it stops when this is dropped.
+pub struct Running {
+    pub env: Env,
+    pub storage: Storage,
+    _folder: TempDir,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.env.shutdown.cancel();
+    }
+}
+
+/// Starts an acquirer with these settings, such as `("acquirer.latency", "0ms")`.
+pub fn start(settings: &[(&str, &str)]) -> Running {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::Folder(folder.path().to_owned());
+    let main = BoundPort::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let ops = BoundPort::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let clock = Arc::new(SystemClock);
+    let seeds = Seeds::from_number(1);
+    let log = Arc::new(SqliteEventLog::open(&storage, clock.clone()).unwrap());
+    let env = Env {
+        role: acquirer::ROLE,
+        clock,
+        tracer: Tracer::new(&seeds),
+        seeds,
+        network: Arc::new(SystemNetwork),
+        peers: Arc::new(BTreeMap::from([(acquirer::ROLE, main.address().unwrap().to_string())])),
+        keys: Keys::new(&[7; 32]).unwrap(),
+        backing: Backing::Embedded(Embedded { storage: storage.clone(), log }),
+        metrics: Metrics::new(acquirer::ROLE),
+        shutdown: CancellationToken::new(),
+    };
+    let values = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let config = settings::parse(acquirer::ROLE, &values).unwrap();
+    let service = acquirer::build(config, env.clone()).unwrap();
+    tokio::spawn(chassis::serve::run(service, main.listen().unwrap(), ops.listen().unwrap()));
+    Running { env, storage, _folder: folder }
+}
+
+impl Running {
+    /// A client in a service's name, with a deadline for each call.
+    pub fn client_within(&self, deadline: Duration) -> Client {
+        let channel = channel(&self.env, acquirer::ROLE, Identity::Service(self.env.clone()), deadline).unwrap();
+        AcquirerServiceClient::new(channel)
+    }
+
+    pub fn client(&self) -> Client {
+        self.client_within(Duration::from_secs(5))
+    }
+
+    /// A client that hands on the token of the context it is called in.
+    pub fn client_of_caller(&self) -> Client {
+        let identity = Identity::Caller(self.env.clone());
+        AcquirerServiceClient::new(channel(&self.env, acquirer::ROLE, identity, Duration::from_secs(5)).unwrap())
+    }
+
+    pub fn customer(&self) -> Context {
+        let token = self.env.keys.issue(
+            "00000000-0000-0000-0000-000000000001",
+            Role::Customer,
+            Duration::from_secs(60),
+            self.env.clock.now(),
+        );
+        Context { trace: None, token: Some(token.into()) }
+    }
+
+    /// The kinds of the key's ledger lines, oldest first.
+    pub fn ledger_of(&self, key: &str) -> Vec<String> {
+        let connection = self.storage.open_read_only("acquirer_db").unwrap();
+        let mut lines = connection.prepare("SELECT kind FROM ledger WHERE key = ?1 ORDER BY sequence").unwrap();
+        lines.query_map([key], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+}

@@ -1,0 +1,303 @@
+//! What every [`Orders`] owes its callers. Each case wants a store with nothing in it; the
+//! [`Probe`] looks at what the port does not show.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chassis::StoreError;
+use kernel::{Currency, Money, OrderId, ProductId, Timestamp};
+use order::application::ports::{Attempt, Commit, Created, NewOrder, Orders, Postpone, Stored};
+use order::domain::{CancelReason, Compensation, Line, Order, OrderEvent, Outcome, Status, Step};
+
+use crate::harness::user;
+
+const LEASE: Duration = Duration::from_secs(5);
+
+/// Everything stored about an order, as texts to compare.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rows {
+    /// Status, cancel reason, version, whether sold, epoch, attempt, unknown step, due time.
+    pub order: String,
+    /// Version and kind.
+    pub events: Vec<String>,
+    /// Sequence, step, number, outcome, epoch, how long, detail.
+    pub attempts: Vec<String>,
+}
+
+/// Reads behind the port's back.
+#[async_trait]
+pub trait Probe: Send + Sync {
+    async fn rows(&self, id: OrderId) -> Rows;
+}
+
+pub fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(seconds * 1_000_000)
+}
+
+pub fn new_order(who: u128, key: &str, seconds: i64) -> NewOrder {
+    let line = Line {
+        product_id: ProductId(1),
+        sku: "P-1".parse().unwrap(),
+        quantity: 2.try_into().unwrap(),
+        unit_price: Money::new(1000, Currency::EUR),
+    };
+    NewOrder {
+        id: OrderId::derive("shop", user(who), key),
+        created: Order::create(user(who), vec![line]).unwrap(),
+        fingerprint: "1x2".into(),
+        at: at(seconds),
+        due_at: at(seconds).plus(LEASE),
+    }
+}
+
+/// A new order, created at second 10 and due at second 15.
+pub async fn created(orders: &dyn Orders, key: &str) -> Stored {
+    match orders.create(&[new_order(1, key, 10)]).await.pop().unwrap().unwrap() {
+        Created::New(stored) => stored,
+        existed => panic!("{existed:?}"),
+    }
+}
+
+pub fn attempt(step: Step, outcome: Outcome) -> Attempt {
+    let (took, detail) = (Some(Duration::from_micros(1500)), Some("because".to_owned()));
+    Attempt { step, number: 1, outcome, started_at: at(11), took, detail }
+}
+
+/// The commit of one event by whoever read `stored`.
+pub fn commit(stored: &Stored, step: Step, event: OrderEvent) -> Commit {
+    let mut order = stored.order.clone();
+    order.apply(&event, at(12)).unwrap();
+    Commit {
+        id: order.id,
+        order,
+        expected_version: stored.order.version,
+        epoch: stored.epoch,
+        events: vec![event],
+        at: at(12),
+        attempts: vec![attempt(step, Outcome::Done)],
+        due_at: Some(at(17)),
+    }
+}
+
+pub fn reserve(stored: &Stored) -> Commit {
+    commit(stored, Step::ReserveStock, OrderEvent::StockReserved {})
+}
+
+fn abort(stored: &Stored) -> Commit {
+    let compensate = vec![Compensation::ReleaseStock];
+    let event = OrderEvent::CancellationStarted { reason: CancelReason::ByClient, compensate };
+    Commit { attempts: Vec::new(), ..commit(stored, Step::ReleaseStock, event) }
+}
+
+pub fn postpone(stored: &Stored, step: Step, until: Timestamp) -> Postpone {
+    let (id, epoch, attempt_number) = (stored.order.id, stored.epoch, stored.attempt + 1);
+    let attempts = vec![attempt(step, Outcome::Unknown)];
+    Postpone { id, epoch, attempt: attempt_number, attempts, due_at: until, unknown_step: Some(step) }
+}
+
+pub async fn get(orders: &dyn Orders, id: OrderId) -> Stored {
+    orders.get(id).await.unwrap().unwrap()
+}
+
+pub async fn commit_one(orders: &dyn Orders, commit: Commit) -> Result<(), StoreError> {
+    orders.commit(&[commit]).await.pop().unwrap()
+}
+
+pub async fn postpone_one(orders: &dyn Orders, postpone: Postpone) -> Result<(), StoreError> {
+    orders.postpone(&[postpone]).await.pop().unwrap()
+}
+
+fn is_conflict<T>(answer: &Result<T, StoreError>) -> bool {
+    matches!(answer, Err(StoreError::Conflict(_)))
+}
+
+pub async fn an_order_is_created_once_and_the_second_time_nothing_changes(orders: &dyn Orders, probe: &dyn Probe) {
+    let first = created(orders, "k").await;
+    assert_eq!((first.order.status, first.order.version, first.epoch, first.attempt), (Status::Pending, 1, 1, 0));
+    let before = probe.rows(first.order.id).await;
+    assert_eq!(before.events, ["1 OrderCreated"]);
+    assert_eq!(before.attempts, ["1 create 1 done 1 - -"]);
+
+    let again = NewOrder { fingerprint: "other".into(), due_at: at(99), ..new_order(1, "k", 50) };
+    // Also within one batch.
+    let answers = orders.create(&[again.clone(), new_order(1, "other", 10), again]).await;
+    for answer in [&answers[0], &answers[2]] {
+        let Ok(Created::Existed { order, fingerprint }) = answer else { panic!("{answer:?}") };
+        assert_eq!(order.order, first.order);
+        assert_eq!(fingerprint, "1x2", "what it was made of first");
+    }
+    assert!(matches!(answers[1], Ok(Created::New(_))));
+    assert_eq!(probe.rows(first.order.id).await, before);
+}
+
+pub async fn a_commit_is_there_in_full(orders: &dyn Orders, probe: &dyn Probe) {
+    let stored = created(orders, "k").await;
+    let event = OrderEvent::PaymentProcessed { reference: "r".into() };
+    let mut both = reserve(&stored);
+    both.order.apply(&event, at(12)).unwrap();
+    both.events.push(event);
+    both.attempts.push(Attempt { took: None, detail: None, ..attempt(Step::ProcessPayment, Outcome::Done) });
+    commit_one(orders, both.clone()).await.unwrap();
+
+    assert_eq!(get(orders, both.id).await.order, both.order, "the fold of the stored events is what was committed");
+    let rows = probe.rows(both.id).await;
+    assert_eq!(rows.order, "PAID - 3 0 1 0 - 17000000", "the row is the same order");
+    assert_eq!(rows.events, ["1 OrderCreated", "2 StockReserved", "3 PaymentProcessed"]);
+    let expected = ["1 create 1 done 1 - -", "2 reserve_stock 1 done 1 1500 because", "3 process_payment 1 done 1 - -"];
+    assert_eq!(rows.attempts, expected);
+}
+
+pub async fn a_commit_under_an_old_version_is_refused_and_leaves_nothing(orders: &dyn Orders, probe: &dyn Probe) {
+    let stored = created(orders, "k").await;
+    commit_one(orders, reserve(&stored)).await.unwrap();
+    let before = probe.rows(stored.order.id).await;
+    assert!(is_conflict(&commit_one(orders, reserve(&stored)).await));
+    assert!(is_conflict(&orders.take_over(&abort(&stored)).await));
+    assert_eq!(probe.rows(stored.order.id).await, before);
+}
+
+pub async fn a_commit_under_an_old_epoch_is_refused_and_leaves_nothing(orders: &dyn Orders, probe: &dyn Probe) {
+    let stored = created(orders, "k").await;
+    assert_eq!(orders.claim_due(at(15), LEASE, 9).await.unwrap().len(), 1);
+    let before = probe.rows(stored.order.id).await;
+    assert!(is_conflict(&commit_one(orders, reserve(&stored)).await));
+    assert!(is_conflict(&orders.take_over(&abort(&stored)).await));
+    assert!(is_conflict(&postpone_one(orders, postpone(&stored, Step::ReserveStock, at(99))).await));
+    assert_eq!(probe.rows(stored.order.id).await, before);
+}
+
+pub async fn a_take_over_locks_the_former_owner_out(orders: &dyn Orders, probe: &dyn Probe) {
+    let former = created(orders, "k").await;
+    let epoch = orders.take_over(&abort(&former)).await.unwrap();
+    assert_eq!(epoch, former.epoch + 1);
+    let taken = get(orders, former.order.id).await;
+    assert_eq!((taken.order.status, taken.epoch), (Status::Cancelling, epoch));
+    let before = probe.rows(former.order.id).await;
+    assert_eq!(before.order, "CANCELLING by_client 2 0 2 0 - 17000000");
+
+    // As if it had seen the newest version: the epoch alone keeps it out.
+    let late = Stored { epoch: former.epoch, ..taken.clone() };
+    let released = OrderEvent::StockReleased { had_reservation: true };
+    assert!(is_conflict(&commit_one(orders, commit(&late, Step::ReleaseStock, released.clone())).await));
+    assert!(is_conflict(&postpone_one(orders, postpone(&late, Step::ReleaseStock, at(99))).await));
+    assert_eq!(probe.rows(former.order.id).await, before);
+    commit_one(orders, commit(&taken, Step::ReleaseStock, released)).await.unwrap();
+}
+
+pub async fn of_two_take_overs_one_wins(orders: &dyn Orders) {
+    let stored = created(orders, "k").await;
+    assert!(orders.take_over(&abort(&stored)).await.is_ok());
+    assert!(is_conflict(&orders.take_over(&abort(&stored)).await));
+    assert_eq!(get(orders, stored.order.id).await.order.version, 2);
+}
+
+pub async fn only_what_is_due_is_claimed_and_only_once(orders: &dyn Orders) {
+    let (early, late) = (created(orders, "early").await, new_order(1, "late", 20));
+    orders.create(std::slice::from_ref(&late)).await.pop().unwrap().unwrap();
+    assert_eq!(orders.next_due().await.unwrap(), Some(at(15)));
+    assert!(orders.claim_due(at(14), LEASE, 9).await.unwrap().is_empty(), "not yet");
+
+    let claimed = orders.claim_due(at(15), LEASE, 9).await.unwrap();
+    let summary: Vec<_> = claimed.iter().map(|stored| (stored.order.id, stored.epoch)).collect();
+    assert_eq!(summary, [(early.order.id, early.epoch + 1)]);
+    assert_eq!(claimed[0].order, early.order);
+    assert!(orders.claim_due(at(15), LEASE, 9).await.unwrap().is_empty(), "claimed by somebody else");
+    assert_eq!(orders.next_due().await.unwrap(), Some(at(20)), "moved on by the lease");
+
+    assert_eq!(orders.claim_due(at(25), LEASE, 1).await.unwrap().len(), 1, "no more than asked for");
+    assert_eq!(orders.claim_due(at(25), LEASE, 9).await.unwrap().len(), 1);
+}
+
+pub async fn nothing_is_due_when_nothing_is_left_to_do(orders: &dyn Orders) {
+    assert_eq!(orders.next_due().await.unwrap(), None);
+    let stored = created(orders, "k").await;
+    commit_one(orders, Commit { due_at: None, ..reserve(&stored) }).await.unwrap();
+    assert_eq!(orders.next_due().await.unwrap(), None);
+    assert!(orders.claim_due(at(1_000_000), LEASE, 9).await.unwrap().is_empty());
+}
+
+pub async fn a_postponed_step_keeps_its_count_until_the_next_commit(orders: &dyn Orders, probe: &dyn Probe) {
+    let stored = created(orders, "k").await;
+    postpone_one(orders, postpone(&stored, Step::ReserveStock, at(12))).await.unwrap();
+    assert_eq!(probe.rows(stored.order.id).await.order, "PENDING - 1 0 1 1 reserve_stock 12000000");
+    let again = orders.claim_due(at(12), LEASE, 9).await.unwrap().pop().unwrap();
+    assert_eq!((again.attempt, again.epoch), (1, 2));
+    commit_one(orders, reserve(&again)).await.unwrap();
+    assert_eq!(get(orders, stored.order.id).await.attempt, 0, "the next step starts counting anew");
+    let rows = probe.rows(stored.order.id).await;
+    assert_eq!(rows.order, "RESERVED - 2 0 2 0 - 17000000");
+    assert_eq!(
+        rows.attempts[1..],
+        ["2 reserve_stock 1 unknown 1 1500 because", "3 reserve_stock 1 done 2 1500 because"]
+    );
+}
+
+pub async fn only_an_unknown_step_is_woken(orders: &dyn Orders) {
+    let stored = created(orders, "k").await;
+    let id = stored.order.id;
+    assert!(!orders.wake(id, Step::ReserveStock, at(11)).await.unwrap(), "nothing is known to be unknown");
+    postpone_one(orders, postpone(&stored, Step::ReserveStock, at(60))).await.unwrap();
+    assert!(!orders.wake(id, Step::ProcessPayment, at(11)).await.unwrap(), "another step");
+    assert!(!orders.wake(new_order(1, "nobody", 0).id, Step::ReserveStock, at(11)).await.unwrap());
+    assert_eq!(orders.next_due().await.unwrap(), Some(at(60)));
+
+    assert!(orders.wake(id, Step::ReserveStock, at(11)).await.unwrap());
+    assert_eq!(orders.next_due().await.unwrap(), Some(at(11)), "due at once");
+    assert!(orders.wake(id, Step::ReserveStock, at(30)).await.unwrap());
+    assert_eq!(orders.next_due().await.unwrap(), Some(at(11)), "a late event puts nothing off");
+
+    let claimed = orders.claim_due(at(11), LEASE, 9).await.unwrap().pop().unwrap();
+    commit_one(orders, reserve(&claimed)).await.unwrap();
+    assert!(!orders.wake(id, Step::ReserveStock, at(13)).await.unwrap(), "it is known now");
+    assert_eq!(orders.next_due().await.unwrap(), Some(at(17)));
+}
+
+pub async fn orders_are_listed_oldest_first_by_user_or_all(orders: &dyn Orders) {
+    let batch = [new_order(1, "c", 30), new_order(2, "x", 20), new_order(1, "a", 10), new_order(1, "b", 20)];
+    assert!(orders.create(&batch).await.iter().all(Result::is_ok));
+    let listed = async |who, after, most| {
+        let listed = orders.list(who, at(after), most).await.unwrap();
+        listed.into_iter().map(|order| order.id).collect::<Vec<_>>()
+    };
+    let id = |index: usize| batch[index].id;
+    assert_eq!(listed(Some(user(1)), 0, 9).await, [id(2), id(3), id(0)]);
+    assert_eq!(listed(Some(user(1)), 10, 9).await, [id(3), id(0)], "after the last one seen");
+    assert_eq!(listed(Some(user(1)), 0, 2).await, [id(2), id(3)]);
+    assert_eq!(listed(None, 10, 9).await.len(), 3);
+    assert!(listed(Some(user(3)), 0, 9).await.is_empty());
+}
+
+pub async fn one_bad_commit_spoils_no_other_of_its_batch(orders: &dyn Orders, probe: &dyn Probe) {
+    let stored = [created(orders, "a").await, created(orders, "b").await, created(orders, "c").await];
+    let mut batch = stored.each_ref().map(reserve);
+    batch[1].epoch += 1;
+    let before = probe.rows(stored[1].order.id).await;
+    let answers = orders.commit(&batch).await;
+    assert!(answers[0].is_ok() && is_conflict(&answers[1]) && answers[2].is_ok(), "{answers:?}");
+    for index in [0, 2] {
+        let rows = probe.rows(stored[index].order.id).await;
+        assert_eq!((rows.events.len(), rows.attempts.len()), (2, 2), "written once");
+    }
+    assert_eq!(probe.rows(stored[1].order.id).await, before);
+
+    let later = stored.each_ref().map(|stored| postpone(stored, Step::ProcessPayment, at(40)));
+    let claimed = orders.claim_due(at(15), LEASE, 1).await.unwrap().pop().unwrap().order.id;
+    let answers = orders.postpone(&later).await;
+    for (one, answer) in later.iter().zip(&answers) {
+        assert_eq!(is_conflict(answer), one.id == claimed, "{answers:?}");
+    }
+}
+
+pub async fn an_empty_batch_has_no_answers(orders: &dyn Orders) {
+    assert!(orders.create(&[]).await.is_empty());
+    assert!(orders.commit(&[]).await.is_empty());
+    assert!(orders.postpone(&[]).await.is_empty());
+}
+
+pub async fn an_order_that_does_not_exist_is_not_found_nor_written(orders: &dyn Orders) {
+    let stored = created(orders, "k").await;
+    let mut stray = reserve(&stored);
+    stray.id = new_order(1, "nobody", 0).id;
+    assert!(is_conflict(&commit_one(orders, stray.clone()).await));
+    assert!(orders.get(stray.id).await.unwrap().is_none());
+}

@@ -1,0 +1,13 @@
+//! The order service: its store against the port's contract, its use cases against every failure
+//! that a saga must survive, and the built service over real gRPC.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod contract;
+mod grpc;
+mod harness;
+mod peers;
+mod saga;
+mod saga_cancel;
+mod saga_crash;
+mod sqlite;
+mod world;

@@ -1,0 +1,2 @@
+pub mod acquirer;
+pub mod sqlite;

@@ -1,0 +1,144 @@
+//! Starts the service and its acquirer on free ports and calls it with the generated client.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis::auth::{Keys, Role};
+use chassis::clock::{SharedClock, SystemClock};
+use chassis::context::{Context, Tracer};
+use chassis::events::sqlite::SqliteEventLog;
+use chassis::grpc::{Identity, PeerChannel, channel};
+use chassis::metrics::Metrics;
+use chassis::net::{BoundPort, Network, SystemNetwork};
+use chassis::rng::Seeds;
+use chassis::serve::Service;
+use chassis::settings;
+use chassis::sqlite::Storage;
+use chassis::{Backing, Embedded, Env};
+use kernel::UserId;
+use proto::payment::v1::payment_service_client::PaymentServiceClient;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
+
+pub type Client = PaymentServiceClient<PeerChannel>;
+
+/// A running payment service; it stops when this is dropped, as does its acquirer.
+pub struct Running {
+    pub env: Env,
+    pub storage: Storage,
+    pub log: Arc<SqliteEventLog>,
+    /// Stops the acquirer alone.
+    pub acquirer: CancellationToken,
+    ops_address: String,
+    _folder: TempDir,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.env.shutdown.cancel();
+        self.acquirer.cancel();
+    }
+}
+
+fn port() -> (BoundPort, String) {
+    let port = BoundPort::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = port.address().unwrap().to_string();
+    (port, address)
+}
+
+fn values(settings: &[(&str, &str)]) -> BTreeMap<String, String> {
+    settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// What a role is lent, with its peers at these addresses.
+fn env(
+    role: &'static str,
+    peers: BTreeMap<&'static str, String>,
+    storage: &Storage,
+    log: &Arc<SqliteEventLog>,
+    clock: &SharedClock,
+) -> Env {
+    let seeds = Seeds::from_number(1).scope(role);
+    Env {
+        role,
+        clock: clock.clone(),
+        tracer: Tracer::new(&seeds),
+        seeds,
+        network: Arc::new(SystemNetwork),
+        peers: Arc::new(peers),
+        keys: Keys::new(&[7; 32]).unwrap(),
+        backing: Backing::Embedded(Embedded { storage: storage.clone(), log: log.clone() }),
+        metrics: Metrics::new(role),
+        shutdown: CancellationToken::new(),
+    }
+}
+
+fn serve(service: Service, main: BoundPort, ops: BoundPort) {
+    tokio::spawn(chassis::serve::run(service, main.listen().unwrap(), ops.listen().unwrap()));
+}
+
+/// Starts both with these settings, such as `("acquirer.latency", "0ms")`.
+pub fn start(settings: &[(&str, &str)]) -> Running {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::Folder(folder.path().to_owned());
+    let clock: SharedClock = Arc::new(SystemClock);
+    let log = Arc::new(SqliteEventLog::open(&storage, clock.clone()).unwrap());
+    let ((main, address), (ops, ops_address)) = (port(), port());
+    let ((acquirer_main, acquirer_address), (acquirer_ops, _)) = (port(), port());
+    let peers = BTreeMap::from([(payment::ROLE, address), (acquirer::ROLE, acquirer_address)]);
+    let values = values(settings);
+
+    let acquirer_env = env(acquirer::ROLE, peers.clone(), &storage, &log, &clock);
+    let acquirer_stop = acquirer_env.shutdown.clone();
+    let config = settings::parse(acquirer::ROLE, &values).unwrap();
+    serve(acquirer::build(config, acquirer_env).unwrap(), acquirer_main, acquirer_ops);
+
+    let env = env(payment::ROLE, peers, &storage, &log, &clock);
+    let config = settings::parse(payment::ROLE, &values).unwrap();
+    serve(payment::build(config, env.clone()).unwrap(), main, ops);
+    Running { env, storage, log, acquirer: acquirer_stop, ops_address, _folder: folder }
+}
+
+/// Why a payment service with these settings does not start, if so.
+pub fn refusal_to_start(settings: &[(&str, &str)], peers: BTreeMap<&'static str, String>) -> Option<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::Folder(folder.path().to_owned());
+    let clock: SharedClock = Arc::new(SystemClock);
+    let log = Arc::new(SqliteEventLog::open(&storage, clock.clone()).unwrap());
+    let config = settings::parse(payment::ROLE, &values(settings)).unwrap();
+    payment::build(config, env(payment::ROLE, peers, &storage, &log, &clock)).err().map(|error| error.to_string())
+}
+
+impl Running {
+    fn client_as(&self, identity: Identity) -> Client {
+        PaymentServiceClient::new(channel(&self.env, payment::ROLE, identity, Duration::from_secs(10)).unwrap())
+    }
+
+    /// A client in a service's name.
+    pub fn client(&self) -> Client {
+        self.client_as(Identity::Service(self.env.clone()))
+    }
+
+    /// A client that hands on the token of the context it is called in.
+    pub fn client_of_caller(&self) -> Client {
+        self.client_as(Identity::Caller(self.env.clone()))
+    }
+
+    pub fn context_of(&self, user: UserId, role: Role) -> Context {
+        let token = self.env.keys.issue(&user.to_string(), role, Duration::from_secs(60), self.env.clock.now());
+        Context { trace: None, token: Some(token.into()) }
+    }
+
+    /// The body that the ops port answers to `GET path`.
+    pub async fn ops(&self, path: &str) -> String {
+        let mut socket = SystemNetwork.connect(&self.ops_address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: ops\r\nconnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+}

@@ -1,0 +1,10 @@
+//! Payment over real gRPC with a real acquirer; its use cases over a provider that misbehaves on
+//! request; the contract of its store.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod contract;
+mod fakes;
+mod harness;
+mod histories;
+mod moments;
+mod service;

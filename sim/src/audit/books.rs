@@ -1,0 +1,100 @@
+//! The books: what the services and the acquirer wrote down, read through one port.
+
+use async_trait::async_trait;
+use chassis::StoreError;
+use chassis::events::Event;
+
+/// A product's stock, and what its reservations add up to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StockRow {
+    pub product_id: i64,
+    pub available: i64,
+    pub reserved: i64,
+    pub sold: i64,
+    /// Units of reservations that are held, and that are sold.
+    pub held_by_orders: i64,
+    pub sold_to_orders: i64,
+    /// Units that came in, by restocks.
+    pub restocked: i64,
+}
+
+/// A payment as the payment service has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentRow {
+    pub state: String,
+    pub amount_minor: i64,
+    pub currency: String,
+}
+
+/// A line of the acquirer's ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerLine {
+    /// capture, decline, void, refund.
+    pub kind: String,
+    pub amount_minor: i64,
+}
+
+/// An order's projection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderRow {
+    pub id: String,
+    pub user_id: String,
+    pub status: String,
+    pub cancel_reason: Option<String>,
+    pub total_minor: i64,
+    pub currency: String,
+    pub lines: String,
+    pub version: i64,
+    pub stock_committed: bool,
+}
+
+/// One order in all books.
+#[derive(Debug, Clone)]
+pub struct OrderBook {
+    pub row: OrderRow,
+    /// From the order service's own event store.
+    pub events: Vec<Event>,
+    /// The same order in the event log.
+    pub stream: Vec<Event>,
+    pub payment: Option<PaymentRow>,
+    pub payment_events: Vec<Event>,
+    pub inventory_events: Vec<Event>,
+    pub ledger: Vec<LedgerLine>,
+    /// (product, quantity, state), by product.
+    pub reservations: Vec<(i64, i64, String)>,
+}
+
+/// Things in the books that belong to no order.
+#[derive(Debug, Clone, Default)]
+pub struct Orphans {
+    /// Order ids with a payment, a charge or a reservation but without an order.
+    pub ids: Vec<String>,
+    pub looked_at: u64,
+}
+
+/// What is under way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct InFlight {
+    /// Orders that have not ended, or whose units are not yet sold; not those for an operator.
+    pub orders: u64,
+    /// Outbox rows not yet known to be in the event log.
+    pub unpublished: u64,
+    pub held_reservations: u64,
+}
+
+impl InFlight {
+    pub fn is_quiet(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// Read access to everything that was written down.
+#[async_trait]
+pub trait Books: Send + Sync {
+    /// Every product, by id.
+    async fn stock(&self) -> Result<Vec<StockRow>, StoreError>;
+    /// Up to `most` orders whose id comes after `after`, by id.
+    async fn orders(&self, after: &str, most: usize) -> Result<Vec<OrderBook>, StoreError>;
+    async fn orphans(&self) -> Result<Orphans, StoreError>;
+    async fn in_flight(&self) -> Result<InFlight, StoreError>;
+}

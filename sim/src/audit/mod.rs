@@ -1,0 +1,45 @@
+//! The verdict's oracles: the books (what the shop wrote down) and the witness (what clients saw).
+
+pub mod books;
+pub mod invariants;
+pub mod manifest;
+pub mod sqlite;
+pub mod witness;
+
+use serde::{Deserialize, Serialize};
+
+/// One invariant's result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    pub name: String,
+    /// How many orders, products or answers were looked at.
+    pub checked: u64,
+    pub violations: u64,
+    /// The first few, each naming its order or product.
+    pub examples: Vec<String>,
+}
+
+/// How many examples are kept of each.
+const EXAMPLES_MAX: usize = 5;
+
+impl Finding {
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), checked: 0, violations: 0, examples: Vec::new() }
+    }
+
+    /// Looked at one more; it holds if `violation` is `None`.
+    pub fn check(&mut self, violation: Option<String>) {
+        self.checked += 1;
+        if let Some(violation) = violation {
+            self.violations += 1;
+            if self.examples.len() < EXAMPLES_MAX {
+                self.examples.push(violation);
+            }
+        }
+    }
+
+    /// Shorthand: looked at one more, and said what is wrong unless it `holds`.
+    pub fn expect(&mut self, holds: bool, violation: impl FnOnce() -> String) {
+        self.check((!holds).then(violation));
+    }
+}

@@ -1,0 +1,197 @@
+//! The books of the embedded family, read-only.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use chassis::StoreError;
+use chassis::events::{Event, Stream};
+use chassis::sqlite::{Storage, outbox};
+use kernel::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::books::{Books, InFlight, LedgerLine, OrderBook, OrderRow, Orphans, PaymentRow, StockRow};
+
+struct Connections {
+    order: Connection,
+    payment: Connection,
+    inventory: Connection,
+    user: Connection,
+    acquirer: Connection,
+    log: Connection,
+}
+
+/// Reads files, or the memory of a simulation.
+pub struct SqliteBooks(Mutex<Connections>);
+
+impl SqliteBooks {
+    /// # Errors
+    /// When a database is missing.
+    pub fn open(storage: &Storage) -> Result<Self, StoreError> {
+        Ok(Self(Mutex::new(Connections {
+            order: storage.open_read_only("order_db")?,
+            payment: storage.open_read_only("payment_db")?,
+            inventory: storage.open_read_only("inventory_db")?,
+            user: storage.open_read_only("user_db")?,
+            acquirer: storage.open_read_only("acquirer_db")?,
+            log: storage.open_read_only("event_log")?,
+        })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connections> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn all<T>(
+    connection: &Connection,
+    sql: &str,
+    parameters: impl rusqlite::Params,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>, StoreError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map(parameters, read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn order_row(row: &Row<'_>) -> rusqlite::Result<OrderRow> {
+    Ok(OrderRow {
+        id: row.get(0)?,
+        user_id: row.get(1)?,
+        status: row.get(2)?,
+        cancel_reason: row.get(3)?,
+        total_minor: row.get(4)?,
+        currency: row.get(5)?,
+        lines: row.get(6)?,
+        version: row.get(7)?,
+        stock_committed: row.get(8)?,
+    })
+}
+
+impl Connections {
+    fn order(&self, row: OrderRow) -> Result<OrderBook, StoreError> {
+        let id = row.id.as_str();
+        let payment = self
+            .payment
+            .prepare_cached("SELECT state, amount_minor, currency FROM payments WHERE order_id = ?1")?
+            .query_row([id], |row| {
+                Ok(PaymentRow { state: row.get(0)?, amount_minor: row.get(1)?, currency: row.get(2)? })
+            })
+            .optional()?;
+        let ledger = "SELECT kind, amount_minor FROM ledger WHERE key = ?1 ORDER BY sequence";
+        let ledger = all(&self.acquirer, ledger, [id], |row| {
+            Ok(LedgerLine { kind: row.get(0)?, amount_minor: row.get(1)? })
+        })?;
+        let held = "SELECT product_id, quantity, state FROM reservations WHERE order_id = ?1 ORDER BY product_id";
+        let reservations = all(&self.inventory, held, [id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        Ok(OrderBook {
+            events: outbox::events_of(&self.order, "order_events", id)?,
+            stream: self.stream(Stream::Orders, id)?,
+            payment,
+            payment_events: outbox::events_of(&self.payment, "payment_events", id)?,
+            inventory_events: outbox::events_of(&self.inventory, "inventory_events", id)?,
+            ledger,
+            reservations,
+            row,
+        })
+    }
+
+    fn stream(&self, stream: Stream, aggregate: &str) -> Result<Vec<Event>, StoreError> {
+        let sql = "SELECT aggregate, version, kind, data, occurred_at, traceparent FROM messages
+                   WHERE stream = ?1 AND aggregate = ?2 ORDER BY sequence";
+        all(&self.log, sql, params![stream.name(), aggregate], |row| {
+            Ok(Event {
+                aggregate: row.get(0)?,
+                version: row.get(1)?,
+                kind: row.get(2)?,
+                data: row.get(3)?,
+                occurred_at: Timestamp::from_micros(row.get(4)?),
+                traceparent: row.get(5)?,
+            })
+        })
+    }
+}
+
+fn count(connection: &Connection, sql: &str) -> Result<u64, StoreError> {
+    Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+}
+
+#[async_trait]
+impl Books for SqliteBooks {
+    async fn stock(&self) -> Result<Vec<StockRow>, StoreError> {
+        // One pass over the reservations for all products, not one for each.
+        let sql = "WITH held AS (SELECT product_id, sum(quantity) AS units FROM reservations WHERE state = 'held' GROUP BY 1),
+                        sold AS (SELECT product_id, sum(quantity) AS units FROM reservations WHERE state = 'sold' GROUP BY 1),
+                        came AS (SELECT product_id, sum(quantity) AS units FROM restocks GROUP BY 1)
+                   SELECT s.product_id, s.available, s.reserved, s.sold, coalesce(held.units, 0),
+                          coalesce(sold.units, 0), coalesce(came.units, 0)
+                   FROM stock s
+                   LEFT JOIN held ON held.product_id = s.product_id
+                   LEFT JOIN sold ON sold.product_id = s.product_id
+                   LEFT JOIN came ON came.product_id = s.product_id
+                   ORDER BY s.product_id";
+        all(&self.lock().inventory, sql, [], |row| {
+            Ok(StockRow {
+                product_id: row.get(0)?,
+                available: row.get(1)?,
+                reserved: row.get(2)?,
+                sold: row.get(3)?,
+                held_by_orders: row.get(4)?,
+                sold_to_orders: row.get(5)?,
+                restocked: row.get(6)?,
+            })
+        })
+    }
+
+    async fn orders(&self, after: &str, most: usize) -> Result<Vec<OrderBook>, StoreError> {
+        let books = self.lock();
+        let sql = "SELECT id, user_id, status, cancel_reason, total_minor, currency, lines, version, stock_committed
+                   FROM orders WHERE id > ?1 ORDER BY id LIMIT ?2";
+        let rows = all(&books.order, sql, params![after, most], order_row)?;
+        rows.into_iter().map(|row| books.order(row)).collect()
+    }
+
+    async fn orphans(&self) -> Result<Orphans, StoreError> {
+        let books = self.lock();
+        let mut orphans = Orphans::default();
+        let sources = [
+            (&books.payment, "SELECT order_id FROM payments"),
+            (&books.acquirer, "SELECT key FROM charges"),
+            (&books.inventory, "SELECT DISTINCT order_id FROM reservations"),
+        ];
+        for (connection, sql) in sources {
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let id: String = row.get(0)?;
+                orphans.looked_at += 1;
+                let known: bool = books
+                    .order
+                    .prepare_cached("SELECT EXISTS (SELECT 1 FROM orders WHERE id = ?1)")?
+                    .query_row([&id], |row| row.get(0))?;
+                if !known && orphans.ids.len() < 100 {
+                    orphans.ids.push(id);
+                }
+            }
+        }
+        Ok(orphans)
+    }
+
+    async fn in_flight(&self) -> Result<InFlight, StoreError> {
+        let books = self.lock();
+        let open = "SELECT count(*) FROM orders WHERE due_at IS NOT NULL";
+        let unpublished = |connection: &Connection, table: &str| {
+            count(connection, &format!("SELECT count(*) FROM {table} WHERE published_at IS NULL"))
+        };
+        let unpublished = [
+            unpublished(&books.order, "order_events")?,
+            unpublished(&books.payment, "payment_events")?,
+            unpublished(&books.inventory, "inventory_events")?,
+            unpublished(&books.user, "user_events")?,
+        ];
+        Ok(InFlight {
+            orders: count(&books.order, open)?,
+            unpublished: unpublished.iter().sum(),
+            held_reservations: count(&books.inventory, "SELECT count(*) FROM reservations WHERE state = 'held'")?,
+        })
+    }
+}

@@ -1,0 +1,194 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A flight simulator for checkout systems: runs a complete shop under the load that a scenario
+/// describes, and gives a verdict.
+#[derive(Debug, Parser)]
+#[command(name = "shopctl", version, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Put a shop up, play scenarios against it, judge them, take it down.
+    Run(RunArgs),
+    /// Play one seed of a scenario in virtual time; the same seed gives the same run, to the byte.
+    Simulate(SimulateArgs),
+    /// Put a shop up and leave it running until Ctrl-C.
+    Up(UpArgs),
+    /// Fill a running shop with a scenario's users, products and stock.
+    Seed(SeedArgs),
+    /// Check the books that a shop left behind.
+    Audit(AuditArgs),
+    /// List and check scenario files.
+    #[command(subcommand)]
+    Scenario(ScenarioCommand),
+    /// Show what this machine offers, and what each mode needs.
+    Doctor,
+}
+
+/// A value to change in a scenario.
+#[derive(Debug, Clone)]
+pub struct Override {
+    pub path: String,
+    pub value: String,
+}
+
+fn overriding(text: &str) -> Result<Override, String> {
+    let (path, value) = text.split_once('=').ok_or("write it as path=value, such as load.buyers.max_vus=50")?;
+    Ok(Override { path: path.to_owned(), value: value.to_owned() })
+}
+
+#[derive(Debug, Args)]
+pub struct ScenarioArgs {
+    /// Scenario files.
+    #[arg(required = true, value_name = "SCENARIO")]
+    pub scenarios: Vec<PathBuf>,
+    /// Changes a value of the scenario, for example `--set load.buyers.max_vus=50`.
+    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = overriding)]
+    pub set: Vec<Override>,
+}
+
+impl ScenarioArgs {
+    pub fn overrides(&self, seed: Option<u64>) -> Vec<(String, String)> {
+        let seed = seed.map(|seed| ("seed".to_owned(), seed.to_string()));
+        self.set.iter().map(|one| (one.path.clone(), one.value.clone())).chain(seed).collect()
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub scenario: ScenarioArgs,
+    /// Fixes data, arrivals and choices; the scenario's own seed otherwise.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Prints progress lines, also on a terminal.
+    #[arg(long)]
+    pub headless: bool,
+    /// Where runs are kept.
+    #[arg(long, value_name = "DIR", default_value = "reports/runs")]
+    pub out: PathBuf,
+    /// Writes a report to a file of your own as well: json=FILE or md=FILE.
+    #[arg(short = 'o', value_name = "KIND=FILE", value_parser = output)]
+    pub output: Vec<Output>,
+}
+
+/// A report and where it goes.
+#[derive(Debug, Clone)]
+pub enum Output {
+    Json(PathBuf),
+    Markdown(PathBuf),
+}
+
+fn output(text: &str) -> Result<Output, String> {
+    match text.split_once('=') {
+        Some(("json", file)) if !file.is_empty() => Ok(Output::Json(file.into())),
+        Some(("md", file)) if !file.is_empty() => Ok(Output::Markdown(file.into())),
+        _ => Err("write it as json=FILE or md=FILE".into()),
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    #[command(flatten)]
+    pub scenario: ScenarioArgs,
+    /// The seed to play; the scenario's own seed otherwise.
+    #[arg(long, value_name = "SEED")]
+    pub replay: Option<u64>,
+    /// Writes every RPC, commit and event with its virtual time.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Keeps the shop's data here, and continues with what is there; a temporary folder otherwise.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Where the gateway listens.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Changes a setting of a service, for example `--set acquirer.decline_rate=0.1`.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = overriding)]
+    pub set: Vec<Override>,
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct SeedArgs {
+    /// The scenario whose users, products and stock are wanted.
+    #[arg(value_name = "SCENARIO", default_value = "scenarios/smoke.yaml")]
+    pub scenario: PathBuf,
+    /// The shop's address.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub target: String,
+    /// Writes what was seeded, for `shopctl audit --manifest`.
+    #[arg(long, value_name = "FILE")]
+    pub manifest: Option<PathBuf>,
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct AdminArgs {
+    /// The shop's administrator.
+    #[arg(long, env = "SHOPCTL_ADMIN_EMAIL", default_value = "admin@example.test")]
+    pub admin_email: String,
+    /// Its password. The default is for embedded shops on your own machine only.
+    #[arg(long, env = "SHOPCTL_ADMIN_PASSWORD", default_value = "embedded-admin", hide_env_values = true)]
+    pub admin_password: String,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("books").required(true))]
+pub struct AuditArgs {
+    /// A data folder, of `shopctl up --data`.
+    #[arg(long, value_name = "DIR", group = "books")]
+    pub data: Option<PathBuf>,
+    /// A run's folder, of `shopctl run`.
+    #[arg(long, value_name = "DIR", group = "books")]
+    pub run: Option<PathBuf>,
+    /// What clients saw: a run's orders.jsonl.
+    #[arg(long, value_name = "FILE")]
+    pub witness: Option<PathBuf>,
+    /// What was seeded; without it the books' own restocks are believed.
+    #[arg(long, value_name = "FILE")]
+    pub manifest: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ScenarioCommand {
+    /// List the scenarios of a folder.
+    List {
+        #[arg(value_name = "DIR", default_value = "scenarios")]
+        folder: PathBuf,
+    },
+    /// Say what is wrong with scenario files, and where.
+    Check(ScenarioArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn an_override_without_a_value_is_refused() {
+        assert!(Arguments::try_parse_from(["shopctl", "run", "x.yaml", "--set", "seed"]).is_err());
+        assert!(Arguments::try_parse_from(["shopctl", "run", "x.yaml", "-o", "pdf=x"]).is_err());
+        assert!(Arguments::try_parse_from(["shopctl", "run"]).is_err());
+    }
+}

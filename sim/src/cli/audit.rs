@@ -1,0 +1,64 @@
+//! `shopctl audit`.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use chassis::sqlite::Storage;
+
+use super::args::AuditArgs;
+use super::exit::{ExitCode, Failure};
+use super::{runtime, say};
+use crate::audit::invariants::{Audit, Evidence, audit};
+use crate::audit::manifest::{self, Manifest};
+use crate::audit::sqlite::SqliteBooks;
+use crate::audit::witness::Witness;
+
+pub fn run(args: &AuditArgs) -> Result<ExitCode, Failure> {
+    let folder = match (&args.data, &args.run) {
+        (Some(data), _) => data.clone(),
+        (None, Some(run)) => run.join("data"),
+        (None, None) => return Err(Failure::invalid("error: --data DIR or --run DIR is needed")),
+    };
+    let in_run = |name: &str| args.run.as_ref().map(|run| run.join(name)).filter(|path| path.exists());
+    let manifest = args.manifest.clone().or_else(|| in_run(manifest::FILE));
+    let manifest = manifest.map(|path| Manifest::read(&path)).transpose().map_err(invalid)?;
+    let witness = args.witness.clone().or_else(|| in_run("orders.jsonl"));
+    let witness = witness.map(|path| read_witness(&path)).transpose().map_err(invalid)?;
+    let books = SqliteBooks::open(&Storage::Folder(folder.clone()))
+        .map_err(|error| invalid(format!("{}: no books here: {error}", folder.display())))?;
+    let evidence = Evidence { books: &books, manifest: manifest.as_ref(), witness: witness.as_ref() };
+    let audit = runtime()?.block_on(audit(evidence)).map_err(|error| invalid(error.to_string()))?;
+    say(render(&audit, manifest.is_some(), witness.is_some()));
+    Ok(match (audit.violations(), &audit.inconclusive) {
+        (1.., _) => ExitCode::InvariantViolated,
+        (0, Some(_)) => ExitCode::Inconclusive,
+        (0, None) => ExitCode::Kept,
+    })
+}
+
+fn invalid(message: String) -> Failure {
+    Failure::invalid(format!("error: {message}"))
+}
+
+fn read_witness(path: &Path) -> Result<Witness, String> {
+    let file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Witness::read(BufReader::new(file)).map_err(|why| format!("{}: {why}", path.display()))
+}
+
+fn render(audit: &Audit, manifest: bool, witness: bool) -> String {
+    let mut lines = vec![format!("{} orders", audit.orders)];
+    for finding in &audit.findings {
+        let word = if finding.violations == 0 { "kept" } else { "BROKEN" };
+        lines.push(format!("  {word:<7} {:<28} {} checks, {} violations", finding.name, finding.checked, finding.violations));
+        lines.extend(finding.examples.iter().map(|example| format!("          {example}")));
+    }
+    if !manifest {
+        lines.push("without a manifest the books' own restocks stand in for what was seeded".into());
+    }
+    if !witness {
+        lines.push("without a witness's record what clients were told is not judged".into());
+    }
+    lines.extend(audit.inconclusive.clone());
+    lines.join("\n")
+}

@@ -1,0 +1,88 @@
+//! Exit codes: k6's where it has one.
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitCode {
+    /// All kept.
+    Kept,
+    /// A threshold was missed.
+    ThresholdMissed,
+    /// An invalid scenario, flag or configuration.
+    Invalid,
+    /// Stopped by the user.
+    Stopped,
+    /// An invariant is violated.
+    InvariantViolated,
+    /// The run proves nothing: the generator was the bottleneck, too few samples, nothing checked.
+    Inconclusive,
+    /// The shop did not start or could not be seeded.
+    ShopFailed,
+}
+
+impl ExitCode {
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Kept => 0,
+            Self::ThresholdMissed => 99,
+            Self::Invalid => 104,
+            Self::Stopped => 105,
+            Self::InvariantViolated => 111,
+            Self::Inconclusive => 113,
+            Self::ShopFailed => 115,
+        }
+    }
+
+    /// Where several apply, the lowest decides.
+    pub const fn severity(self) -> u8 {
+        match self {
+            Self::InvariantViolated => 0,
+            Self::ShopFailed => 1,
+            Self::Invalid => 2,
+            Self::Stopped => 3,
+            Self::Inconclusive => 4,
+            Self::ThresholdMissed => 5,
+            Self::Kept => 6,
+        }
+    }
+
+    pub fn from_number(number: u8) -> Self {
+        let all = [
+            Self::Kept,
+            Self::ThresholdMissed,
+            Self::Invalid,
+            Self::Stopped,
+            Self::InvariantViolated,
+            Self::Inconclusive,
+        ];
+        all.into_iter().find(|code| code.number() == number).unwrap_or(Self::ShopFailed)
+    }
+}
+
+/// What a command that did not get to its end says, and how it exits.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub code: ExitCode,
+    pub message: String,
+}
+
+impl Failure {
+    pub fn invalid(message: impl ToString) -> Self {
+        Self { code: ExitCode::Invalid, message: message.to_string() }
+    }
+
+    pub fn shop(message: impl ToString) -> Self {
+        Self { code: ExitCode::ShopFailed, message: message.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_the_most_severe_decides() {
+        let mut codes = [99, 113, 105, 115, 111, 0].map(ExitCode::from_number);
+        codes.sort_by_key(|code| code.severity());
+        assert_eq!(codes.map(ExitCode::number), [111, 115, 105, 113, 99, 0]);
+    }
+}

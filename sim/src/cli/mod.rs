@@ -1,0 +1,78 @@
+//! What a person types.
+
+pub mod args;
+pub mod audit;
+pub mod doctor;
+pub mod exit;
+pub mod run;
+pub mod scenario;
+pub mod seed;
+pub mod simulate;
+pub mod up;
+
+use std::io::Write as _;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use args::{Arguments, Command};
+use exit::{ExitCode, Failure};
+
+/// Parses, runs, answers the exit code.
+pub fn main() -> std::process::ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // `--help` and `--version` are no errors.
+            let code = if error.use_stderr() { ExitCode::Invalid } else { ExitCode::Kept };
+            let _ = error.print();
+            return std::process::ExitCode::from(code.number());
+        }
+    };
+    let outcome = match arguments.command {
+        Command::Simulate(command) => simulate::run(&command),
+        other => {
+            log_as_json();
+            dispatch(other)
+        }
+    };
+    let code = outcome.unwrap_or_else(|failure| {
+        let _ = writeln!(std::io::stderr(), "{}", failure.message);
+        failure.code
+    });
+    std::process::ExitCode::from(code.number())
+}
+
+fn dispatch(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Run(command) => run::run(&command),
+        Command::Up(command) => up::run(&command),
+        Command::Seed(command) => seed::run(&command),
+        Command::Audit(command) => audit::run(&command),
+        Command::Scenario(command) => scenario::run(&command),
+        Command::Doctor => doctor::run(),
+        Command::Simulate(command) => simulate::run(&command),
+    }
+}
+
+/// JSON lines on standard error: warnings, unless `SHOPCTL_LOG` asks for more (`info`,
+/// `shop::http=info`, `order=debug` …).
+fn log_as_json() {
+    let filter = EnvFilter::try_from_env("SHOPCTL_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let subscriber = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr);
+    // There is no other subscriber yet.
+    let _ = subscriber.try_init();
+}
+
+/// The runtime that commands run on.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::shop(format!("error: no runtime: {error}")))
+}
+
+/// Prints without minding a reader that has gone.
+fn say(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}

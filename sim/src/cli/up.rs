@@ -1,0 +1,118 @@
+//! `shopctl up`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use chassis::auth::Keys;
+use chassis::rng::Seeds;
+use rand::Rng;
+
+use super::args::UpArgs;
+use super::exit::{ExitCode, Failure};
+use super::run::fresh_keys;
+use super::{runtime, say};
+use crate::world::real::{RealOptions, RunningShop};
+use crate::world::{Admin, ShopOptions, shop};
+
+/// The file in a data folder that holds what signs its tokens.
+const SECRET_FILE: &str = "jwt.secret";
+
+pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
+    let settings = settings(args)?;
+    let temporary = match &args.data {
+        Some(_) => None,
+        None => Some(tempfile::tempdir().map_err(|error| Failure::shop(format!("error: no temporary folder: {error}")))?),
+    };
+    let folder = match (&args.data, &temporary) {
+        (Some(folder), _) => folder.clone(),
+        (None, Some(temporary)) => temporary.path().to_owned(),
+        (None, None) => return Err(Failure::shop("error: no folder")),
+    };
+    fs::create_dir_all(&folder).map_err(|error| Failure::invalid(format!("error: {}: {error}", folder.display())))?;
+    let keys = match &args.data {
+        Some(folder) => kept_keys(folder).map_err(Failure::shop)?,
+        None => fresh_keys()?,
+    };
+    let seeds = Seeds::from_entropy().map_err(|error| Failure::shop(format!("error: no randomness: {error}")))?;
+    let admin = Admin { email: args.admin.admin_email.clone(), password: args.admin.admin_password.clone() };
+    let options = RealOptions { shop: ShopOptions { settings, admin }, folder, listen: args.listen, seeds, keys };
+    runtime()?.block_on(until_stopped(options, args))
+}
+
+async fn until_stopped(options: RealOptions, args: &UpArgs) -> Result<ExitCode, Failure> {
+    let shop = RunningShop::start(options).await.map_err(|error| Failure::shop(format!("error: {error}")))?;
+    let gateway = &shop.surroundings.gateway;
+    say(format_args!("the shop is up (in {} ms): http://{gateway}/api/v1", shop.started_in.as_millis()));
+    match &args.data {
+        Some(folder) => say(format_args!("data stays in {}", folder.display())),
+        None => say("data goes when it stops; keep it with --data DIR"),
+    }
+    for (role, address) in &shop.addresses {
+        let ops = shop.surroundings.ops.get(role).map(String::as_str).unwrap_or_default();
+        let protocol = if *role == gateway::ROLE { "http" } else { "grpc" };
+        say(format_args!("  {role:<10} {protocol} {address:<22} http://{ops}/metrics"));
+    }
+    say(format_args!("fill it with: shopctl seed --target http://{gateway}     stop it with Ctrl-C"));
+    stop_signal().await.map_err(|error| Failure::shop(format!("error: no signals: {error}")))?;
+    say("draining");
+    shop.stop();
+    Ok(ExitCode::Kept)
+}
+
+async fn stop_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        biased;
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+fn settings(args: &UpArgs) -> Result<BTreeMap<String, String>, Failure> {
+    let known = shop::known_settings();
+    let mut settings = BTreeMap::from([
+        ("user.admin_email".to_owned(), args.admin.admin_email.clone()),
+        ("user.admin_password".to_owned(), args.admin.admin_password.clone()),
+    ]);
+    for one in &args.set {
+        if !known.names.contains(&one.path) {
+            let near = known.names.iter().max_by(|a, b| {
+                strsim::jaro_winkler(a, &one.path).total_cmp(&strsim::jaro_winkler(b, &one.path))
+            });
+            let near = near.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+            return Err(Failure::invalid(format!("error: --set {}: there is no such setting{near}", one.path)));
+        }
+        (known.check)(&one.path, &one.value)
+            .map_err(|why| Failure::invalid(format!("error: --set {}={}: {why}", one.path, one.value)))?;
+        settings.insert(one.path.clone(), one.value.clone());
+    }
+    Ok(settings)
+}
+
+/// The secret of this folder, made on first use and readable by its owner alone, so that tokens
+/// outlive a restart.
+fn kept_keys(folder: &Path) -> Result<Keys, String> {
+    let path = folder.join(SECRET_FILE);
+    let named = |error: &dyn std::fmt::Display| format!("error: {}: {error}", path.display());
+    match fs::read(&path) {
+        Ok(secret) => Keys::new(&secret).map_err(|error| named(&error)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let mut secret = [0; 32];
+            let seeds = Seeds::from_entropy().map_err(|error| named(&error))?;
+            seeds.stream("jwt-secret").fill_bytes(&mut secret);
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)
+                .map_err(|error| named(&error))?;
+            file.write_all(&secret).and_then(|()| file.sync_all()).map_err(|error| named(&error))?;
+            Keys::new(&secret).map_err(|error| named(&error))
+        }
+        Err(error) => Err(named(&error)),
+    }
+}

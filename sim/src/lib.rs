@@ -1,0 +1,15 @@
+//! shopctl: a flight simulator for checkout systems.
+//!
+//! - [`scenario`] reads what is to happen; [`world`] puts the shop up, on this machine or in virtual
+//!   time; [`load`] plays its customers; [`run`] conducts one experiment from the empty shop to
+//!   everything that is known about it; [`audit`] asks the books and the witness; [`report`] turns
+//!   all of that into a verdict, pure functions only; [`cli`] is what a person types.
+//! - Everything below [`cli`] gets clock, randomness, sockets and storage handed in.
+
+pub mod audit;
+pub mod cli;
+pub mod load;
+pub mod report;
+pub mod run;
+pub mod scenario;
+pub mod world;

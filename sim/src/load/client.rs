@@ -1,0 +1,171 @@
+//! A small HTTP/1.1 client over the injected network, with connections kept alive.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use chassis::net::Network;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use tokio::time::{Duration, Instant, timeout_at};
+
+/// Larger answers are an error.
+const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Idle connections kept; those beyond are closed.
+const IDLE_MAX: usize = 4096;
+
+/// An answer, read to its end.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: http::HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// # Errors
+    /// When the body is not JSON of that shape.
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, String> {
+        serde_json::from_slice(&self.body).map_err(|error| error.to_string())
+    }
+
+    /// A line for a person: the status and the beginning of the body.
+    pub fn summary(&self) -> String {
+        let body: String = String::from_utf8_lossy(&self.body).chars().take(200).collect();
+        format!("{} {body}", self.status)
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone)]
+pub struct NoAnswer {
+    /// Whether the request may have reached the server. If not, it has had no effect.
+    pub sent: bool,
+    pub why: String,
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+/// A request to make.
+#[derive(Debug, Clone)]
+pub struct Call<'a> {
+    pub method: Method,
+    pub path: &'a str,
+    pub token: Option<&'a str>,
+    pub headers: &'a [(&'static str, String)],
+    pub body: Option<String>,
+    pub deadline: Duration,
+}
+
+/// Speaks to one authority. Cheap to clone.
+#[derive(Clone)]
+pub struct HttpClient {
+    network: Arc<dyn Network>,
+    authority: Arc<str>,
+    idle: Arc<Mutex<Vec<SendRequest<Full<Bytes>>>>>,
+}
+
+impl HttpClient {
+    pub fn new(network: Arc<dyn Network>, authority: String) -> Self {
+        Self { network, authority: authority.into(), idle: Arc::default() }
+    }
+
+    pub async fn get(&self, path: &str, token: Option<&str>, deadline: Duration) -> Result<Answer, NoAnswer> {
+        self.call(Call { method: Method::GET, path, token, headers: &[], body: None, deadline }).await
+    }
+
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: &impl serde::Serialize,
+        deadline: Duration,
+    ) -> Result<Answer, NoAnswer> {
+        let body = serde_json::to_string(body).map_err(|error| NoAnswer { sent: false, why: error.to_string() })?;
+        self.call(Call { method, path, token, headers: &[], body: Some(body), deadline }).await
+    }
+
+    /// # Errors
+    /// When there is no whole answer within the deadline.
+    pub async fn call(&self, call: Call<'_>) -> Result<Answer, NoAnswer> {
+        let deadline = Instant::now() + call.deadline;
+        let unsent = |why: String| NoAnswer { sent: false, why };
+        let request = self.request(&call).map_err(unsent)?;
+        let mut connection = match timeout_at(deadline, self.connection()).await {
+            Ok(connection) => connection.map_err(unsent)?,
+            Err(_) => return Err(unsent(format!("no connection within {:?}", call.deadline))),
+        };
+        let exchange = async {
+            let answer = connection.send_request(request).await.map_err(|error| error.to_string())?;
+            let (head, body) = answer.into_parts();
+            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| error.to_string())?;
+            Ok::<_, String>(Answer { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes() })
+        };
+        let outcome = timeout_at(deadline, exchange).await;
+        match outcome {
+            Ok(Ok(answer)) => {
+                self.keep(connection);
+                Ok(answer)
+            }
+            Ok(Err(why)) => Err(NoAnswer { sent: true, why }),
+            Err(_) => Err(NoAnswer { sent: true, why: format!("no answer within {:?}", call.deadline) }),
+        }
+    }
+
+    fn request(&self, call: &Call<'_>) -> Result<Request<Full<Bytes>>, String> {
+        let mut request = Request::builder()
+            .method(call.method.clone())
+            .uri(call.path)
+            .header(header::HOST, &*self.authority)
+            .header(header::ACCEPT, "application/json");
+        if let Some(token) = call.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if call.body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        for (name, value) in call.headers {
+            request = request.header(*name, value);
+        }
+        let body = Bytes::from(call.body.clone().unwrap_or_default());
+        request.body(Full::new(body)).map_err(|error| error.to_string())
+    }
+
+    async fn connection(&self) -> Result<SendRequest<Full<Bytes>>, String> {
+        loop {
+            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            match idle {
+                Some(connection) if connection.is_ready() => return Ok(connection),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        let socket = self.network.connect(&self.authority).await.map_err(|error| error.to_string())?;
+        let (mut sender, connection) = handshake(TokioIo::new(socket)).await.map_err(|error| error.to_string())?;
+        tokio::spawn(async move {
+            // Its end is seen by whoever uses it next.
+            let _ = connection.await;
+        });
+        sender.ready().await.map_err(|error| error.to_string())?;
+        Ok(sender)
+    }
+
+    fn keep(&self, connection: SendRequest<Full<Bytes>>) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_MAX {
+            idle.push(connection);
+        }
+    }
+}
+
+/// Whether a status is a success.
+pub fn is_success(status: u16) -> bool {
+    StatusCode::from_u16(status).is_ok_and(|status| status.is_success())
+}

@@ -1,0 +1,238 @@
+//! One shopper's way through the shop, step by step.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chassis::rng::Stream;
+use rand::RngExt;
+use tokio::time::{Duration, Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::api::{Api, Item, OrderView, Shopper};
+use super::client::{Answer, NoAnswer, is_success};
+use super::recorder::Recorder;
+use crate::audit::witness::{Record, Seen, WitnessLog};
+use crate::scenario::journey::{OrderStep, Pick, Step};
+
+/// How long `await` pauses between two looks at its order.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// What all journeys of a run share.
+pub struct Stage {
+    pub api: Api,
+    pub recorder: Recorder,
+    pub witness: WitnessLog,
+    pub shoppers: Vec<Shopper>,
+    /// SKU → product id, of everything in the catalogue.
+    pub products: BTreeMap<String, i64>,
+    pub skus: Vec<String>,
+    /// When the load began; times in the record count from here.
+    pub start: Instant,
+    /// Cancelled when journeys are to end at their next step.
+    pub stop: CancellationToken,
+}
+
+/// One journey under way.
+pub struct Journey {
+    stage: Arc<Stage>,
+    shopper: usize,
+    /// Names this journey's orders, so that no two share a key.
+    name: String,
+    random: Stream,
+    /// The instant at which the next request ought to leave.
+    due: Instant,
+    last: Option<Placed>,
+    orders: u32,
+}
+
+#[derive(Clone)]
+struct Placed {
+    key: String,
+    items: Vec<Item>,
+    wait: Duration,
+    id: Option<String>,
+}
+
+impl Journey {
+    /// A journey of `shopper` that is due at `due`. The random stream is its own.
+    pub fn new(stage: Arc<Stage>, shopper: usize, name: String, random: Stream, due: Instant) -> Self {
+        Self { stage, shopper, name, random, due, last: None, orders: 0 }
+    }
+
+    /// Takes the steps in order; answers `false` if it was stopped on the way.
+    pub async fn play(mut self, steps: &[Step]) -> bool {
+        let began = self.due;
+        for step in steps {
+            if self.stage.stop.is_cancelled() {
+                self.stage.recorder.interrupted();
+                return false;
+            }
+            self.take(step).await;
+        }
+        self.stage.recorder.iterated(began, Instant::now());
+        true
+    }
+
+    async fn take(&mut self, step: &Step) {
+        let stage = self.stage.clone();
+        match step {
+            Step::Think(range) => {
+                let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
+                let pause = self.random.random_range(micros(range.low)..=micros(range.high));
+                self.due += Duration::from_micros(pause);
+                sleep_until(self.due).await;
+            }
+            Step::Search(text) => {
+                let call = stage.api.search(self.token(&stage), text);
+                let answer = self.timed("search", call).await;
+                drop(answer);
+            }
+            Step::View(pick) => {
+                let sku = self.pick(pick);
+                let id = stage.products.get(&sku).copied().unwrap_or_default();
+                let call = stage.api.product(self.token(&stage), id);
+                let answer = self.timed("view", call).await;
+                drop(answer);
+            }
+            Step::Order(order) => self.order(order).await,
+            Step::RetrySameKey => {
+                if let Some(placed) = self.last.clone() {
+                    self.send(placed, "retry").await;
+                }
+            }
+            Step::Cancel => self.cancel().await,
+            Step::Await(longest) => self.await_end(*longest).await,
+        }
+    }
+
+    fn token<'a>(&self, stage: &'a Stage) -> &'a str {
+        stage.shoppers.get(self.shopper).map_or("", |shopper| shopper.token.as_str())
+    }
+
+    fn user(&self) -> String {
+        self.stage.shoppers.get(self.shopper).map(|shopper| shopper.user_id.clone()).unwrap_or_default()
+    }
+
+    fn pick(&mut self, pick: &Pick) -> String {
+        match pick {
+            Pick::Sku(sku) => sku.to_string(),
+            Pick::Any => {
+                let index = self.random.random_range(0..self.stage.skus.len().max(1));
+                self.stage.skus.get(index).cloned().unwrap_or_default()
+            }
+        }
+    }
+
+    fn since_start_us(&self) -> u64 {
+        u64::try_from((Instant::now() - self.stage.start).as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Makes the call, notes how long it took since it was due, and makes the next one due at its end.
+    async fn timed(
+        &mut self,
+        name: &'static str,
+        call: impl Future<Output = Result<Answer, NoAnswer>>,
+    ) -> Result<Answer, NoAnswer> {
+        let (due, sent) = (self.due, Instant::now());
+        let answer = call.await;
+        let ended = Instant::now();
+        let failed = !answer.as_ref().is_ok_and(|answer| is_success(answer.status));
+        self.stage.recorder.request(name, due, sent, ended, failed);
+        self.due = ended;
+        answer
+    }
+
+    async fn order(&mut self, step: &OrderStep) {
+        let mut items = Vec::with_capacity(step.items.len());
+        for item in &step.items {
+            let sku = self.pick(&item.sku);
+            let quantity = self.random.random_range(item.quantity.clone());
+            items.push(Item { sku, quantity });
+        }
+        self.orders += 1;
+        let key = format!("{}-{}", self.name, self.orders);
+        self.send(Placed { key, items, wait: step.wait, id: None }, "order").await;
+    }
+
+    async fn send(&mut self, mut placed: Placed, name: &'static str) {
+        let stage = self.stage.clone();
+        let (user, key) = (self.user(), placed.key.clone());
+        let record = |record: Record| stage.witness.write(&record);
+        let items = placed.items.clone();
+        record(Record::Sent { at_us: self.since_start_us(), user: user.clone(), key: key.clone(), items });
+        let due = self.due;
+        let call = stage.api.place_order(self.token(&stage), &placed.key, &placed.items, placed.wait);
+        let answer = self.timed(name, call).await;
+        let at_us = self.since_start_us();
+        match answer {
+            Ok(answer) => {
+                let order = is_success(answer.status).then(|| seen(&answer)).flatten();
+                placed.id = order.as_ref().map(|order| order.id.clone()).or(placed.id);
+                stage.recorder.fate(match order.as_ref().map(|order| order.status.as_str()) {
+                    Some("CONFIRMED") => "confirmed",
+                    Some("CANCELLED") => "cancelled",
+                    Some(_) => "open",
+                    None if answer.status < 500 => "rejected",
+                    None => "errors",
+                });
+                let took_us = u64::try_from((self.due - due).as_micros()).unwrap_or(u64::MAX);
+                record(Record::Reply { at_us, user, key, http: answer.status, order, took_us });
+            }
+            Err(NoAnswer { sent, why }) => {
+                stage.recorder.fate(if sent { "unknown" } else { "errors" });
+                record(Record::NoReply { at_us, user, key, sent, why });
+            }
+        }
+        self.last = Some(placed);
+    }
+
+    async fn cancel(&mut self) {
+        let stage = self.stage.clone();
+        let Some(Placed { key, id: Some(id), .. }) = self.last.clone() else { return };
+        let call = stage.api.cancel(self.token(&stage), &id);
+        if let Ok(answer) = self.timed("cancel", call).await {
+            self.saw(key, &answer);
+        }
+    }
+
+    /// Looks at the last order until it ends. How often it looks is not part of its latency.
+    async fn await_end(&mut self, longest: Duration) {
+        let stage = self.stage.clone();
+        let Some(Placed { key, id: Some(id), .. }) = self.last.clone() else { return };
+        let (due, sent) = (self.due, Instant::now());
+        let deadline = sent + longest;
+        let ended = loop {
+            let answer = stage.api.order(self.token(&stage), &id).await;
+            let order = answer.as_ref().ok().and_then(seen);
+            if let (Some(order), Ok(answer)) = (order, &answer)
+                && order.has_ended()
+            {
+                self.saw(key, answer);
+                break true;
+            }
+            if Instant::now() + LOOK_AGAIN > deadline || stage.stop.is_cancelled() {
+                break false;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        };
+        let now = Instant::now();
+        stage.recorder.request("await", due, sent, now, !ended);
+        self.due = now;
+    }
+
+    fn saw(&self, key: String, answer: &Answer) {
+        if !is_success(answer.status) {
+            return;
+        }
+        if let Some(order) = seen(answer) {
+            self.stage.witness.write(&Record::Saw { at_us: self.since_start_us(), user: self.user(), key, order });
+        }
+    }
+}
+
+/// The order that an answer shows.
+pub fn seen(answer: &Answer) -> Option<Seen> {
+    let order: OrderView = answer.json().ok()?;
+    let reason = order.cancel_reason.filter(|reason| !reason.is_empty());
+    Some(Seen { id: order.id, status: order.status, reason, items: order.items })
+}

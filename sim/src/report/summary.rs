@@ -1,0 +1,281 @@
+//! `summary.json`: the run as data. Every other report is made from it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::judge::{self, ThresholdResult, Verdict, World};
+use crate::audit::Finding;
+use crate::audit::witness::Fate;
+use crate::load::recorder::Latency;
+use crate::run::Conducted;
+use crate::run::observe::Breaker;
+use crate::scenario::Scenario;
+use order::domain::Step;
+
+/// The version of the format. It changes when a field changes its meaning or goes.
+pub const VERSION: u32 = 1;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Summary {
+    pub version: u32,
+    pub scenario: ScenarioInfo,
+    pub seed: u64,
+    pub infra: World,
+    /// What storage promises, in words: it bounds what a crash may lose.
+    pub durability: String,
+    /// The commit that the working folder stood at; `None` outside a repository.
+    pub commit: Option<String>,
+    pub shopctl: String,
+    pub machine: String,
+    pub settings: BTreeMap<String, String>,
+    pub verdict: Verdict,
+    pub exit_code: u8,
+    pub startup_ms: f64,
+    pub seeding_ms: f64,
+    /// From the load's start until everything had come to rest.
+    pub duration_s: f64,
+    pub load_s: f64,
+    pub orders: Orders,
+    /// Orders confirmed, over the load's time.
+    pub throughput_per_s: f64,
+    pub http: BTreeMap<String, Http>,
+    pub steps: BTreeMap<String, StepSummary>,
+    pub breaker: Breaker,
+    pub thresholds: Vec<ThresholdResult>,
+    pub invariants: Vec<Finding>,
+    pub resources: BTreeMap<String, Resources>,
+    pub generator: Generator,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ScenarioInfo {
+    pub name: String,
+    pub about: String,
+    /// Of the file and the overrides: runs are comparable when it is equal.
+    pub hash: String,
+    pub warmup_s: f64,
+}
+
+/// Fates are disjoint and add up to `started`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Orders {
+    pub started: u64,
+    pub confirmed: u64,
+    pub cancelled: u64,
+    /// Cancelled orders by reason.
+    pub cancelled_by: BTreeMap<String, u64>,
+    pub rejected: u64,
+    pub errors: u64,
+    pub unknown: u64,
+    /// Units of confirmed orders, by SKU.
+    pub units_confirmed: BTreeMap<String, u64>,
+}
+
+/// Percentiles in microseconds; `None` without samples.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Percentiles {
+    pub p50_us: Option<u64>,
+    pub p90_us: Option<u64>,
+    pub p95_us: Option<u64>,
+    pub p99_us: Option<u64>,
+    pub p999_us: Option<u64>,
+    pub max_us: Option<u64>,
+}
+
+impl Percentiles {
+    pub fn of(latency: &Latency) -> Self {
+        let at = |percent| latency.percentile_us(percent);
+        Self {
+            p50_us: at(50.0),
+            p90_us: at(90.0),
+            p95_us: at(95.0),
+            p99_us: at(99.0),
+            p999_us: at(99.9),
+            max_us: (latency.count() > 0).then(|| latency.histogram().max()),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Http {
+    pub count: u64,
+    pub failed: u64,
+    /// Those of them in the percentiles: due after the warm-up.
+    pub measured: u64,
+    /// From the instant that the request was due.
+    #[serde(flatten)]
+    pub corrected: Percentiles,
+    /// From the instant that it was sent: what a closed-loop tool would report.
+    pub uncorrected: Percentiles,
+}
+
+/// Attempts of one saga step. Counts are of the whole run, percentiles of what came after the warm-up.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StepSummary {
+    pub count: u64,
+    pub outcomes: BTreeMap<String, u64>,
+    pub measured: u64,
+    #[serde(flatten)]
+    pub percentiles: Percentiles,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Resources {
+    pub cpu_us_per_order: Option<f64>,
+    pub rss_mb: Option<f64>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Generator {
+    /// Of one core, over the load's time.
+    pub cpu_pct: Option<f64>,
+    pub schedule_lag_p99_us: Option<u64>,
+    pub dropped: u64,
+    pub interrupted: u64,
+}
+
+/// What the world adds to what was conducted.
+#[derive(Debug, Clone, Default)]
+pub struct Circumstances {
+    pub durability: String,
+    pub commit: Option<String>,
+    pub machine: String,
+    pub startup_ms: f64,
+    /// Process or thread → CPU microseconds.
+    pub cpu_us: BTreeMap<String, u64>,
+    pub generator_cpu_us: Option<u64>,
+    pub rss_mb: Option<f64>,
+}
+
+impl Summary {
+    /// The whole summary; pure.
+    pub fn of(scenario: &Scenario, conducted: &Conducted, world: World, around: Circumstances) -> Self {
+        let thresholds = judge::thresholds(scenario, conducted, world);
+        let verdict = judge::verdict(scenario, conducted, &thresholds, world);
+        let orders = orders(conducted);
+        let load_s = conducted.load_took.as_secs_f64();
+        Self {
+            version: VERSION,
+            scenario: ScenarioInfo {
+                name: scenario.name.clone(),
+                about: scenario.about.clone(),
+                hash: scenario.hash.clone(),
+                warmup_s: scenario.warmup.as_secs_f64(),
+            },
+            seed: scenario.seed,
+            infra: world,
+            durability: around.durability.clone(),
+            commit: around.commit.clone(),
+            shopctl: env!("CARGO_PKG_VERSION").to_owned(),
+            machine: around.machine.clone(),
+            settings: scenario.shop.settings.clone(),
+            exit_code: verdict.exit_code,
+            verdict,
+            startup_ms: around.startup_ms,
+            seeding_ms: conducted.seeded_in.as_secs_f64() * 1e3,
+            duration_s: conducted.took.as_secs_f64(),
+            load_s,
+            throughput_per_s: if load_s > 0.0 { orders.confirmed as f64 / load_s } else { 0.0 },
+            http: http(conducted),
+            steps: steps(conducted),
+            breaker: conducted.breaker.clone(),
+            thresholds,
+            invariants: judged(scenario, conducted),
+            resources: resources(&around, orders.started),
+            generator: Generator {
+                cpu_pct: around.generator_cpu_us.map(|us| us as f64 / 1e4 / load_s.max(1e-9)),
+                schedule_lag_p99_us: conducted.totals.schedule_lag.percentile_us(99.0),
+                dropped: conducted.totals.dropped,
+                interrupted: conducted.totals.interrupted,
+            },
+            orders,
+        }
+    }
+
+    /// # Errors
+    /// When it cannot be written as JSON, which does not happen.
+    pub fn to_json(&self) -> Result<String, String> {
+        serde_json::to_string_pretty(self).map(|text| text + "\n").map_err(|error| error.to_string())
+    }
+}
+
+fn orders(conducted: &Conducted) -> Orders {
+    let fates = judge::fates(conducted);
+    let of = |fate: Fate| fates.get(&fate).copied().unwrap_or_default();
+    let mut orders = Orders {
+        started: fates.values().sum(),
+        confirmed: of(Fate::Confirmed),
+        cancelled: of(Fate::Cancelled),
+        rejected: of(Fate::Rejected),
+        errors: of(Fate::Errors),
+        unknown: of(Fate::Unknown),
+        ..Orders::default()
+    };
+    for known in conducted.witness.orders.values() {
+        match known.fate() {
+            (Fate::Cancelled, reason) => {
+                *orders.cancelled_by.entry(reason.unwrap_or_else(|| "unsaid".into())).or_default() += 1;
+            }
+            (Fate::Confirmed, _) => {
+                for item in &known.items {
+                    *orders.units_confirmed.entry(item.sku.clone()).or_default() += u64::from(item.quantity);
+                }
+            }
+            _ => {}
+        }
+    }
+    orders
+}
+
+fn http(conducted: &Conducted) -> BTreeMap<String, Http> {
+    let named = conducted.totals.requests.iter().map(|(name, requests)| {
+        let http = Http {
+            count: requests.count,
+            failed: requests.failed,
+            measured: requests.corrected.count(),
+            corrected: Percentiles::of(&requests.corrected),
+            uncorrected: Percentiles::of(&requests.uncorrected),
+        };
+        ((*name).to_owned(), http)
+    });
+    named.collect()
+}
+
+fn steps(conducted: &Conducted) -> BTreeMap<String, StepSummary> {
+    let ran = Step::ALL.into_iter().filter_map(|step| {
+        let name = step.as_str();
+        let all = conducted.steps.merged(|candidate, _| candidate == name)?;
+        let measured = conducted.steps_measured.merged(|candidate, _| candidate == name);
+        let measured = measured.map(Latency::from_histogram).unwrap_or_default();
+        let outcomes = conducted.steps.0.iter().filter(|((candidate, _), _)| candidate == name);
+        let summary = StepSummary {
+            count: all.len(),
+            outcomes: outcomes.map(|((_, outcome), histogram)| (outcome.clone(), histogram.len())).collect(),
+            measured: measured.count(),
+            percentiles: Percentiles::of(&measured),
+        };
+        Some((name.to_owned(), summary))
+    });
+    ran.collect()
+}
+
+fn judged(scenario: &Scenario, conducted: &Conducted) -> Vec<Finding> {
+    let findings = conducted.audit.findings.iter();
+    findings.filter(|finding| scenario.expect.invariants.iter().any(|name| *name == finding.name)).cloned().collect()
+}
+
+fn resources(around: &Circumstances, started: u64) -> BTreeMap<String, Resources> {
+    let per_order = |us: u64| (started > 0).then(|| us as f64 / started as f64);
+    let mut resources: BTreeMap<String, Resources> = around
+        .cpu_us
+        .iter()
+        .map(|(name, us)| (name.clone(), Resources { cpu_us_per_order: per_order(*us), rss_mb: None }))
+        .collect();
+    if around.rss_mb.is_some() {
+        let total: u64 = around.cpu_us.values().sum::<u64>() + around.generator_cpu_us.unwrap_or_default();
+        let whole = Resources { cpu_us_per_order: per_order(total), rss_mb: around.rss_mb };
+        resources.insert("shopctl".into(), whole);
+    }
+    resources
+}

@@ -1,0 +1,191 @@
+//! One experiment, from an empty shop to everything that is known about it: seed, load, settle,
+//! resolve, audit. It knows nothing of the world that it runs in but its [`Surroundings`], so that
+//! the same code runs against the real clock and in virtual time.
+
+pub mod observe;
+pub mod progress;
+pub mod resources;
+pub mod seed;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::time::{Duration, Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::books::{Books, InFlight};
+use crate::audit::invariants::{Audit, Evidence, audit};
+use crate::audit::manifest::Manifest;
+use crate::audit::sqlite::SqliteBooks;
+use crate::audit::witness::{Record, Witness, WitnessLog};
+use crate::load::api::Api;
+use crate::load::client::{HttpClient, is_success};
+use crate::load::generator::Generator;
+use crate::load::journey::{Stage, seen};
+use crate::load::recorder::{Recorder, Totals};
+use crate::scenario::Scenario;
+use crate::world::{Admin, Surroundings};
+use observe::{Breaker, StepHistograms};
+use progress::{Event, Sink};
+
+/// How often the books are asked whether everything has come to rest.
+const SETTLE_PAUSE: Duration = Duration::from_millis(50);
+/// The load starts this long after it was planned, so that its first arrivals are not late.
+const LEAD: Duration = Duration::from_millis(20);
+
+/// What to conduct.
+pub struct Experiment {
+    pub scenario: Scenario,
+    pub admin: Admin,
+    /// Where the witness's record goes.
+    pub record: Box<dyn Write + Send>,
+    /// Where the seeder's manifest goes, if anywhere.
+    pub manifest: Option<PathBuf>,
+    pub sink: Sink,
+    /// Cancelled when the user wants the load to end gently.
+    pub stop: CancellationToken,
+}
+
+/// Everything that is known afterwards. The verdict is a pure function of it.
+pub struct Conducted {
+    pub totals: Totals,
+    /// Attempts of saga steps over the whole run, and of the part after the warm-up.
+    pub steps: StepHistograms,
+    pub steps_measured: StepHistograms,
+    pub breaker: Breaker,
+    pub witness: Witness,
+    pub audit: Audit,
+    pub in_flight: InFlight,
+    pub seeded_in: Duration,
+    /// From the load's start to the end of its last journey.
+    pub load_took: Duration,
+    /// From the load's start until everything had come to rest.
+    pub took: Duration,
+    pub stopped: bool,
+    /// A hole in the witness's record, if there is one.
+    pub record_failure: Option<String>,
+}
+
+/// Runs the experiment.
+///
+/// # Errors
+/// One line: the shop could not be seeded, or its books or counters could not be read.
+pub async fn conduct(surroundings: Surroundings, experiment: Experiment) -> Result<Conducted, String> {
+    let Experiment { scenario, admin, record, manifest, sink, stop } = experiment;
+    let client = HttpClient::new(surroundings.network.clone(), surroundings.gateway.clone());
+    let seeding = Instant::now();
+    let seeded = seed::seed(&client, &admin, &scenario).await?;
+    if let Some(path) = manifest {
+        seeded.manifest.write(&path)?;
+    }
+    let seeded_in = seeding.elapsed();
+    sink(&Event::Seeded { users: seeded.shoppers.len(), products: seeded.products.len(), took: seeded_in });
+
+    let start = Instant::now() + LEAD;
+    let witness = WitnessLog::new(record);
+    let stage = Arc::new(Stage {
+        api: Api { client: client.clone() },
+        recorder: Recorder::new(start + scenario.warmup),
+        witness: witness.clone(),
+        shoppers: seeded.shoppers,
+        skus: seeded.products.keys().cloned().collect(),
+        products: seeded.products,
+        start,
+        stop: stop.clone(),
+    });
+    let (baseline, load_took) = load(&surroundings, &scenario, &stage, &sink).await?;
+
+    sink(&Event::Settling);
+    let books = SqliteBooks::open(&surroundings.storage).map_err(|error| error.to_string())?;
+    let in_flight = settle(&books, scenario.quiescence_timeout).await?;
+    let took = start.elapsed();
+    resolve(&stage, &seeded.admin_token).await;
+    let known = witness.witness();
+    for ((user, key), order) in &known.orders {
+        let (fate, reason) = order.fate();
+        let (user, key, id) = (user.clone(), key.clone(), order.ids.first().cloned());
+        witness.write(&Record::Fate { user, key, id, fate, reason });
+    }
+    let steps = observe::steps(&surroundings).await?;
+    let audit = judge(&books, &seeded.manifest, &known).await?;
+    Ok(Conducted {
+        totals: stage.recorder.totals(),
+        steps_measured: steps.since(&baseline),
+        steps,
+        breaker: observe::breaker(&surroundings).await?,
+        witness: known,
+        audit,
+        in_flight,
+        seeded_in,
+        load_took,
+        took,
+        stopped: stop.is_cancelled(),
+        record_failure: witness.failure(),
+    })
+}
+
+/// Plays the load; answers the step histograms as they stood when the warm-up ended, and how long
+/// the load took.
+async fn load(
+    surroundings: &Surroundings,
+    scenario: &Scenario,
+    stage: &Arc<Stage>,
+    sink: &Sink,
+) -> Result<(StepHistograms, Duration), String> {
+    let generator = Generator {
+        stage: stage.clone(),
+        seeds: surroundings.seeds.clone(),
+        scenario_seed: scenario.seed,
+    };
+    let ticking = tokio::spawn(progress::tick(stage.clone(), scenario.clone(), sink.clone()));
+    let (warm, warmup) = (surroundings.clone(), stage.start + scenario.warmup);
+    let without_warmup = scenario.warmup.is_zero();
+    let baseline = tokio::spawn(async move {
+        if without_warmup {
+            return Ok(StepHistograms::default());
+        }
+        tokio::time::sleep_until(warmup).await;
+        observe::steps(&warm).await
+    });
+    generator.run(&scenario.load, scenario.graceful_stop).await;
+    ticking.abort();
+    let took = stage.start.elapsed();
+    // A load that was stopped in its warm-up has measured nothing.
+    if stage.stop.is_cancelled() && took < scenario.warmup {
+        baseline.abort();
+        return Ok((observe::steps(surroundings).await?, took));
+    }
+    let baseline = baseline.await.map_err(|error| format!("the warm-up's end was not seen: {error}"))??;
+    Ok((baseline, took))
+}
+
+/// Waits until nothing is under way, at most `longest`; answers what still is.
+async fn settle(books: &dyn Books, longest: Duration) -> Result<InFlight, String> {
+    let deadline = Instant::now() + longest;
+    loop {
+        let in_flight = books.in_flight().await.map_err(|error| error.to_string())?;
+        if in_flight.is_quiet() || Instant::now() >= deadline {
+            return Ok(in_flight);
+        }
+        sleep(SETTLE_PAUSE).await;
+    }
+}
+
+/// Looks once more at the orders whose end their clients did not see.
+async fn resolve(stage: &Stage, admin_token: &str) {
+    for (user, key, id) in stage.witness.witness().open() {
+        let Ok(answer) = stage.api.order(admin_token, &id).await else { continue };
+        if is_success(answer.status)
+            && let Some(order) = seen(&answer)
+        {
+            let at_us = u64::try_from(stage.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+            stage.witness.write(&Record::Saw { at_us, user, key, order });
+        }
+    }
+}
+
+async fn judge(books: &dyn Books, manifest: &Manifest, witness: &Witness) -> Result<Audit, String> {
+    let evidence = Evidence { books, manifest: Some(manifest), witness: Some(witness) };
+    audit(evidence).await.map_err(|error| format!("the books cannot be read: {error}"))
+}

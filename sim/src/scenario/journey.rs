@@ -1,0 +1,373 @@
+//! `journey` of a load group: what one buyer does, step by step.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use chassis::settings::DurationRange;
+use kernel::{Quantity, Sku};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+
+use super::check::Check;
+use super::error::quote;
+use super::file::Keys;
+use super::places::NodePath;
+use super::shop::{ANY, Catalog, sku};
+
+/// The steps of this build.
+pub const STEPS: &[&str] = &["search", "view", "think", "order", "await", "cancel", "retry_same_key"];
+const STEPS_TO_COME: &[&str] = &["login", "restock"];
+
+const STEPS_MAX: usize = 100;
+const ITEMS_MAX: usize = 50;
+const SEARCH_CHARS_MAX: usize = 100;
+const THINK_MAX: Duration = Duration::from_secs(3600);
+const WAIT_DEFAULT: Duration = Duration::from_secs(2);
+const WAIT_MAX: Duration = Duration::from_secs(30);
+const AWAIT_DEFAULT: Duration = Duration::from_secs(10);
+const AWAIT_MAX: Duration = Duration::from_secs(600);
+
+/// One thing a buyer does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Searches the products for a text.
+    Search(String),
+    /// Looks at one product.
+    View(Pick),
+    /// Does nothing for a while, drawn evenly from the range.
+    Think(DurationRange),
+    Order(OrderStep),
+    /// Asks for the last order until it has ended, at most this long.
+    Await(Duration),
+    /// Cancels the last order.
+    Cancel,
+    /// Sends the last order once more under the same idempotency key.
+    RetrySameKey,
+}
+
+/// Buys something under a fresh idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderStep {
+    /// At least one.
+    pub items: Vec<OrderItem>,
+    /// How long the reply may wait for the outcome; zero asks for an answer at once.
+    pub wait: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderItem {
+    pub sku: Pick,
+    /// Drawn evenly; from 1 to [`Quantity::MAX`].
+    pub quantity: RangeInclusive<u32>,
+}
+
+/// Which product is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pick {
+    Sku(Sku),
+    /// A random product of the catalogue, drawn anew each time.
+    Any,
+}
+
+/// One item of `journey`: a bare word, or a map of one key.
+#[derive(Debug)]
+pub(super) struct StepFile {
+    name: String,
+    argument: Argument,
+    /// The first key too many.
+    second: Option<String>,
+}
+
+#[derive(Debug)]
+enum Argument {
+    Nothing,
+    Text(String),
+    Order(OrderFile),
+    /// Something, for a step whose argument is not read.
+    Other,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OrderFile {
+    items: Option<Vec<Keys<OrderItemFile>>>,
+    wait: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OrderItemFile {
+    sku: Option<String>,
+    quantity: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for StepFile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StepVisitor)
+    }
+}
+
+struct StepVisitor;
+
+impl<'de> Visitor<'de> for StepVisitor {
+    type Value = StepFile;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a step such as `view: any` or `cancel`")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<StepFile, E> {
+        Ok(StepFile { name: name.to_owned(), argument: Argument::Nothing, second: None })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<StepFile, A::Error> {
+        let Some(name) = map.next_key::<String>()? else {
+            return Ok(StepFile { name: String::new(), argument: Argument::Nothing, second: None });
+        };
+        let argument = match name.as_str() {
+            "order" => map.next_value::<Option<Keys<OrderFile>>>()?.map(|Keys(order)| Argument::Order(order)),
+            "search" | "view" | "think" | "await" => map.next_value::<Option<String>>()?.map(Argument::Text),
+            _ => map.next_value::<Option<IgnoredAny>>()?.map(|_| Argument::Other),
+        };
+        let mut second = None;
+        while let Some((key, IgnoredAny)) = map.next_entry::<String, _>()? {
+            second.get_or_insert(key);
+        }
+        Ok(StepFile { name, argument: argument.unwrap_or(Argument::Nothing), second })
+    }
+}
+
+/// Turns the steps of the file into those of the scenario, and judges them as a whole.
+pub(super) fn journey(written: Vec<StepFile>, at: &NodePath, catalog: &Catalog, check: &mut Check) -> Vec<Step> {
+    if written.len() > STEPS_MAX {
+        check.key(at, format!("`journey` has {} steps; {STEPS_MAX} are the most", written.len()));
+        return Vec::new();
+    }
+    let before = check.problems.len();
+    let mut ordered = false;
+    let mut steps = Vec::new();
+    for (index, step) in written.into_iter().enumerate() {
+        let at = at.index(index);
+        if !ordered && matches!(step.name.as_str(), "await" | "cancel" | "retry_same_key") {
+            check.key(&at.key(&step.name), format!("`{}` needs an `order` before it", step.name));
+        }
+        ordered |= step.name == "order";
+        steps.extend(step.validate(&at, catalog, check));
+    }
+    if check.problems.len() == before && !steps.iter().any(|step| !matches!(step, Step::Think(_))) {
+        check.key(at, "`journey` has no step that asks the shop for anything");
+    }
+    steps
+}
+
+impl StepFile {
+    fn validate(self, at: &NodePath, catalog: &Catalog, check: &mut Check) -> Option<Step> {
+        if let Some(second) = self.second {
+            let message = format!("{} is a second step in one list item", quote(&second));
+            check.key(&at.key(&second), message).help("start each step with its own `- `");
+        }
+        let at = at.key(&self.name);
+        match (self.name.as_str(), self.argument) {
+            ("search", Argument::Text(text)) => Some(Step::Search(check.line(text, &at, SEARCH_CHARS_MAX))),
+            ("view", Argument::Text(text)) => pick(&text, &at, catalog, check).map(Step::View),
+            ("think", Argument::Text(text)) => Some(Step::Think(check.durations(&text, &at, THINK_MAX))),
+            ("order", Argument::Order(order)) => order.validate(&at, catalog, check).map(Step::Order),
+            ("await", Argument::Nothing) => Some(Step::Await(AWAIT_DEFAULT)),
+            ("await", Argument::Text(text)) => {
+                Some(Step::Await(check.duration(&text, &at, Duration::from_millis(1)..=AWAIT_MAX)))
+            }
+            ("cancel", Argument::Nothing) => Some(Step::Cancel),
+            ("retry_same_key", Argument::Nothing) => Some(Step::RetrySameKey),
+            (name, _) => {
+                refuse(name, &at, check);
+                None
+            }
+        }
+    }
+}
+
+/// Says what is wrong with a step that has another name or another argument than it should.
+fn refuse(name: &str, at: &NodePath, check: &mut Check) {
+    let needs = match name {
+        "search" => "a text: `search: sneaker`",
+        "view" => "a SKU or `any`: `view: any`",
+        "think" => "a duration or a range: `think: 50ms..300ms`",
+        "order" => "items: `order: { items: [ { sku: any, quantity: 1..2 } ] }`",
+        "cancel" | "retry_same_key" => {
+            check.key(at, format!("`{name}` stands alone; it takes nothing"));
+            return;
+        }
+        _ if STEPS_TO_COME.contains(&name) => {
+            let problem = check.key(at, format!("the step `{name}` is not available yet"));
+            problem.help(format!("available are: {}", STEPS.join(", ")));
+            return;
+        }
+        _ => {
+            let known = STEPS.iter().chain(STEPS_TO_COME).copied();
+            check.key(at, format!("unknown step {}", quote(name))).suggest(name, known);
+            return;
+        }
+    };
+    check.key(at, format!("`{name}` needs {needs}"));
+}
+
+impl OrderFile {
+    fn validate(self, at: &NodePath, catalog: &Catalog, check: &mut Check) -> Option<OrderStep> {
+        let wait = self.wait.map(|text| check.duration(&text, &at.key("wait"), Duration::ZERO..=WAIT_MAX));
+        let items = check.required(self.items, at, "items")?;
+        let at = at.key("items");
+        if !(1..=ITEMS_MAX).contains(&items.len()) {
+            check.value(&at, format!("`items` is a list of 1 to {ITEMS_MAX} items"));
+        }
+        let items = items.into_iter().take(ITEMS_MAX).enumerate();
+        let items = items.filter_map(|(index, Keys(item))| item.validate(&at.index(index), catalog, check));
+        Some(OrderStep { items: items.collect(), wait: wait.unwrap_or(WAIT_DEFAULT) })
+    }
+}
+
+impl OrderItemFile {
+    fn validate(self, at: &NodePath, catalog: &Catalog, check: &mut Check) -> Option<OrderItem> {
+        let quantity = self.quantity.map_or(1..=1, |text| quantity(&text, &at.key("quantity"), check));
+        let sku = check.required(self.sku, at, "sku")?;
+        Some(OrderItem { sku: pick(&sku, &at.key("sku"), catalog, check)?, quantity })
+    }
+}
+
+/// `2` or `1..3`.
+fn quantity(text: &str, at: &NodePath, check: &mut Check) -> RangeInclusive<u32> {
+    let (low, high) = text.split_once("..").unwrap_or((text, text));
+    let units = |text: &str| text.parse::<u32>().ok().filter(|units| Quantity::try_from(*units).is_ok());
+    match (units(low), units(high)) {
+        (Some(low), Some(high)) if low <= high => low..=high,
+        (Some(_), Some(_)) => {
+            check.value(at, format!("`quantity` ends before it starts: {}", quote(text)));
+            1..=1
+        }
+        _ => {
+            let most = Quantity::MAX;
+            let message =
+                format!("`quantity` is a number from 1 to {most} or a range such as 1..2, not {}", quote(text));
+            check.value(at, message);
+            1..=1
+        }
+    }
+}
+
+fn pick(text: &str, at: &NodePath, catalog: &Catalog, check: &mut Check) -> Option<Pick> {
+    if text == ANY {
+        return Some(Pick::Any);
+    }
+    let sku = sku(text, at, check)?;
+    if !catalog.has(&sku) {
+        let problem = check.value(at, format!("the catalogue has no product {}", quote(text)));
+        let items = catalog.items.iter().map(|item| item.sku.as_str());
+        problem.suggest(text, items.chain([ANY]));
+        if catalog.generate > 0 && problem.help.is_some() {
+            let last = Catalog::generated_sku(catalog.generate);
+            problem.help(format!("generated products are {} to {last}", Catalog::generated_sku(1)));
+        }
+    }
+    Some(Pick::Sku(sku))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{check, parsed};
+    use super::*;
+
+    const HEAD: &str = "version: 1
+name: x
+shop: { users: 1, catalog: { generate: 9, stock: 1, items: [ { sku: SHOE-1, name: S, price: 1 EUR, stock: 1 } ] } }
+load:
+  g:
+    executor: constant-vus
+    vus: 1
+    duration: 1s
+    journey:
+";
+
+    fn steps(lines: &[&str]) -> String {
+        lines.iter().fold(HEAD.to_owned(), |text, line| format!("{text}      {line}\n"))
+    }
+
+    #[test]
+    fn a_whole_journey_is_read_in_order() {
+        let text = steps(&[
+            "- search: shoe",
+            "- view: SHOE-1",
+            "- think: 50ms..300ms",
+            "- think: 1s",
+            "- order: { items: [ { sku: GEN-0009, quantity: 1..2 }, { sku: any } ], wait: 0s }",
+            "- retry_same_key",
+            "- await",
+            "- await: 5s",
+            "- cancel",
+        ]);
+        let range = |low, high| DurationRange { low: Duration::from_millis(low), high: Duration::from_millis(high) };
+        let expected = [
+            Step::Search("shoe".into()),
+            Step::View(Pick::Sku("SHOE-1".parse().unwrap())),
+            Step::Think(range(50, 300)),
+            Step::Think(range(1000, 1000)),
+            Step::Order(OrderStep {
+                items: vec![
+                    OrderItem { sku: Pick::Sku("GEN-0009".parse().unwrap()), quantity: 1..=2 },
+                    OrderItem { sku: Pick::Any, quantity: 1..=1 },
+                ],
+                wait: Duration::ZERO,
+            }),
+            Step::RetrySameKey,
+            Step::Await(Duration::from_secs(10)),
+            Step::Await(Duration::from_secs(5)),
+            Step::Cancel,
+        ];
+        assert_eq!(parsed(&text).load[0].journey, expected);
+    }
+
+    #[test]
+    fn an_order_waits_two_seconds_unless_told() {
+        let text = steps(&["- order: { items: [ { sku: any, quantity: 3 } ] }"]);
+        let Step::Order(order) = parsed(&text).load[0].journey[0].clone() else { panic!() };
+        assert_eq!((order.wait, order.items[0].quantity.clone()), (Duration::from_secs(2), 3..=3));
+    }
+
+    #[test]
+    fn each_wrong_step_is_told_what_is_wrong() {
+        for (line, place, message) in [
+            ("- serch: x", "10:9", "unknown step `serch`, did you mean `search`?"),
+            ("- serch", "10:9", "unknown step `serch`, did you mean `search`?"),
+            ("- login", "10:9", "the step `login` is not available yet"),
+            ("- restock: { sku: SHOE-1 }", "10:9", "the step `restock` is not available yet"),
+            ("- search", "10:9", "`search` needs a text"),
+            ("- search:", "10:9", "`search` needs a text"),
+            ("- search: [ a ]", "10:17", "`search` is a single value; a list stands here"),
+            ("- view", "10:9", "`view` needs a SKU or `any`"),
+            ("- view: SHOE-2", "10:15", "the catalogue has no product `SHOE-2`, did you mean `SHOE-1`?"),
+            ("- view: GEN-0010", "10:15", "the catalogue has no product `GEN-0010`"),
+            ("- view: a/b", "10:15", "`sku` is 1 to 64 letters"),
+            ("- think: 300ms..50ms", "10:16", "`think` ends before it starts"),
+            ("- think: 50", "10:16", "`think` is a duration such as 50ms or a range"),
+            ("- think: 2h", "10:16", "`think` is at most 1h"),
+            ("- think: 1s", "9:5", "no step that asks the shop"),
+            ("- order", "10:9", "`order` needs items"),
+            ("- order: SHOE-1", "10:16", "`order` is a map of keys; a single value stands here"),
+            ("- order: {}", "10:9", "`order` needs `items`"),
+            ("- order: { items: [] }", "10:25", "`items` is a list of 1 to 50"),
+            ("- order: { items: [ {} ] }", "10:27", "an item of `items` needs `sku`"),
+            ("- order: { itms: [] }", "10:18", "unknown key `itms`, did you mean `items`?"),
+            ("- order: { items: [ { sku: any, quantity: 0 } ] }", "10:49", "`quantity` is a number from 1"),
+            ("- order: { items: [ { sku: any, quantity: 2..1 } ] }", "10:49", "`quantity` ends before it starts"),
+            ("- order: { items: [ { sku: any, quantity: 1...2 } ] }", "10:49", "`quantity` is a number from 1"),
+            ("- order: { items: [ { sku: any, qty: 1 } ] }", "10:39", "unknown key `qty`"),
+            ("- order: { items: [ { sku: any } ], wait: 31s }", "10:49", "`wait` is a duration from 0s to 30s"),
+            ("- cancel", "10:9", "`cancel` needs an `order` before it"),
+            ("- [ a ]", "10:9", "an item of `journey` is a step"),
+            ("- {}", "10:9", "unknown step ``"),
+        ] {
+            check(&steps(&[line]), &[(place, message)]);
+        }
+        check(&steps(&["- order: { items: [ { sku: any } ] }", "- cancel: now"]), &[("11:9", "`cancel` stands alone")]);
+        check(&steps(&["- view: any", "  think: 1s"]), &[("11:9", "`think` is a second step in one list item")]);
+    }
+}

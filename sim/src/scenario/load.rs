@@ -1,0 +1,356 @@
+//! The section `load`: groups of buyers, when they come, and what each does. Words and meanings are
+//! k6's where k6 has them.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde::Deserialize;
+
+use super::check::{Check, shown};
+use super::error::quote;
+use super::file::Keys;
+use super::journey::{Step, StepFile, journey};
+use super::places::NodePath;
+use super::schedule::{ArrivalPlan, Stage};
+use super::shop::Catalog;
+
+/// The executors of this build.
+pub const EXECUTORS: &[&str] = &["ramping-arrival-rate", "constant-arrival-rate", "constant-vus"];
+/// Executors that k6 has and this build does not.
+const EXECUTORS_TO_COME: &[&str] = &["ramping-vus", "shared-iterations", "per-vu-iterations", "externally-controlled"];
+
+const GROUPS_MAX: usize = 32;
+const STAGES_MAX: usize = 1000;
+const VUS_MAX: u32 = 10_000;
+const RATE_PER_S_MAX: f64 = 100_000.0;
+const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// Buyers who behave alike.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group {
+    pub name: String,
+    pub executor: Executor,
+    pub journey: Vec<Step>,
+}
+
+/// When journeys start.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Executor {
+    /// Open: journeys start when they are due, however the shop is doing.
+    Arrivals(ArrivalPlan),
+    /// Closed: each virtual user starts its next journey when the last one ended.
+    ConstantVus { vus: u32, duration: Duration },
+}
+
+impl Executor {
+    /// How long journeys are started.
+    pub fn duration(&self) -> Duration {
+        match self {
+            Self::Arrivals(plan) => plan.duration(),
+            Self::ConstantVus { duration, .. } => *duration,
+        }
+    }
+}
+
+/// A group with the keys of every executor: which of them belong is told by `executor`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GroupFile {
+    executor: Option<String>,
+    start_rate: Option<String>,
+    rate: Option<String>,
+    time_unit: Option<String>,
+    stages: Option<Vec<Keys<StageFile>>>,
+    duration: Option<String>,
+    vus: Option<String>,
+    max_vus: Option<String>,
+    journey: Option<Vec<StepFile>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StageFile {
+    duration: Option<String>,
+    target: Option<String>,
+}
+
+/// Turns the groups of the file into those of the scenario.
+pub(super) fn groups(
+    written: IndexMap<String, Keys<GroupFile>>,
+    at: &NodePath,
+    catalog: &Catalog,
+    check: &mut Check,
+) -> Vec<Group> {
+    if written.is_empty() {
+        check.key(at, "`load` has no group of buyers");
+    }
+    if written.len() > GROUPS_MAX {
+        check.key(at, format!("`load` has {} groups; {GROUPS_MAX} are the most", written.len()));
+        return Vec::new();
+    }
+    let groups = written.into_iter().filter_map(|(name, Keys(group))| {
+        let at = at.key(&name);
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        if !(1..=64).contains(&name.len()) || !name.bytes().all(allowed) {
+            check.key(&at, format!("a group's name is 1 to 64 letters, digits, `-` or `_`, not {}", quote(&name)));
+        }
+        group.validate(name, &at, catalog, check)
+    });
+    groups.collect()
+}
+
+impl GroupFile {
+    fn validate(mut self, name: String, at: &NodePath, catalog: &Catalog, check: &mut Check) -> Option<Group> {
+        let steps = check.required(self.journey.take(), at, "journey");
+        let steps = steps.map(|steps| journey(steps, &at.key("journey"), catalog, check));
+        let kind = check.required(self.executor.take(), at, "executor");
+        let executor = kind.and_then(|kind| self.executor(&kind, at, check));
+        Some(Group { name, executor: executor?, journey: steps? })
+    }
+
+    fn executor(self, kind: &str, at: &NodePath, check: &mut Check) -> Option<Executor> {
+        match kind {
+            "ramping-arrival-rate" => {
+                self.only(kind, &["start_rate", "time_unit", "stages", "max_vus"], at, check);
+                self.ramping_arrivals(at, check)
+            }
+            "constant-arrival-rate" => {
+                self.only(kind, &["rate", "time_unit", "duration", "max_vus"], at, check);
+                self.constant_arrivals(at, check)
+            }
+            "constant-vus" => {
+                self.only(kind, &["vus", "duration"], at, check);
+                self.constant_vus(at, check)
+            }
+            _ => {
+                let at = at.key("executor");
+                if EXECUTORS_TO_COME.contains(&kind) {
+                    let message = format!("the executor {} is not available yet", quote(kind));
+                    check.value(&at, message).help(format!("available are: {}", EXECUTORS.join(", ")));
+                } else {
+                    let known = EXECUTORS.iter().chain(EXECUTORS_TO_COME).copied();
+                    check.value(&at, format!("unknown executor {}", quote(kind))).suggest(kind, known);
+                }
+                None
+            }
+        }
+    }
+
+    /// Refuses the keys that only other executors take.
+    fn only(&self, kind: &str, taken: &[&str], at: &NodePath, check: &mut Check) {
+        let written = [
+            ("start_rate", self.start_rate.is_some()),
+            ("rate", self.rate.is_some()),
+            ("time_unit", self.time_unit.is_some()),
+            ("stages", self.stages.is_some()),
+            ("duration", self.duration.is_some()),
+            ("vus", self.vus.is_some()),
+            ("max_vus", self.max_vus.is_some()),
+        ];
+        for (key, _) in written.iter().filter(|(key, there)| *there && !taken.contains(key)) {
+            let problem = check.key(&at.key(key), format!("`{kind}` takes no `{key}`"));
+            problem.help(format!("it takes: {}, journey", taken.join(", ")));
+        }
+    }
+
+    fn ramping_arrivals(self, at: &NodePath, check: &mut Check) -> Option<Executor> {
+        let before = check.problems.len();
+        let unit_s = time_unit_s(self.time_unit.as_deref(), at, check);
+        let start_rate_per_s = self.start_rate.map_or(0.0, |text| rate(&text, unit_s, &at.key("start_rate"), check));
+        let stages = check.required(self.stages, at, "stages")?;
+        let at_stages = at.key("stages");
+        if stages.is_empty() || stages.len() > STAGES_MAX {
+            check.value(&at_stages, format!("`stages` is a list of 1 to {STAGES_MAX} stages"));
+            return None;
+        }
+        let stages = stages.into_iter().enumerate();
+        let stages = stages.filter_map(|(index, Keys(stage))| stage.validate(unit_s, &at_stages.index(index), check));
+        let stages = stages.collect();
+        let max_vus = vus(self.max_vus, "max_vus", at, check)?;
+        Self::arrivals(ArrivalPlan { start_rate_per_s, stages, max_vus }, before, at, check)
+    }
+
+    fn constant_arrivals(self, at: &NodePath, check: &mut Check) -> Option<Executor> {
+        let before = check.problems.len();
+        let unit_s = time_unit_s(self.time_unit.as_deref(), at, check);
+        let target = check.required(self.rate, at, "rate");
+        let target = target.map(|text| rate(&text, unit_s, &at.key("rate"), check));
+        let duration = duration(self.duration, at, SHORTEST..=DURATION_MAX, check);
+        let max_vus = vus(self.max_vus, "max_vus", at, check);
+        let (start_rate_per_s, duration, max_vus) = (target?, duration?, max_vus?);
+        let stages = vec![Stage { duration, target_per_s: start_rate_per_s }];
+        Self::arrivals(ArrivalPlan { start_rate_per_s, stages, max_vus }, before, at, check)
+    }
+
+    /// Judges the plan as a whole, if none of its parts was wrong.
+    fn arrivals(plan: ArrivalPlan, before: usize, at: &NodePath, check: &mut Check) -> Option<Executor> {
+        if check.problems.len() == before {
+            let total = plan.duration();
+            if total > DURATION_MAX {
+                check.key(
+                    &at.key("stages"),
+                    format!("the stages take {}; {} is the most", shown(total), shown(DURATION_MAX)),
+                );
+            } else if plan.total() == 0 {
+                check.key(at, "not one buyer arrives at this rate in this time");
+            }
+        }
+        Some(Executor::Arrivals(plan))
+    }
+
+    fn constant_vus(self, at: &NodePath, check: &mut Check) -> Option<Executor> {
+        let vus = vus(self.vus, "vus", at, check);
+        let duration = duration(self.duration, at, SHORTEST..=DURATION_MAX, check);
+        Some(Executor::ConstantVus { vus: vus?, duration: duration? })
+    }
+}
+
+impl StageFile {
+    fn validate(self, unit_s: f64, at: &NodePath, check: &mut Check) -> Option<Stage> {
+        let duration = duration(self.duration, at, Duration::ZERO..=DURATION_MAX, check);
+        let target = check.required(self.target, at, "target");
+        let target = target.map(|text| rate(&text, unit_s, &at.key("target"), check));
+        Some(Stage { duration: duration?, target_per_s: target? })
+    }
+}
+
+fn time_unit_s(text: Option<&str>, at: &NodePath, check: &mut Check) -> f64 {
+    let unit = text.map(|text| check.duration(text, &at.key("time_unit"), SHORTEST..=DURATION_MAX));
+    unit.map_or(1.0, |unit| unit.as_secs_f64())
+}
+
+/// A rate per time unit, as a rate per second.
+fn rate(text: &str, unit_s: f64, at: &NodePath, check: &mut Check) -> f64 {
+    check.decimal(text, at, 0.0..=RATE_PER_S_MAX * unit_s) / unit_s
+}
+
+fn duration(
+    text: Option<String>,
+    owner: &NodePath,
+    range: RangeInclusive<Duration>,
+    check: &mut Check,
+) -> Option<Duration> {
+    let text = check.required(text, owner, "duration")?;
+    Some(check.duration(&text, &owner.key("duration"), range))
+}
+
+fn vus(text: Option<String>, key: &str, owner: &NodePath, check: &mut Check) -> Option<u32> {
+    let text = check.required(text, owner, key)?;
+    Some(check.whole(&text, &owner.key(key), 1..=VUS_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{check, parsed};
+    use super::*;
+
+    const HEAD: &str = "version: 1\nname: x\nshop: { users: 1, catalog: { generate: 1, stock: 1 } }\n";
+
+    /// A scenario with one group; its first key is on line 6, column 5.
+    fn group(keys: &[&str]) -> String {
+        let keys: String = keys.iter().map(|key| format!("    {key}\n")).collect();
+        format!("{HEAD}load:\n  g:\n{keys}    journey: [ view: any ]\n")
+    }
+
+    fn executor(keys: &[&str]) -> Executor {
+        parsed(&group(keys)).load.remove(0).executor
+    }
+
+    #[test]
+    fn rates_are_per_time_unit() {
+        let read =
+            executor(&["executor: constant-arrival-rate", "rate: 120", "time_unit: 1m", "duration: 1m", "max_vus: 5"]);
+        let stages = vec![Stage { duration: Duration::from_secs(60), target_per_s: 2.0 }];
+        assert_eq!(read, Executor::Arrivals(ArrivalPlan { start_rate_per_s: 2.0, stages, max_vus: 5 }));
+    }
+
+    #[test]
+    fn a_ramp_starts_at_nothing_unless_told() {
+        let read =
+            executor(&["executor: ramping-arrival-rate", "stages: [ { duration: 10s, target: 10 } ]", "max_vus: 5"]);
+        let Executor::Arrivals(plan) = read else { panic!("{read:?}") };
+        assert_eq!(plan.total(), 50);
+    }
+
+    #[test]
+    fn virtual_users_need_a_number_and_a_time() {
+        let read = executor(&["executor: constant-vus", "vus: 3", "duration: 1.5s"]);
+        assert_eq!(read, Executor::ConstantVus { vus: 3, duration: Duration::from_millis(1500) });
+        check(&group(&["executor: constant-vus"]), &[("5:3", "`g` needs `vus`"), ("5:3", "`g` needs `duration`")]);
+    }
+
+    #[test]
+    fn an_executor_refuses_the_keys_of_another() {
+        check(
+            &group(&["executor: constant-vus", "vus: 1", "duration: 1s", "max_vus: 1", "stages: []"]),
+            &[("9:5", "`constant-vus` takes no `max_vus`"), ("10:5", "`constant-vus` takes no `stages`")],
+        );
+        check(
+            &group(&[
+                "executor: ramping-arrival-rate",
+                "stages: [ { duration: 1s, target: 9 } ]",
+                "max_vus: 1",
+                "rate: 1",
+            ]),
+            &[("9:5", "`ramping-arrival-rate` takes no `rate`")],
+        );
+    }
+
+    #[test]
+    fn executors_of_k6_that_are_to_come_are_told_from_slips() {
+        check(&group(&["executor: ramping-vus"]), &[("6:15", "`ramping-vus` is not available yet")]);
+        check(
+            &group(&["executor: constant-arival-rate"]),
+            &[("6:15", "unknown executor `constant-arival-rate`, did you mean `constant-arrival-rate`?")],
+        );
+        check(&group(&["executor: zebra"]), &[("6:15", "unknown executor `zebra`")]);
+        check(&group(&["vus: 1"]), &[("5:3", "`g` needs `executor`")]);
+        check(&group(&["vus: 1", "executor:"]), &[("7:5", "`g` needs `executor`")]);
+    }
+
+    #[test]
+    fn impossible_numbers_are_refused_where_they_stand() {
+        let ramp = |start: &str, stage: &str, vus: &str| {
+            group(&[
+                "executor: ramping-arrival-rate",
+                &format!("start_rate: {start}"),
+                &format!("stages: [ {stage} ]"),
+                &format!("max_vus: {vus}"),
+            ])
+        };
+        check(
+            &ramp("-1", "{ duration: 1s, target: 9 }", "1"),
+            &[("7:17", "`start_rate` is a number from 0 to 100000, not `-1`")],
+        );
+        check(&ramp("1", "{ duration: 1s, target: 1e6 }", "1"), &[("8:39", "not `1e6`")]);
+        check(&ramp("1", "{ duration: 4, target: 9 }", "1"), &[("8:27", "such as 50ms, 1.5s or 2m, not `4`")]);
+        check(
+            &ramp("1", "{ durration: 4s, target: 9 }", "1"),
+            &[("8:17", "unknown key `durration`, did you mean `duration`?")],
+        );
+        check(&ramp("1", "{ duration: 4s }", "1"), &[("8:15", "an item of `stages` needs `target`")]);
+        check(&ramp("1", "", "1"), &[("8:13", "`stages` is a list of 1 to 1000 stages")]);
+        check(&ramp("1", "[ 4s, 9 ]", "1"), &[("8:15", "an item of `stages` is a map of keys; a list stands here")]);
+        check(
+            &ramp("1", "{ duration: 24h, target: 9 }, { duration: 1s, target: 9 }", "1"),
+            &[("8:5", "24h is the most")],
+        );
+        check(&ramp("0", "{ duration: 1s, target: 0.5 }", "1"), &[("5:3", "not one buyer arrives")]);
+        check(
+            &ramp("1", "{ duration: 1s, target: 9 }", "10001"),
+            &[("9:14", "`max_vus` is a whole number from 1 to 10000")],
+        );
+    }
+
+    #[test]
+    fn groups_are_named_and_counted() {
+        let one = "{ executor: constant-vus, vus: 1, duration: 1s, journey: [ view: any ] }";
+        check(&format!("{HEAD}load:\n  a b: {one}\n"), &[("5:3", "a group's name is")]);
+        let many: String = (0..33).map(|index| format!("  g{index}: {one}\n")).collect();
+        check(&format!("{HEAD}load:\n{many}"), &[("4:1", "`load` has 33 groups; 32 are the most")]);
+        check(&format!("{HEAD}load: {{}}\n"), &[("4:1", "`load` has no group")]);
+        check(&format!("{HEAD}load:\n  g:\n"), &[("5:3", "`g` needs `journey`"), ("5:3", "`g` needs `executor`")]);
+    }
+}

@@ -1,0 +1,60 @@
+//! Where the shop runs: the real machine, or virtual time.
+
+pub mod real;
+pub mod shop;
+pub mod simulated;
+pub mod trace;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chassis::clock::SharedClock;
+use chassis::net::Network;
+use chassis::rng::Seeds;
+use chassis::sqlite::Storage;
+
+/// The port, in a simulation, on which every host serves its role.
+pub const MAIN_PORT: u16 = 7000;
+/// And the one with `/metrics` and what else operators read.
+pub const OPS_PORT: u16 = 7001;
+
+/// What an experiment needs of the world that it is conducted in.
+#[derive(Clone)]
+pub struct Surroundings {
+    pub clock: SharedClock,
+    pub network: Arc<dyn Network>,
+    /// The generator's own random streams.
+    pub seeds: Seeds,
+    /// `host:port` of the gateway.
+    pub gateway: String,
+    /// Role → `host:port` of its ops port.
+    pub ops: BTreeMap<&'static str, String>,
+    /// Where the books are.
+    pub storage: Storage,
+}
+
+/// What a world is made with.
+#[derive(Debug, Clone)]
+pub struct ShopOptions {
+    /// `role.name` → value, as written in a scenario.
+    pub settings: BTreeMap<String, String>,
+    pub admin: Admin,
+}
+
+/// The account that seeds and resolves.
+#[derive(Clone)]
+pub struct Admin {
+    pub email: String,
+    pub password: String,
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Admin({})", self.email)
+    }
+}
+
+/// Why a shop did not start, in a line for a person.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the shop did not start: {0}")]
+pub struct WorldError(pub String);

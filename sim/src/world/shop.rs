@@ -1,0 +1,78 @@
+//! The roles that make up the shop, and how each is built from its settings.
+
+use std::collections::BTreeMap;
+
+use chassis::Env;
+use chassis::env::StartError;
+use chassis::serve::Service;
+use chassis::settings;
+
+use crate::scenario::KnownSettings;
+
+/// Every role, peers before those who call them.
+pub const ROLES: [&str; 7] = [
+    acquirer::ROLE,
+    user::ROLE,
+    product::ROLE,
+    inventory::ROLE,
+    payment::ROLE,
+    order::ROLE,
+    gateway::ROLE,
+];
+
+/// The databases of the embedded family.
+pub const DATABASES: [&str; 7] =
+    ["acquirer_db", "user_db", "product_db", "inventory_db", "payment_db", "order_db", "event_log"];
+
+type Settings = BTreeMap<String, String>;
+
+/// Builds the service of `role`.
+///
+/// # Errors
+/// When a setting is wrong or the service's storage cannot be opened.
+pub fn build(role: &str, settings: &Settings, env: Env) -> Result<Service, StartError> {
+    match role {
+        acquirer::ROLE => acquirer::build(configured(acquirer::ROLE, settings)?, env),
+        user::ROLE => user::build(configured(user::ROLE, settings)?, env),
+        product::ROLE => product::build(configured(product::ROLE, settings)?, env),
+        inventory::ROLE => inventory::build(configured(inventory::ROLE, settings)?, env),
+        payment::ROLE => payment::build(configured(payment::ROLE, settings)?, env),
+        order::ROLE => order::build(configured(order::ROLE, settings)?, env),
+        gateway::ROLE => gateway::build(configured(gateway::ROLE, settings)?, env),
+        other => Err(StartError(format!("there is no role `{other}`"))),
+    }
+}
+
+fn configured<C: clap::Args>(role: &'static str, values: &Settings) -> Result<C, StartError> {
+    settings::parse(role, values).map_err(StartError)
+}
+
+/// Every setting of every role, and how to check a value: what `shop.settings` may hold.
+pub fn known_settings() -> KnownSettings {
+    let names = [
+        settings::names::<acquirer::Config>(acquirer::ROLE),
+        settings::names::<user::Config>(user::ROLE),
+        settings::names::<product::Config>(product::ROLE),
+        settings::names::<inventory::Config>(inventory::ROLE),
+        settings::names::<payment::Config>(payment::ROLE),
+        settings::names::<order::Config>(order::ROLE),
+        settings::names::<gateway::Config>(gateway::ROLE),
+    ]
+    .concat();
+    KnownSettings { names, check: Box::new(check) }
+}
+
+fn check(name: &str, value: &str) -> Result<(), String> {
+    let one = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+    let role = name.split('.').next().unwrap_or_default();
+    match role {
+        acquirer::ROLE => settings::parse::<acquirer::Config>(acquirer::ROLE, &one).map(drop),
+        user::ROLE => settings::parse::<user::Config>(user::ROLE, &one).map(drop),
+        product::ROLE => settings::parse::<product::Config>(product::ROLE, &one).map(drop),
+        inventory::ROLE => settings::parse::<inventory::Config>(inventory::ROLE, &one).map(drop),
+        payment::ROLE => settings::parse::<payment::Config>(payment::ROLE, &one).map(drop),
+        order::ROLE => settings::parse::<order::Config>(order::ROLE, &one).map(drop),
+        gateway::ROLE => settings::parse::<gateway::Config>(gateway::ROLE, &one).map(drop),
+        other => Err(format!("there is no role `{other}`")),
+    }
+}
