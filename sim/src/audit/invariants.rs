@@ -179,16 +179,22 @@ impl<'a> PerOrder<'a> {
         self.charged_at_most_once.expect(captures <= 1 && refunds <= captures, || {
             format!("order {id}: charged {captures} times, refunded {refunds} times")
         });
-        let paid: i64 = book.ledger.iter().map(|line| match line.kind.as_str() {
-            "capture" => line.amount_minor,
-            "refund" => -line.amount_minor,
-            _ => 0,
-        }).sum();
+        let paid: i64 = book
+            .ledger
+            .iter()
+            .map(|line| match line.kind.as_str() {
+                "capture" => line.amount_minor,
+                "refund" => -line.amount_minor,
+                _ => 0,
+            })
+            .sum();
         let sold = book.reservations.iter().filter(|(_, _, state)| state == "sold").count();
         let confirmed = book.row.status == "CONFIRMED";
         let captured = captures == 1 && refunds == 0;
         self.confirmed_iff_captured.check(match (confirmed, captured) {
-            (true, false) => Some(format!("order {id} is confirmed, but charged {captures} times and refunded {refunds} times")),
+            (true, false) => {
+                Some(format!("order {id} is confirmed, but charged {captures} times and refunded {refunds} times"))
+            }
             (true, true) if paid != book.row.total_minor => {
                 Some(format!("order {id} costs {} but {paid} were charged (minor units)", book.row.total_minor))
             }
@@ -203,10 +209,12 @@ impl<'a> PerOrder<'a> {
         if book.row.status == "CANCELLED" {
             let kept = book.reservations.iter().find(|(_, _, state)| state != "released");
             self.cancelled_net_zero.check(match kept {
-                _ if paid != 0 => Some(format!("order {id} is cancelled, and its customer has paid {paid} (minor units)")),
-                Some((product, quantity, state)) => {
-                    Some(format!("order {id} is cancelled, and {quantity} units of product {product} are still {state}"))
+                _ if paid != 0 => {
+                    Some(format!("order {id} is cancelled, and its customer has paid {paid} (minor units)"))
                 }
+                Some((product, quantity, state)) => Some(format!(
+                    "order {id} is cancelled, and {quantity} units of product {product} are still {state}"
+                )),
                 None => None,
             });
         }
@@ -242,7 +250,11 @@ impl<'a> PerOrder<'a> {
         self.legal_transitions.check(illegal(&book.events).map(|what| format!("order {id}: {what}")));
         self.fold_matches_row.check(difference(book).map(|what| format!("order {id}: {what}")));
         self.stream_matches_events.expect(same_facts(&book.events, &book.stream), || {
-            format!("order {id}: {} events in the store, {} in the event log, not the same", book.events.len(), book.stream.len())
+            format!(
+                "order {id}: {} events in the store, {} in the event log, not the same",
+                book.events.len(),
+                book.stream.len()
+            )
         });
     }
 
@@ -268,7 +280,9 @@ impl<'a> PerOrder<'a> {
         });
         let broken = known.ends.iter().find(|end| end.status != book.row.status);
         self.answers_hold.check(match broken {
-            Some(end) => Some(format!("order {id} (key {key}) was answered as {}, but is {}", end.status, book.row.status)),
+            Some(end) => {
+                Some(format!("order {id} (key {key}) was answered as {}, but is {}", end.status, book.row.status))
+            }
             None if known.items_changed => Some(format!("order {id} (key {key}) is of other items than asked for")),
             None => None,
         });
@@ -324,7 +338,9 @@ fn illegal(events: &[Event]) -> Option<String> {
             OrderEvent::CancellationStarted { .. } | OrderEvent::OperatorResumed {} => Status::Cancelling,
             OrderEvent::OrderCancelled {} => Status::Cancelled,
             OrderEvent::OperatorRequested { .. } => Status::NeedsOperator,
-            OrderEvent::StockCommitted {} | OrderEvent::PaymentRefunded { .. } | OrderEvent::StockReleased { .. } => continue,
+            OrderEvent::StockCommitted {} | OrderEvent::PaymentRefunded { .. } | OrderEvent::StockReleased { .. } => {
+                continue;
+            }
         };
         let legal = match status {
             None => next == Status::Pending,

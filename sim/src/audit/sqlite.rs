@@ -78,9 +78,8 @@ impl Connections {
             })
             .optional()?;
         let ledger = "SELECT kind, amount_minor FROM ledger WHERE key = ?1 ORDER BY sequence";
-        let ledger = all(&self.acquirer, ledger, [id], |row| {
-            Ok(LedgerLine { kind: row.get(0)?, amount_minor: row.get(1)? })
-        })?;
+        let ledger =
+            all(&self.acquirer, ledger, [id], |row| Ok(LedgerLine { kind: row.get(0)?, amount_minor: row.get(1)? }))?;
         let held = "SELECT product_id, quantity, state FROM reservations WHERE order_id = ?1 ORDER BY product_id";
         let reservations = all(&self.inventory, held, [id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         Ok(OrderBook {

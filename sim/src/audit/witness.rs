@@ -324,7 +324,9 @@ mod tests {
     #[test]
     fn notices_a_key_that_made_two_orders() {
         let mut witness = Witness::default();
-        for record in [sent("k"), reply("k", 201, Some(seen("1", "PENDING"))), reply("k", 201, Some(seen("2", "PENDING")))] {
+        for record in
+            [sent("k"), reply("k", 201, Some(seen("1", "PENDING"))), reply("k", 201, Some(seen("2", "PENDING")))]
+        {
             witness.take(&record);
         }
         assert_eq!(witness.one_key_one_order().violations, 1);

@@ -50,7 +50,10 @@ fn render(audit: &Audit, manifest: bool, witness: bool) -> String {
     let mut lines = vec![format!("{} orders", audit.orders)];
     for finding in &audit.findings {
         let word = if finding.violations == 0 { "kept" } else { "BROKEN" };
-        lines.push(format!("  {word:<7} {:<28} {} checks, {} violations", finding.name, finding.checked, finding.violations));
+        lines.push(format!(
+            "  {word:<7} {:<28} {} checks, {} violations",
+            finding.name, finding.checked, finding.violations
+        ));
         lines.extend(finding.examples.iter().map(|example| format!("          {example}")));
     }
     if !manifest {

@@ -76,7 +76,8 @@ async fn in_real_time(scenario: &Scenario, folder: &Path) -> Result<Summary, Fai
     sink(&Event::ShopUp { took: shop.started_in });
     let stop = CancellationToken::new();
     let record = folder.join("orders.jsonl");
-    let record = File::create(&record).map_err(|error| Failure::invalid(format!("error: {}: {error}", record.display())))?;
+    let record =
+        File::create(&record).map_err(|error| Failure::invalid(format!("error: {}: {error}", record.display())))?;
     let experiment = Experiment {
         scenario: scenario.clone(),
         admin,
@@ -172,7 +173,8 @@ async fn on_its_own_thread(
 
 /// A folder that is not there yet: `<time>-<name>`, in UTC.
 fn run_folder(out: &Path, name: &str) -> Result<PathBuf, String> {
-    let time: String = SystemClock.now().to_string().chars().take(19).filter(|c| c.is_ascii_digit() || *c == 'T').collect();
+    let time: String =
+        SystemClock.now().to_string().chars().take(19).filter(|c| c.is_ascii_digit() || *c == 'T').collect();
     fs::create_dir_all(out).map_err(|error| format!("error: {}: {error}", out.display()))?;
     for attempt in 1..100 {
         let suffix = if attempt == 1 { String::new() } else { format!("-{attempt}") };
@@ -198,4 +200,3 @@ pub fn longest(scenario: &Scenario) -> Duration {
     let seeding = Duration::from_secs(120);
     scenario.duration() + scenario.graceful_stop + scenario.quiescence_timeout + seeding
 }
-

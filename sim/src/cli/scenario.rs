@@ -33,7 +33,9 @@ fn list(folder: &Path) -> Result<ExitCode, Failure> {
                 scenario.duration().as_secs(),
                 scenario.about
             )),
-            Err(_) => say(format_args!("{:<32}   –    invalid: see `shopctl scenario check`", path.display().to_string())),
+            Err(_) => {
+                say(format_args!("{:<32}   –    invalid: see `shopctl scenario check`", path.display().to_string()))
+            }
         }
     }
     Ok(ExitCode::Kept)

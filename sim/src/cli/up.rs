@@ -24,7 +24,9 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
     let settings = settings(args)?;
     let temporary = match &args.data {
         Some(_) => None,
-        None => Some(tempfile::tempdir().map_err(|error| Failure::shop(format!("error: no temporary folder: {error}")))?),
+        None => {
+            Some(tempfile::tempdir().map_err(|error| Failure::shop(format!("error: no temporary folder: {error}")))?)
+        }
     };
     let folder = match (&args.data, &temporary) {
         (Some(folder), _) => folder.clone(),
@@ -80,9 +82,10 @@ fn settings(args: &UpArgs) -> Result<BTreeMap<String, String>, Failure> {
     ]);
     for one in &args.set {
         if !known.names.contains(&one.path) {
-            let near = known.names.iter().max_by(|a, b| {
-                strsim::jaro_winkler(a, &one.path).total_cmp(&strsim::jaro_winkler(b, &one.path))
-            });
+            let near = known
+                .names
+                .iter()
+                .max_by(|a, b| strsim::jaro_winkler(a, &one.path).total_cmp(&strsim::jaro_winkler(b, &one.path)));
             let near = near.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
             return Err(Failure::invalid(format!("error: --set {}: there is no such setting{near}", one.path)));
         }

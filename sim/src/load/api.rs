@@ -81,8 +81,14 @@ impl Api {
 
     pub async fn cancel(&self, token: &str, id: &str) -> Result<Answer, NoAnswer> {
         let path = format!("/api/v1/orders/{id}/cancel");
-        let call =
-            Call { method: Method::POST, path: &path, token: Some(token), headers: &[], body: None, deadline: DEADLINE };
+        let call = Call {
+            method: Method::POST,
+            path: &path,
+            token: Some(token),
+            headers: &[],
+            body: None,
+            deadline: DEADLINE,
+        };
         self.client.call(call).await
     }
 

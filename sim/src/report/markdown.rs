@@ -48,7 +48,10 @@ fn circumstances(text: &mut String, summary: &Summary) -> std::fmt::Result {
 
 fn orders(text: &mut String, summary: &Summary) -> std::fmt::Result {
     let orders = &summary.orders;
-    writeln!(text, "\n## Orders\n\n| started | confirmed | cancelled | rejected | errors | unknown |\n|--:|--:|--:|--:|--:|--:|")?;
+    writeln!(
+        text,
+        "\n## Orders\n\n| started | confirmed | cancelled | rejected | errors | unknown |\n|--:|--:|--:|--:|--:|--:|"
+    )?;
     writeln!(
         text,
         "| {} | {} | {} | {} | {} | {} |\n",
@@ -66,16 +69,30 @@ fn orders(text: &mut String, summary: &Summary) -> std::fmt::Result {
 
 fn latencies(text: &mut String, summary: &Summary) -> std::fmt::Result {
     let head = "| | count | measured | p50 | p90 | p95 | p99 | p99.9 | max |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|";
-    writeln!(text, "\n## Saga steps\n\nCounts are of the whole run; percentiles leave the warm-up ({} s) out.\n\n{head}", summary.scenario.warmup_s)?;
+    writeln!(
+        text,
+        "\n## Saga steps\n\nCounts are of the whole run; percentiles leave the warm-up ({} s) out.\n\n{head}",
+        summary.scenario.warmup_s
+    )?;
     for step in order::domain::Step::ALL {
         let Some(found) = summary.steps.get(step.as_str()) else { continue };
         let outcomes: Vec<String> = found.outcomes.iter().map(|(outcome, n)| format!("{n} {outcome}")).collect();
         let name = format!("`{step}` ({})", outcomes.join(", "));
         writeln!(text, "| {name} | {} | {} | {} |", found.count, found.measured, cells(&found.percentiles))?;
     }
-    writeln!(text, "\n## HTTP\n\nFrom the instant that a request was due; below it, uncorrected, from when it was sent.\n\n{head}")?;
+    writeln!(
+        text,
+        "\n## HTTP\n\nFrom the instant that a request was due; below it, uncorrected, from when it was sent.\n\n{head}"
+    )?;
     for (name, http) in &summary.http {
-        writeln!(text, "| {name} ({} failed) | {} | {} | {} |", http.failed, http.count, http.measured, cells(&http.corrected))?;
+        writeln!(
+            text,
+            "| {name} ({} failed) | {} | {} | {} |",
+            http.failed,
+            http.count,
+            http.measured,
+            cells(&http.corrected)
+        )?;
         writeln!(text, "| *uncorrected* | | | {} |", cells(&http.uncorrected))?;
     }
     Ok(())

@@ -55,7 +55,13 @@ fn write(text: &mut String, summary: &Summary) -> std::fmt::Result {
     writeln!(
         text,
         "orders      {} started in {:.1} s{virtual_time}: {} confirmed, {} cancelled, {} rejected, {} errors, {} unknown",
-        orders.started, summary.load_s, orders.confirmed, orders.cancelled, orders.rejected, orders.errors, orders.unknown
+        orders.started,
+        summary.load_s,
+        orders.confirmed,
+        orders.cancelled,
+        orders.rejected,
+        orders.errors,
+        orders.unknown
     )?;
     if !orders.cancelled_by.is_empty() {
         let reasons: Vec<String> = orders.cancelled_by.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
@@ -83,7 +89,12 @@ fn write(text: &mut String, summary: &Summary) -> std::fmt::Result {
     writeln!(text)?;
     for result in &summary.thresholds {
         let seen = observed(&result.metric, result.observed);
-        writeln!(text, "threshold   {:<45} {seen:>10}  {}", format!("{} {}", result.metric, result.expression), outcome(result.outcome))?;
+        writeln!(
+            text,
+            "threshold   {:<45} {seen:>10}  {}",
+            format!("{} {}", result.metric, result.expression),
+            outcome(result.outcome)
+        )?;
     }
     let (broken, kept): (Vec<_>, Vec<_>) = summary.invariants.iter().partition(|finding| finding.violations > 0);
     let checked: u64 = kept.iter().map(|finding| finding.checked).sum();

@@ -133,11 +133,7 @@ async fn load(
     stage: &Arc<Stage>,
     sink: &Sink,
 ) -> Result<(StepHistograms, Duration), String> {
-    let generator = Generator {
-        stage: stage.clone(),
-        seeds: surroundings.seeds.clone(),
-        scenario_seed: scenario.seed,
-    };
+    let generator = Generator { stage: stage.clone(), seeds: surroundings.seeds.clone(), scenario_seed: scenario.seed };
     let ticking = tokio::spawn(progress::tick(stage.clone(), scenario.clone(), sink.clone()));
     let (warm, warmup) = (surroundings.clone(), stage.start + scenario.warmup);
     let without_warmup = scenario.warmup.is_zero();

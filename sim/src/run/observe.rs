@@ -92,7 +92,11 @@ pub async fn breaker(surroundings: &Surroundings) -> Result<Breaker, String> {
     read(surroundings, payment::ROLE, "/breaker").await
 }
 
-async fn read<T: serde::de::DeserializeOwned>(surroundings: &Surroundings, role: &str, path: &str) -> Result<T, String> {
+async fn read<T: serde::de::DeserializeOwned>(
+    surroundings: &Surroundings,
+    role: &str,
+    path: &str,
+) -> Result<T, String> {
     let address = surroundings.ops.get(role).cloned().unwrap_or_default();
     let client = HttpClient::new(surroundings.network.clone(), address);
     let answer = client.get(path, None, DEADLINE).await.map_err(|error| format!("{role}{path}: {error}"))?;

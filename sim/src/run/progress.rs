@@ -11,10 +11,21 @@ use crate::scenario::{Executor, Scenario};
 /// What there is to tell.
 #[derive(Debug, Clone)]
 pub enum Event {
-    ShopUp { took: Duration },
-    Seeded { users: usize, products: usize, took: Duration },
+    ShopUp {
+        took: Duration,
+    },
+    Seeded {
+        users: usize,
+        products: usize,
+        took: Duration,
+    },
     /// Once a second while the load runs.
-    Tick { elapsed: Duration, warming_up: bool, planned_per_s: Option<f64>, glance: Glance },
+    Tick {
+        elapsed: Duration,
+        warming_up: bool,
+        planned_per_s: Option<f64>,
+        glance: Glance,
+    },
     Settling,
 }
 
@@ -40,7 +51,8 @@ fn line(event: &Event) -> String {
         Event::Tick { elapsed, warming_up, planned_per_s, glance } => {
             let count = |fate: &str| glance.fates.get(fate).copied().unwrap_or_default();
             let planned = planned_per_s.map(|rate| format!("  plan {rate:>5.0}/s")).unwrap_or_default();
-            let p95 = glance.order_p95_us.map(|us| format!("  order p95 {:.1} ms", us as f64 / 1e3)).unwrap_or_default();
+            let p95 =
+                glance.order_p95_us.map(|us| format!("  order p95 {:.1} ms", us as f64 / 1e3)).unwrap_or_default();
             let dropped = if glance.dropped > 0 { format!("  DROPPED {}", glance.dropped) } else { String::new() };
             let bad = count("errors") + count("unknown");
             let bad = if bad > 0 { format!("  FAILED {bad}") } else { String::new() };

@@ -160,7 +160,8 @@ async fn product(client: &HttpClient, token: &str, product: NewProduct) -> Resul
         return Ok(view.id);
     }
     let path = format!("/api/v1/products?search={}", product.sku);
-    let page: ProductPage = understood(&format!("find product {}", product.sku), client.get(&path, None, DEADLINE).await)?;
+    let page: ProductPage =
+        understood(&format!("find product {}", product.sku), client.get(&path, None, DEADLINE).await)?;
     let found = page.items.into_iter().find(|view| view.sku == product.sku);
     found.map(|view| view.id).ok_or_else(|| format!("product {} exists but is not found", product.sku))
 }

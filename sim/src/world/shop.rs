@@ -10,15 +10,8 @@ use chassis::settings;
 use crate::scenario::KnownSettings;
 
 /// Every role, peers before those who call them.
-pub const ROLES: [&str; 7] = [
-    acquirer::ROLE,
-    user::ROLE,
-    product::ROLE,
-    inventory::ROLE,
-    payment::ROLE,
-    order::ROLE,
-    gateway::ROLE,
-];
+pub const ROLES: [&str; 7] =
+    [acquirer::ROLE, user::ROLE, product::ROLE, inventory::ROLE, payment::ROLE, order::ROLE, gateway::ROLE];
 
 /// The databases of the embedded family.
 pub const DATABASES: [&str; 7] =

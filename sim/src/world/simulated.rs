@@ -84,10 +84,7 @@ pub struct SimulatedOptions {
 ///
 /// # Errors
 /// When a role cannot start or the virtual time runs out.
-pub fn simulate<F, T>(
-    options: SimulatedOptions,
-    experiment: impl FnOnce(Surroundings) -> F,
-) -> Result<T, WorldError>
+pub fn simulate<F, T>(options: SimulatedOptions, experiment: impl FnOnce(Surroundings) -> F) -> Result<T, WorldError>
 where
     F: Future<Output = T> + 'static,
     T: 'static,
@@ -98,7 +95,8 @@ where
     let storage = Storage::Memory(space);
     let failed = |error: chassis::StoreError| WorldError(error.to_string());
     // The databases live as long as these connections: longer than any host.
-    let keepers: Vec<_> = shop::DATABASES.iter().map(|name| storage.open(name)).collect::<Result<_, _>>().map_err(failed)?;
+    let keepers: Vec<_> =
+        shop::DATABASES.iter().map(|name| storage.open(name)).collect::<Result<_, _>>().map_err(failed)?;
     let clock: SharedClock = Arc::new(VirtualClock::default());
     let log = Arc::new(SqliteEventLog::open(&storage, clock.clone()).map_err(failed)?);
     let backing = Backing::Embedded(Embedded { storage: storage.clone(), log });
