@@ -77,7 +77,7 @@ impl Connections {
                 Ok(PaymentRow { state: row.get(0)?, amount_minor: row.get(1)?, currency: row.get(2)? })
             })
             .optional()?;
-        let ledger = "SELECT kind, amount_minor FROM ledger WHERE key = ?1 ORDER BY sequence";
+        let ledger = "SELECT kind, coalesce(amount_minor, 0) FROM ledger WHERE key = ?1 ORDER BY sequence";
         let ledger =
             all(&self.acquirer, ledger, [id], |row| Ok(LedgerLine { kind: row.get(0)?, amount_minor: row.get(1)? }))?;
         let held = "SELECT product_id, quantity, state FROM reservations WHERE order_id = ?1 ORDER BY product_id";

@@ -1,0 +1,116 @@
+//! A scenario that takes three seconds, and the binary.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use shopctl::report::Summary;
+use tempfile::TempDir;
+
+/// Sixty buyers, forty units, one card in five declined; a second group cancels what it ordered.
+pub const TINY: &str = r#"
+version: 1
+name: tiny
+about: sixty buyers fall on forty units
+seed: 5
+shop:
+  users: 80
+  catalog:
+    generate: 2
+    stock: 1000
+    items:
+      - { sku: LAMP, name: Lamp, price: 19.90 EUR, stock: 40 }
+  settings:
+    acquirer.decline_rate: 0.2
+    acquirer.latency: 2ms..8ms
+load:
+  buyers:
+    executor: constant-arrival-rate
+    rate: 30
+    duration: 2s
+    max_vus: 60
+    journey:
+      - search: lamp
+      - order: { items: [{ sku: LAMP, quantity: 1..2 }] }
+      - retry_same_key
+  undecided:
+    executor: constant-arrival-rate
+    rate: 10
+    duration: 2s
+    max_vus: 20
+    journey:
+      - order: { items: [{ sku: any, quantity: 1 }], wait: 0s }
+      - cancel
+      - await
+expect:
+  thresholds:
+    order_errors: [rate<0.01]
+warmup: 500ms
+"#;
+
+/// A folder of its own for each test, with a scenario in it.
+pub struct Bench {
+    folder: TempDir,
+}
+
+impl Bench {
+    pub fn new(scenario: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("scenario.yaml"), scenario).unwrap();
+        Self { folder }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs `shopctl` in this folder.
+    pub fn shopctl(&self, arguments: &[&str]) -> Ended {
+        let output = Command::new(env!("CARGO_BIN_EXE_shopctl"))
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_remove("SHOPCTL_LOG")
+            .output()
+            .unwrap();
+        Ended(output)
+    }
+
+    /// The folder of the only run.
+    pub fn run_folder(&self) -> PathBuf {
+        let mut runs = std::fs::read_dir(self.path("reports/runs")).unwrap();
+        let folder = runs.next().unwrap().unwrap().path();
+        assert!(runs.next().is_none(), "more than one run");
+        folder
+    }
+
+    pub fn summary(&self) -> Summary {
+        read_summary(&self.run_folder())
+    }
+}
+
+pub fn read_summary(folder: &Path) -> Summary {
+    serde_json::from_str(&std::fs::read_to_string(folder.join("summary.json")).unwrap()).unwrap()
+}
+
+/// A command that has ended.
+pub struct Ended(Output);
+
+impl Ended {
+    pub fn code(&self) -> i32 {
+        self.0.status.code().unwrap_or(-1)
+    }
+
+    pub fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.0.stdout).into_owned()
+    }
+
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.0.stderr).into_owned()
+    }
+
+    /// Asserts the exit code, and shows what was said if it is another one.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code(), code, "stdout:\n{}\nstderr:\n{}", self.stdout(), self.stderr());
+        self
+    }
+}

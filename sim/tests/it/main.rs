@@ -1,0 +1,10 @@
+//! The instrument, used as a person uses it: commands, exit codes, files; and as a library where
+//! that is what is promised.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod cli;
+mod determinism;
+mod harness;
+mod planted;
+mod verdict;
