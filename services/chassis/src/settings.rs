@@ -10,13 +10,28 @@ use std::time::Duration;
 use clap::builder::Resettable;
 use clap::{Args, Command, FromArgMatches};
 
-/// The settings of `C` under `role`, as they are written in a scenario.
-pub fn names<C: Args>(role: &'static str) -> Vec<String> {
-    command::<C>(role)
-        .get_arguments()
-        .filter_map(|argument| argument.get_long())
-        .map(|long| format!("{role}.{}", long.replace('-', "_")))
-        .collect()
+/// A setting, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    /// As it is written in a scenario.
+    pub name: String,
+    /// `None` where leaving it out means "off".
+    pub default: Option<String>,
+    pub help: String,
+}
+
+/// The settings of `C` under `role`.
+pub fn describe<C: Args>(role: &'static str) -> Vec<Described> {
+    let command = command::<C>(role);
+    let settings = command.get_arguments().filter_map(|argument| {
+        let defaults: Vec<_> = argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+        Some(Described {
+            name: format!("{role}.{}", argument.get_long()?.replace('-', "_")),
+            default: (!defaults.is_empty()).then(|| defaults.join(" ")),
+            help: argument.get_help().map(ToString::to_string).unwrap_or_default(),
+        })
+    });
+    settings.collect()
 }
 
 /// Builds `C` from those of `values` that belong to `role`; the environment is not asked, so that a
@@ -123,7 +138,10 @@ mod tests {
 
     #[test]
     fn a_setting_is_a_flag_by_another_name() {
-        assert_eq!(names::<Example>("example"), ["example.rate_per_minute"]);
+        let described = describe::<Example>("example");
+        assert_eq!(described.len(), 1);
+        assert_eq!(described[0].name, "example.rate_per_minute");
+        assert_eq!(described[0].default.as_deref(), Some("100"));
         assert_eq!(with("example.rate_per_minute", "7").map(|e| e.rate_per_minute), Ok(7));
         assert_eq!(with("other.rate_per_minute", "7").map(|e| e.rate_per_minute), Ok(100));
     }

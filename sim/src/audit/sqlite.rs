@@ -95,7 +95,7 @@ impl Connections {
     }
 
     fn stream(&self, stream: Stream, aggregate: &str) -> Result<Vec<Event>, StoreError> {
-        let sql = "SELECT aggregate, version, kind, data, occurred_at, traceparent FROM messages
+        let sql = "SELECT aggregate, version, kind, data, occurred_at, traceparent FROM messages INDEXED BY messages_by_aggregate
                    WHERE stream = ?1 AND aggregate = ?2 ORDER BY sequence";
         all(&self.log, sql, params![stream.name(), aggregate], |row| {
             Ok(Event {

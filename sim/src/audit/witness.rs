@@ -249,33 +249,40 @@ impl Witness {
 /// Where records go: the model, and a file as they happen.
 #[derive(Clone)]
 pub struct WitnessLog {
-    inner: Arc<Mutex<(Witness, Box<dyn Write + Send>, Option<String>)>>,
+    inner: Arc<Mutex<Log>>,
+}
+
+struct Log {
+    witness: Witness,
+    output: Box<dyn Write + Send>,
+    failure: Option<String>,
 }
 
 impl WitnessLog {
     pub fn new(output: Box<dyn Write + Send>) -> Self {
-        Self { inner: Arc::new(Mutex::new((Witness::default(), output, None))) }
+        let log = Log { witness: Witness::default(), output, failure: None };
+        Self { inner: Arc::new(Mutex::new(log)) }
     }
 
     /// Takes the record in and writes it out, unbuffered: it must outlive this process.
     pub fn write(&self, record: &Record) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.0.take(record);
+        inner.witness.take(record);
         let mut line = serde_json::to_string(record).unwrap_or_default();
         line.push('\n');
-        if let Err(error) = inner.1.write_all(line.as_bytes()) {
-            inner.2.get_or_insert(error.to_string());
+        if let Err(error) = inner.output.write_all(line.as_bytes()) {
+            inner.failure.get_or_insert(error.to_string());
         }
     }
 
     /// The model so far.
     pub fn witness(&self) -> Witness {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).witness.clone()
     }
 
     /// The first failure to write, if any: a record with holes proves nothing.
     pub fn failure(&self) -> Option<String> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).2.clone()
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).failure.clone()
     }
 }
 

@@ -173,6 +173,8 @@ pub enum ScenarioCommand {
     },
     /// Say what is wrong with scenario files, and where.
     Check(ScenarioArgs),
+    /// List the service settings that `shop.settings` takes, with their defaults.
+    Settings,
 }
 
 #[cfg(test)]

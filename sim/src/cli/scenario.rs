@@ -13,6 +13,13 @@ pub fn run(command: &ScenarioCommand) -> Result<ExitCode, Failure> {
     match command {
         ScenarioCommand::List { folder } => list(folder),
         ScenarioCommand::Check(args) => check(args),
+        ScenarioCommand::Settings => {
+            for setting in shop::described_settings() {
+                let default = setting.default.unwrap_or_else(|| "off".into());
+                say(format_args!("{:<36} {default:<14} {}", setting.name, setting.help));
+            }
+            Ok(ExitCode::Kept)
+        }
     }
 }
 

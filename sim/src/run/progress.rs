@@ -1,5 +1,6 @@
 //! The run's event stream: what happens, as it happens. Whoever shows a run listens here.
 
+use std::io::Write as _;
 use std::sync::Arc;
 
 use tokio::time::{Duration, Instant, sleep_until};
@@ -39,7 +40,10 @@ pub fn silent() -> Sink {
 
 /// Prints a line an event.
 pub fn printer() -> Sink {
-    Arc::new(|event| println!("{}", line(event)))
+    Arc::new(|event| {
+        // Whoever read along may have gone; the run goes on.
+        let _ = writeln!(std::io::stdout(), "{}", line(event));
+    })
 }
 
 fn line(event: &Event) -> String {

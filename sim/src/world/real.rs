@@ -178,7 +178,6 @@ impl Drop for RunningShop {
 /// A role's name, and its thread's id or why it could not start.
 type Report = (&'static str, Result<Option<String>, String>);
 
-#[expect(clippy::disallowed_methods, reason = "this adapter owns the threads that the roles run on")]
 fn spawn(role: &'static str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, WorldError> {
     std::thread::Builder::new()
         .name(role.to_owned())

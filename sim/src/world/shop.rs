@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chassis::Env;
 use chassis::env::StartError;
 use chassis::serve::Service;
-use chassis::settings;
+use chassis::settings::{self, Described};
 
 use crate::scenario::KnownSettings;
 
@@ -40,18 +40,23 @@ fn configured<C: clap::Args>(role: &'static str, values: &Settings) -> Result<C,
     settings::parse(role, values).map_err(StartError)
 }
 
-/// Every setting of every role, and how to check a value: what `shop.settings` may hold.
-pub fn known_settings() -> KnownSettings {
-    let names = [
-        settings::names::<acquirer::Config>(acquirer::ROLE),
-        settings::names::<user::Config>(user::ROLE),
-        settings::names::<product::Config>(product::ROLE),
-        settings::names::<inventory::Config>(inventory::ROLE),
-        settings::names::<payment::Config>(payment::ROLE),
-        settings::names::<order::Config>(order::ROLE),
-        settings::names::<gateway::Config>(gateway::ROLE),
+/// Every setting of every role, for people.
+pub fn described_settings() -> Vec<Described> {
+    [
+        settings::describe::<acquirer::Config>(acquirer::ROLE),
+        settings::describe::<user::Config>(user::ROLE),
+        settings::describe::<product::Config>(product::ROLE),
+        settings::describe::<inventory::Config>(inventory::ROLE),
+        settings::describe::<payment::Config>(payment::ROLE),
+        settings::describe::<order::Config>(order::ROLE),
+        settings::describe::<gateway::Config>(gateway::ROLE),
     ]
-    .concat();
+    .concat()
+}
+
+/// Every setting, and how to check a value: what `shop.settings` may hold.
+pub fn known_settings() -> KnownSettings {
+    let names = described_settings().into_iter().map(|setting| setting.name).collect();
     KnownSettings { names, check: Box::new(check) }
 }
 
