@@ -15,6 +15,9 @@ use tokio::time::{Duration, Instant, timeout_at};
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Idle connections kept; those beyond are closed.
 const IDLE_MAX: usize = 4096;
+/// A connection that has been idle for longer is not used again: servers close theirs after a while,
+/// and a request that meets the closing one on its way would be lost for no fault of the shop.
+const IDLE_LONGEST: Duration = Duration::from_secs(4);
 
 /// An answer, read to its end.
 #[derive(Debug, Clone)]
@@ -63,12 +66,17 @@ pub struct Call<'a> {
     pub deadline: Duration,
 }
 
+struct Idle {
+    since: Instant,
+    connection: SendRequest<Full<Bytes>>,
+}
+
 /// Speaks to one authority. Cheap to clone.
 #[derive(Clone)]
 pub struct HttpClient {
     network: Arc<dyn Network>,
     authority: Arc<str>,
-    idle: Arc<Mutex<Vec<SendRequest<Full<Bytes>>>>>,
+    idle: Arc<Mutex<Vec<Idle>>>,
 }
 
 impl HttpClient {
@@ -140,9 +148,12 @@ impl HttpClient {
 
     async fn connection(&self) -> Result<SendRequest<Full<Bytes>>, String> {
         loop {
+            // The one that was used last is the least likely to be stale.
             let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             match idle {
-                Some(connection) if connection.is_ready() => return Ok(connection),
+                Some(idle) if idle.connection.is_ready() && idle.since.elapsed() < IDLE_LONGEST => {
+                    return Ok(idle.connection);
+                }
                 Some(_) => {}
                 None => break,
             }
@@ -160,7 +171,7 @@ impl HttpClient {
     fn keep(&self, connection: SendRequest<Full<Bytes>>) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < IDLE_MAX {
-            idle.push(connection);
+            idle.push(Idle { since: Instant::now(), connection });
         }
     }
 }
