@@ -4,53 +4,16 @@
 //! chosen by the caller (`alg: none`, key confusion). Expiry is judged by the injected clock.
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
+pub use kernel::Role;
 use kernel::{Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
-
-/// What a caller may do. `Service` is one of our own processes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    Customer,
-    Staff,
-    Admin,
-    Service,
-}
-
-impl Role {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Customer => "customer",
-            Self::Staff => "staff",
-            Self::Admin => "admin",
-            Self::Service => "service",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Role {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Customer, Self::Staff, Self::Admin, Self::Service]
-            .into_iter()
-            .find(|role| role.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is not a role"))
-    }
-}
 
 /// The claims of a token. `iat` and `exp` are seconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

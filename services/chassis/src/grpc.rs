@@ -25,6 +25,9 @@ pub const DEADLINE_MAX: Duration = Duration::from_secs(35);
 const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
 const SERVICE_TOKEN_TTL: Duration = Duration::from_secs(60);
 
+/// The method in the metrics of a call that was refused before any method took it.
+const UNROUTED: &str = "unrouted";
+
 /// A connection to a peer; cheap to clone, connects on first use and again after a loss.
 pub type PeerChannel = InterceptedService<tonic::transport::Channel, Identity>;
 
@@ -66,7 +69,6 @@ pub fn channel(env: &Env, role: &str, identity: Identity, deadline: Duration) ->
     let endpoint = Endpoint::from_shared(format!("http://{authority}"))
         .map_err(|error| StartError(format!("{role} at {authority}: {error}")))?
         .timeout(deadline.min(DEADLINE_MAX))
-        .connect_timeout(CONNECT_DEADLINE)
         .http2_keep_alive_interval(Duration::from_secs(10))
         .keep_alive_timeout(Duration::from_secs(5))
         .keep_alive_while_idle(true)
@@ -74,7 +76,8 @@ pub fn channel(env: &Env, role: &str, identity: Identity, deadline: Duration) ->
     let network = env.network.clone();
     let connector = service_fn(move |_: http::Uri| {
         let (network, authority) = (network.clone(), authority.clone());
-        async move { network.connect(&authority).await.map(TokioIo::new) }
+        // Bounded here and not by the endpoint, whose own bound is reported as `UNKNOWN`.
+        async move { tokio::time::timeout(CONNECT_DEADLINE, network.connect(&authority)).await?.map(TokioIo::new) }
     });
     Ok(InterceptedService::new(endpoint.connect_with_connector_lazy(connector), identity))
 }
@@ -103,7 +106,7 @@ pub(crate) async fn guard(
     let caller = match caller(&env, request.headers()) {
         Ok(caller) => caller,
         Err(status) => {
-            finish(&env, &method, trace, status.code(), started);
+            finish(&env, UNROUTED, trace, status.code(), started);
             return Ok(status.into_http());
         }
     };
@@ -117,7 +120,9 @@ pub(crate) async fn guard(
         Err(_) => Status::deadline_exceeded("the deadline passed").into_http(),
     };
     let code = response.headers().get("grpc-status").map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()));
-    finish(&env, &method, trace, code, started);
+    // What callers make up is not a method; as a label it would grow the metrics without bound.
+    let method = if code == Code::Unimplemented { UNROUTED } else { &method };
+    finish(&env, method, trace, code, started);
     Ok(response)
 }
 

@@ -1,6 +1,7 @@
 //! Runs a built service on its sockets until it is told to stop, then drains it.
 
 use std::future::Future;
+use std::io::Cursor;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::AsyncReadExt;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
@@ -21,8 +23,10 @@ use crate::net::{Listener, Socket};
 
 /// How long requests under way may take to finish after the shutdown signal.
 const DRAIN: Duration = Duration::from_secs(5);
-/// A client that takes longer to send its request head is cut off.
+/// A client that takes longer to send its request head, or to introduce itself, is cut off.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// How an HTTP/2 client introduces itself (RFC 9113, section 3.4).
+const H2_PREFACE_BYTES: usize = 24;
 
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -121,7 +125,19 @@ async fn accept_loop(
     }
 }
 
-async fn serve_grpc(env: Env, socket: Box<dyn Socket>, routes: Routes) {
+async fn serve_grpc(env: Env, mut socket: Box<dyn Socket>, routes: Routes) {
+    // Until a client has introduced itself there is nothing to drain, and hyper would wait for ever.
+    let mut preface = [0; H2_PREFACE_BYTES];
+    let spoken = tokio::select! {
+        biased;
+        () = env.shutdown.cancelled() => return,
+        spoken = tokio::time::timeout(HEAD_DEADLINE, socket.read_exact(&mut preface)) => spoken,
+    };
+    if !matches!(spoken, Ok(Ok(_))) {
+        return;
+    }
+    let (rest, answers) = tokio::io::split(socket);
+    let socket = tokio::io::join(Cursor::new(preface).chain(rest), answers);
     let guarded = env.clone();
     let service = service_fn(move |request: Request<Incoming>| grpc::guard(guarded.clone(), routes.clone(), request));
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())

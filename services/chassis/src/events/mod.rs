@@ -159,10 +159,12 @@ pub trait Outbox: Send + Sync + 'static {
     /// For up to `most` aggregates, the lowest version not yet published. Rows are chosen by that
     /// mark alone: commits are not in the order of any id.
     async fn unpublished(&self, most: usize) -> Result<Vec<Unpublished>, StoreError>;
-    /// All rows of an aggregate in version order, for a refill.
+    /// All rows of an aggregate in version order.
     async fn all_of(&self, aggregate: &str) -> Result<Vec<Event>, StoreError>;
     /// Marks `(aggregate, version)` as standing at that sequence.
     async fn mark_published(&self, rows: &[(String, i64, i64)]) -> Result<(), StoreError>;
+    /// The log has lost this aggregate from `version` on: these rows MUST count as unpublished again.
+    async fn mark_lost(&self, aggregate: &str, version: i64) -> Result<(), StoreError>;
     /// Notified after commits.
     fn committed(&self) -> &Notify;
 }

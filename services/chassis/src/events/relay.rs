@@ -1,4 +1,8 @@
 //! The relay: carries outbox rows to the event log, at least once, in the order of each aggregate.
+//!
+//! A log that lost messages is refilled, aggregate by aggregate, when the aggregate's next event
+//! finds its predecessor gone. An aggregate that never has another event is not looked at again:
+//! what the log lost of it stays in the outbox alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,10 +53,10 @@ impl Relay {
         }
     }
 
-    /// Publishes the next event of up to [`PIPELINE`] aggregates; answers how many.
+    /// Publishes the next event of up to [`PIPELINE`] aggregates; answers how many it moved on.
     ///
     /// # Errors
-    /// When the store or the log is unavailable; nothing is lost by that.
+    /// When the store or the log is unavailable, or the log has a hole; nothing is lost by that.
     pub async fn round(&self) -> Result<usize, StoreError> {
         let waiting = self.outbox.unpublished(PIPELINE).await?;
         if waiting.is_empty() {
@@ -69,7 +73,7 @@ impl Relay {
             match answer {
                 Ok(sequence) => published.push(mark(row, sequence)),
                 Err(PublishError::WrongLast { .. }) => match self.reconcile(row).await {
-                    Ok(marks) => published.extend(marks),
+                    Ok(mark) => published.extend(mark),
                     Err(error) => failure = Some(error),
                 },
                 Err(PublishError::Log(error)) => failure = Some(error),
@@ -78,37 +82,37 @@ impl Relay {
         self.outbox.mark_published(&published).await?;
         match failure {
             Some(error) => Err(error),
-            None => Ok(published.len()),
+            None => Ok(waiting.len()),
         }
     }
 
-    /// The log did not stand where the outbox thought. Its last version decides: mine or later, it
-    /// is there already (the process died before marking it); earlier, publish from there on,
-    /// which also refills a log that lost its end.
-    async fn reconcile(&self, row: &Unpublished) -> Result<Vec<(String, i64, i64)>, StoreError> {
-        let aggregate = &row.event.aggregate;
+    /// The log did not stand where the outbox thought; its last version decides. Mine or later: it
+    /// is there already (the process died before marking it). The one before mine: publish after
+    /// it. Earlier: the log lost its end, and the rounds to come refill it.
+    async fn reconcile(&self, row: &Unpublished) -> Result<Option<(String, i64, i64)>, StoreError> {
+        let (aggregate, mine) = (&row.event.aggregate, row.event.version);
         let last = self.log.last(self.stream, aggregate).await?;
-        let (mut version, mut sequence) = last.map_or((0, 0), |m| (m.event.version, m.sequence));
-        if version >= row.event.version {
+        let (version, sequence) = last.map_or((0, 0), |message| (message.event.version, message.sequence));
+        if version >= mine {
             let stands = self.log.read(self.stream, aggregate).await?;
-            let found = stands.iter().find(|message| message.event.version == row.event.version);
-            return Ok(found.map(|message| mark(row, message.sequence)).into_iter().collect());
+            let found = stands.iter().find(|message| message.event.version == mine);
+            let hole =
+                || StoreError::Corrupt(format!("the log holds {aggregate}/{version} but not {}", row.event.id()));
+            return found.map(|message| Some(mark(row, message.sequence))).ok_or_else(hole);
         }
-        let mut marks = Vec::new();
-        for event in self.outbox.all_of(aggregate).await? {
-            if event.version <= version || event.version > row.event.version {
-                continue;
-            }
-            let publish = Publish { event: event.clone(), expected_last: sequence };
-            match self.log.publish(self.stream, &[publish]).await.pop() {
-                Some(Ok(at)) => sequence = at,
-                Some(Err(error)) => return Err(StoreError::Conflict(error.to_string())),
-                None => return Err(StoreError::Corrupt("the log did not answer".into())),
-            }
-            version = event.version;
-            marks.push((aggregate.clone(), version, sequence));
+        if version + 1 < mine {
+            // All marks go before the first event is published again: a refill that is interrupted
+            // must leave none behind that a sequence of the new log could match by chance.
+            tracing::warn!(stream = %self.stream, aggregate, from = version + 1, "the log lost events: refilling");
+            self.outbox.mark_lost(aggregate, version + 1).await?;
+            return Ok(None);
         }
-        Ok(marks)
+        let publish = Publish { event: row.event.clone(), expected_last: sequence };
+        match self.log.publish(self.stream, &[publish]).await.pop() {
+            Some(Ok(at)) => Ok(Some(mark(row, at))),
+            Some(Err(error)) => Err(StoreError::Conflict(error.to_string())),
+            None => Err(StoreError::Corrupt("the log did not answer".into())),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The embedded event log: a SQLite table and an in-process wake-up.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use kernel::Timestamp;
@@ -50,11 +50,19 @@ CREATE INDEX pending_due ON pending (stream, name, due_at);
 /// The name of the log's database.
 pub const DATABASE: &str = "event_log";
 
+type Wakers = BTreeMap<Stream, watch::Sender<i64>>;
+
+fn wake(wakers: &Wakers, stream: Stream, sequence: i64) {
+    if let Some(waker) = wakers.get(&stream) {
+        waker.send_replace(sequence);
+    }
+}
+
 /// One log for all services of a process; it lives outside them, as a broker does.
 pub struct SqliteEventLog {
     db: Arc<Db>,
     clock: SharedClock,
-    wakers: BTreeMap<Stream, watch::Sender<i64>>,
+    wakers: Arc<Wakers>,
 }
 
 impl SqliteEventLog {
@@ -63,13 +71,7 @@ impl SqliteEventLog {
     pub fn open(storage: &Storage, clock: SharedClock) -> Result<Self, StoreError> {
         let db = Db::open(storage, DATABASE, &[SCHEMA], &Metrics::new("event-log"))?;
         let wakers = Stream::ALL.into_iter().map(|stream| (stream, watch::Sender::new(0))).collect();
-        Ok(Self { db: Arc::new(db), clock, wakers })
-    }
-
-    fn wake(&self, stream: Stream, sequence: i64) {
-        if let Some(waker) = self.wakers.get(&stream) {
-            waker.send_replace(sequence);
-        }
+        Ok(Self { db: Arc::new(db), clock, wakers: Arc::new(wakers) })
     }
 }
 
@@ -87,9 +89,11 @@ fn message_of(stream: Stream, row: &Row<'_>) -> rusqlite::Result<Message> {
 
 const COLUMNS: &str = "m.sequence, m.aggregate, m.version, m.kind, m.data, m.occurred_at, m.traceparent";
 
+// Without statistics SQLite would rather scan the stream in its primary key's order: hence the
+// `INDEXED BY` wherever an aggregate is looked up.
 fn last_of(connection: &Connection, stream: Stream, aggregate: &str) -> Result<Option<Message>, StoreError> {
     let sql = format!(
-        "SELECT {COLUMNS}, 0 FROM messages m WHERE stream = ?1 AND aggregate = ?2 ORDER BY sequence DESC LIMIT 1"
+        "SELECT {COLUMNS}, 0 FROM messages m INDEXED BY messages_by_aggregate WHERE stream = ?1 AND aggregate = ?2 ORDER BY sequence DESC LIMIT 1"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     Ok(statement.query_row(params![stream.name(), aggregate], |row| message_of(stream, row)).optional()?)
@@ -136,7 +140,7 @@ impl EventLog for SqliteEventLog {
         match written {
             Ok(answers) => {
                 if let Some(last) = answers.iter().filter_map(|answer| answer.as_ref().ok()).max() {
-                    self.wake(stream, *last);
+                    wake(&self.wakers, stream, *last);
                 }
                 answers
             }
@@ -149,7 +153,9 @@ impl EventLog for SqliteEventLog {
     }
 
     async fn read(&self, stream: Stream, aggregate: &str) -> Result<Vec<Message>, StoreError> {
-        let sql = format!("SELECT {COLUMNS}, 0 FROM messages m WHERE stream = ?1 AND aggregate = ?2 ORDER BY sequence");
+        let sql = format!(
+            "SELECT {COLUMNS}, 0 FROM messages m INDEXED BY messages_by_aggregate WHERE stream = ?1 AND aggregate = ?2 ORDER BY sequence"
+        );
         self.db.read(|connection| {
             let mut statement = connection.prepare_cached(&sql)?;
             let rows = statement.query_map(params![stream.name(), aggregate], |row| message_of(stream, row))?;
@@ -169,7 +175,8 @@ impl EventLog for SqliteEventLog {
             Some(waker) => waker.subscribe(),
             None => return Err(StoreError::Corrupt(format!("no such stream: {stream}"))),
         };
-        Ok(Box::new(SqliteConsumer { db: self.db.clone(), clock: self.clock.clone(), stream, settings, appended }))
+        let (db, clock, wakers) = (self.db.clone(), self.clock.clone(), Arc::downgrade(&self.wakers));
+        Ok(Box::new(SqliteConsumer { db, clock, stream, settings, appended, wakers }))
     }
 }
 
@@ -179,6 +186,8 @@ struct SqliteConsumer {
     stream: Stream,
     settings: ConsumerSettings,
     appended: watch::Receiver<i64>,
+    /// To wake who reads the dead letters; it does not keep the log open.
+    wakers: Weak<Wakers>,
 }
 
 impl SqliteConsumer {
@@ -187,8 +196,8 @@ impl SqliteConsumer {
         let now = self.clock.now();
         let due_again = now.plus(self.settings.ack_wait).as_micros();
         let (stream, name) = (self.stream.name(), self.settings.name);
-        self.db.write("deliver", |tx| {
-            self.bury(tx, now)?;
+        let (taken, buried) = self.db.write("deliver", |tx| {
+            let buried = self.bury(tx, now)?;
             let again = format!(
                 "SELECT {COLUMNS}, p.deliveries + 1 FROM pending p
                  JOIN messages m ON m.stream = p.stream AND m.sequence = p.sequence
@@ -215,12 +224,17 @@ impl SqliteConsumer {
             for message in &taken {
                 mark.execute(params![stream, name, message.sequence, due_again, message.deliveries])?;
             }
-            Ok(taken)
-        })
+            Ok::<_, StoreError>((taken, buried))
+        })?;
+        if let (Some(sequence), Some(wakers)) = (buried, self.wakers.upgrade()) {
+            wake(&wakers, Stream::DeadLetters, sequence);
+        }
+        Ok(taken)
     }
 
-    /// Poison: delivered too often, parked in `DEAD_LETTERS`.
-    fn bury(&self, tx: &Transaction<'_>, now: Timestamp) -> Result<(), StoreError> {
+    /// Poison: delivered too often, parked in `DEAD_LETTERS`; answers where the last one stands. A
+    /// dead letter that is poison itself stays where it is: appended again, it would never end.
+    fn bury(&self, tx: &Transaction<'_>, now: Timestamp) -> Result<Option<i64>, StoreError> {
         let (stream, name) = (self.stream.name(), self.settings.name);
         let sql = format!(
             "SELECT {COLUMNS}, p.deliveries FROM pending p
@@ -233,17 +247,20 @@ impl SqliteConsumer {
                 message_of(self.stream, row)
             })?
             .collect::<Result<_, _>>()?;
+        let mut buried = None;
         for message in dead {
-            let id = format!("{stream}.{name}.{}", message.event.id());
-            tracing::error!(event = id, deliveries = message.deliveries, "dead-lettered");
-            let letter = Event { aggregate: id, version: 1, ..message.event };
-            append(tx, Stream::DeadLetters, &letter)?;
             tx.execute(
                 "DELETE FROM pending WHERE stream = ?1 AND name = ?2 AND sequence = ?3",
                 params![stream, name, message.sequence],
             )?;
+            let id = format!("{stream}.{name}.{}", message.event.id());
+            tracing::error!(event = id, deliveries = message.deliveries, "dead-lettered");
+            if self.stream != Stream::DeadLetters {
+                let letter = Event { aggregate: id, version: 1, ..message.event };
+                buried = Some(append(tx, Stream::DeadLetters, &letter)?);
+            }
         }
-        Ok(())
+        Ok(buried)
     }
 
     fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {

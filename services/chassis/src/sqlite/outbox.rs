@@ -146,6 +146,17 @@ impl Outbox for SqliteOutbox {
         })
     }
 
+    async fn mark_lost(&self, aggregate: &str, version: i64) -> Result<(), StoreError> {
+        let sql = format!(
+            "UPDATE {} SET published_at = NULL, published_seq = NULL WHERE aggregate = ?1 AND version >= ?2",
+            self.table
+        );
+        self.db.write("mark_lost", |tx| {
+            tx.prepare_cached(&sql)?.execute(params![aggregate, version])?;
+            Ok(())
+        })
+    }
+
     fn committed(&self) -> &Notify {
         self.db.committed()
     }

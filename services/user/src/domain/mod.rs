@@ -5,8 +5,8 @@ mod name;
 mod password;
 mod user;
 
-pub use chassis::auth::Role;
 pub use email::Email;
+pub use kernel::Role;
 pub use name::Name;
 pub use password::{Password, PasswordError, PasswordHash, PasswordPolicy};
 #[cfg(test)]

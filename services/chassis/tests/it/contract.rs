@@ -1,0 +1,393 @@
+//! What every event log must do, whatever it is made of: each case runs on an empty log.
+
+use std::time::Duration;
+
+use chassis::events::{Consumer, ConsumerSettings, Event, EventLog, Message, Publish, PublishError, Stream};
+use kernel::Timestamp;
+use tokio::time::{Instant, timeout};
+
+use crate::world::soon;
+
+/// After this, what was delivered and not acknowledged is delivered again.
+const ACK_WAIT: Duration = Duration::from_millis(400);
+const STREAM: Stream = Stream::Orders;
+
+/// The `version`th event of an aggregate; what is in it follows from the two.
+pub fn event(aggregate: &str, version: i64) -> Event {
+    Event {
+        aggregate: aggregate.to_owned(),
+        version,
+        kind: format!("Kind{version}"),
+        data: format!(r#"{{"of":"{aggregate}","number":{version},"text":"ü\"\\"}}"#),
+        occurred_at: Timestamp::from_micros(1_000_000 * version + 7),
+        traceparent: None,
+    }
+}
+
+/// Appends one event to the stream of these tests.
+pub async fn put(log: &dyn EventLog, aggregate: &str, version: i64, expected_last: i64) -> Result<i64, PublishError> {
+    put_in(STREAM, log, event(aggregate, version), expected_last).await
+}
+
+async fn put_in(stream: Stream, log: &dyn EventLog, event: Event, expected_last: i64) -> Result<i64, PublishError> {
+    let mut answers = log.publish(stream, &[Publish { event, expected_last }]).await;
+    assert_eq!(answers.len(), 1, "one answer for one event");
+    answers.remove(0)
+}
+
+/// Appends the first `count` versions of an aggregate; answers their sequences.
+async fn put_all(log: &dyn EventLog, aggregate: &str, count: i64) -> Vec<i64> {
+    let mut sequences = Vec::new();
+    for version in 1..=count {
+        let last = sequences.last().copied().unwrap_or(0);
+        sequences.push(put(log, aggregate, version, last).await.unwrap());
+    }
+    sequences
+}
+
+/// The versions of an aggregate that stand in the log, in the log's order.
+pub async fn versions(log: &dyn EventLog, aggregate: &str) -> Vec<i64> {
+    log.read(STREAM, aggregate).await.unwrap().iter().map(|message| message.event.version).collect()
+}
+
+async fn consumer_with(log: &dyn EventLog, name: &'static str, deliveries_max: u32) -> Box<dyn Consumer> {
+    log.consumer(STREAM, ConsumerSettings { name, ack_wait: ACK_WAIT, deliveries_max }).await.unwrap()
+}
+
+async fn consumer(log: &dyn EventLog, name: &'static str) -> Box<dyn Consumer> {
+    consumer_with(log, name, 100).await
+}
+
+async fn take(consumer: &mut dyn Consumer, most: usize) -> Vec<Message> {
+    let messages = soon("a delivery", consumer.next(most)).await.unwrap();
+    assert!(!messages.is_empty() && messages.len() <= most, "1 to {most} messages: {messages:?}");
+    messages
+}
+
+/// Takes and acknowledges until `count` messages have come.
+async fn drain(consumer: &mut dyn Consumer, count: usize) -> Vec<Message> {
+    let mut all = Vec::new();
+    while all.len() < count {
+        let messages = take(consumer, count - all.len()).await;
+        consumer.acknowledge(&sequences(&messages)).await.unwrap();
+        all.extend(messages);
+    }
+    all
+}
+
+/// Nothing comes, for longer than it takes to be delivered again.
+async fn assert_quiet(consumer: &mut dyn Consumer) {
+    let came = timeout(ACK_WAIT * 3, consumer.next(100)).await;
+    assert!(came.is_err(), "expected nothing more: {came:?}");
+}
+
+fn sequences(messages: &[Message]) -> Vec<i64> {
+    messages.iter().map(|message| message.sequence).collect()
+}
+
+fn ids(messages: &[Message]) -> Vec<String> {
+    messages.iter().map(|message| message.event.id()).collect()
+}
+
+// Publishing.
+
+pub async fn sequences_increase(log: &dyn EventLog) {
+    let batch =
+        [("a", 1), ("b", 1), ("c", 1)].map(|(name, version)| Publish { event: event(name, version), expected_last: 0 });
+    let first: Vec<i64> = log.publish(STREAM, &batch).await.into_iter().map(Result::unwrap).collect();
+    let next = put(log, "a", 2, first[0]).await.unwrap();
+    let all = [first, vec![next]].concat();
+    assert!(all[0] > 0 && all.is_sorted_by(|one, other| one < other), "{all:?}");
+}
+
+pub async fn a_wrong_expectation_is_refused_with_the_actual_sequence(log: &dyn EventLog) {
+    let first = put(log, "a", 1, 0).await.unwrap();
+    for wrong in [0, first + 1, first + 1000] {
+        match put(log, "a", 2, wrong).await {
+            Err(PublishError::WrongLast { expected, actual }) => assert_eq!((expected, actual), (wrong, first)),
+            other => panic!("expected WrongLast, got {other:?}"),
+        }
+    }
+    match put(log, "b", 1, first).await {
+        Err(PublishError::WrongLast { expected, actual }) => assert_eq!((expected, actual), (first, 0)),
+        other => panic!("an aggregate that has no events stands at 0: {other:?}"),
+    }
+    assert_eq!(versions(log, "a").await, [1], "nothing was appended");
+    assert_eq!(versions(log, "b").await, [0; 0]);
+}
+
+pub async fn the_last_event_again_answers_its_old_sequence(log: &dyn EventLog) {
+    let first = put(log, "a", 1, 0).await.unwrap();
+    let second = put(log, "a", 2, first).await.unwrap();
+    put(log, "b", 1, 0).await.unwrap();
+    assert_eq!(put(log, "a", 2, first).await.unwrap(), second, "as it was first sent");
+    assert_eq!(put(log, "a", 2, second).await.unwrap(), second, "by somebody who has seen it stand");
+    assert_eq!(put(log, "a", 2, 0).await.unwrap(), second, "by somebody who knows nothing");
+    assert_eq!(versions(log, "a").await, [1, 2], "nothing was appended");
+}
+
+/// A log with a memory of ids may know it again, one without refuses: it is not appended either way.
+pub async fn an_older_event_again_is_never_appended(log: &dyn EventLog) {
+    let stand = put_all(log, "a", 3).await;
+    match put(log, "a", 1, 0).await {
+        Ok(sequence) => assert_eq!(sequence, stand[0]),
+        Err(PublishError::WrongLast { actual, .. }) => assert_eq!(actual, stand[2]),
+        Err(error) => panic!("{error}"),
+    }
+    assert_eq!(versions(log, "a").await, [1, 2, 3]);
+}
+
+pub async fn one_refusal_does_not_stop_the_others(log: &dyn EventLog) {
+    let batch = [("a", 0), ("refused", 99), ("b", 0)]
+        .map(|(name, expected_last)| Publish { event: event(name, 1), expected_last });
+    let answers = log.publish(STREAM, &batch).await;
+    assert!(matches!(answers[..], [Ok(_), Err(PublishError::WrongLast { .. }), Ok(_)]), "{answers:?}");
+    assert_eq!(versions(log, "a").await, [1]);
+    assert_eq!(versions(log, "refused").await, [0; 0]);
+    assert_eq!(versions(log, "b").await, [1]);
+}
+
+pub async fn an_empty_batch_is_answered_with_nothing(log: &dyn EventLog) {
+    assert!(log.publish(STREAM, &[]).await.is_empty());
+}
+
+// Reading.
+
+pub async fn an_aggregate_is_read_back_whole_and_in_order(log: &dyn EventLog) {
+    let mut stand = Vec::new();
+    let traced =
+        Event { traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()), ..event("a", 2) };
+    let written = [event("a", 1), traced, event("a", 3)];
+    for event in &written {
+        put_in(STREAM, log, self::event("between", 1), 0).await.unwrap();
+        stand.push(put_in(STREAM, log, event.clone(), stand.last().copied().unwrap_or(0)).await.unwrap());
+    }
+    let read = log.read(STREAM, "a").await.unwrap();
+    assert_eq!(sequences(&read), stand);
+    assert!(read.iter().all(|message| message.stream == STREAM));
+    assert_eq!(read.into_iter().map(|message| message.event).collect::<Vec<_>>(), written);
+    assert!(log.read(STREAM, "nobody").await.unwrap().is_empty());
+}
+
+pub async fn the_last_message_of_an_aggregate_is_known(log: &dyn EventLog) {
+    assert!(log.last(STREAM, "a").await.unwrap().is_none());
+    let stand = put_all(log, "a", 2).await;
+    put_all(log, "b", 5).await;
+    let last = log.last(STREAM, "a").await.unwrap().unwrap();
+    assert_eq!((last.sequence, last.event), (stand[1], event("a", 2)));
+}
+
+pub async fn streams_are_apart(log: &dyn EventLog) {
+    put_all(log, "a", 2).await;
+    let elsewhere = put_in(Stream::Payments, log, event("a", 1), 0).await.unwrap();
+    assert_eq!(log.last(Stream::Payments, "a").await.unwrap().unwrap().sequence, elsewhere);
+    assert_eq!(versions(log, "a").await, [1, 2]);
+    assert!(log.read(Stream::Inventory, "a").await.unwrap().is_empty());
+    let mut consumer = consumer(log, "orders-only").await;
+    assert_eq!(ids(&drain(&mut *consumer, 2).await), ["a/1", "a/2"]);
+    assert_quiet(&mut *consumer).await;
+}
+
+// Consuming.
+
+pub async fn a_new_consumer_starts_at_the_beginning_and_what_it_acknowledged_never_comes_again(log: &dyn EventLog) {
+    put_all(log, "a", 3).await;
+    let mut late = consumer(log, "late").await;
+    let first = take(&mut *late, 100).await;
+    assert_eq!(ids(&first), ["a/1", "a/2", "a/3"]);
+    assert!(first.iter().all(|message| message.deliveries == 1));
+    late.acknowledge(&sequences(&first)).await.unwrap();
+    assert_quiet(&mut *late).await;
+    drop(late);
+    assert_quiet(&mut *consumer(log, "late").await).await;
+}
+
+pub async fn a_delivery_is_in_stream_order_and_never_more_than_asked_for(log: &dyn EventLog) {
+    put_all(log, "a", 2).await;
+    put_all(log, "b", 3).await;
+    let mut consumer = consumer(log, "bounded").await;
+    let mut all = take(&mut *consumer, 2).await;
+    all.extend(take(&mut *consumer, 1).await);
+    all.extend(take(&mut *consumer, 100).await);
+    assert_eq!(ids(&all), ["a/1", "a/2", "b/1", "b/2", "b/3"]);
+}
+
+pub async fn what_is_not_acknowledged_comes_again_after_the_wait(log: &dyn EventLog) {
+    put_all(log, "a", 2).await;
+    let mut consumer = consumer(log, "forgetful").await;
+    let taken_at = Instant::now();
+    let first = take(&mut *consumer, 100).await;
+    consumer.acknowledge(&[first[0].sequence]).await.unwrap();
+    for deliveries in 2..=4 {
+        let again = take(&mut *consumer, 100).await;
+        assert_eq!(ids(&again), ["a/2"]);
+        assert_eq!((again[0].sequence, again[0].deliveries), (first[1].sequence, deliveries));
+        let waited = taken_at.elapsed();
+        let due = ACK_WAIT * (deliveries - 1);
+        assert!(waited >= due * 9 / 10, "delivery {deliveries} came after {waited:?}");
+    }
+    consumer.acknowledge(&[first[1].sequence]).await.unwrap();
+    assert_quiet(&mut *consumer).await;
+}
+
+pub async fn what_is_due_again_comes_before_what_is_new(log: &dyn EventLog) {
+    let stand = put_all(log, "a", 1).await;
+    let mut consumer = consumer(log, "in-order").await;
+    take(&mut *consumer, 1).await;
+    consumer.retry_later(stand[0], Duration::ZERO).await.unwrap();
+    put(log, "a", 2, stand[0]).await.unwrap();
+    let both = drain(&mut *consumer, 2).await;
+    assert_eq!(ids(&both), ["a/1", "a/2"]);
+    assert_eq!(both.iter().map(|message| message.deliveries).collect::<Vec<_>>(), [2, 1]);
+}
+
+pub async fn a_message_put_off_comes_again_when_it_said(log: &dyn EventLog) {
+    put_all(log, "a", 2).await;
+    let mut consumer = consumer(log, "putting-off").await;
+    let both = take(&mut *consumer, 100).await;
+    let (sooner, later) = (ACK_WAIT / 4, ACK_WAIT * 2);
+    let put_off_at = Instant::now();
+    consumer.retry_later(both[0].sequence, later).await.unwrap();
+    consumer.retry_later(both[1].sequence, sooner).await.unwrap();
+    let first = take(&mut *consumer, 100).await;
+    let after = put_off_at.elapsed();
+    assert_eq!((ids(&first), first[0].deliveries), (vec!["a/2".to_owned()], 2));
+    assert!(after >= sooner * 9 / 10 && after < ACK_WAIT, "sooner than the wait for an answer: {after:?}");
+    consumer.acknowledge(&sequences(&first)).await.unwrap();
+    let second = take(&mut *consumer, 100).await;
+    let after = put_off_at.elapsed();
+    assert_eq!((ids(&second), second[0].deliveries), (vec!["a/1".to_owned()], 2));
+    assert!(after >= later * 9 / 10, "later than the wait for an answer: {after:?}");
+}
+
+pub async fn acknowledging_twice_or_what_never_was_is_harmless(log: &dyn EventLog) {
+    let stand = put_all(log, "a", 1).await;
+    let mut consumer = consumer(log, "eager").await;
+    consumer.acknowledge(&[]).await.unwrap();
+    drain(&mut *consumer, 1).await;
+    consumer.acknowledge(&stand).await.unwrap();
+    consumer.retry_later(stand[0], Duration::ZERO).await.unwrap();
+    assert_quiet(&mut *consumer).await;
+    put(log, "a", 2, stand[0]).await.unwrap();
+    assert_eq!(ids(&drain(&mut *consumer, 1).await), ["a/2"]);
+}
+
+pub async fn poison_is_parked_and_the_others_go_on(log: &dyn EventLog) {
+    put_in(STREAM, log, event("poison", 1), 0).await.unwrap();
+    put_in(STREAM, log, event("good", 1), 0).await.unwrap();
+    let settings = ConsumerSettings { name: "undertaker", ack_wait: ACK_WAIT, deliveries_max: 100 };
+    let mut parked = log.consumer(Stream::DeadLetters, settings).await.unwrap();
+    let mut consumer = consumer_with(log, "choking", 3).await;
+    let mut choked_on = Vec::new();
+    let letters = tokio::select! {
+        biased;
+        letters = take(&mut *parked, 100) => letters,
+        () = async {
+            loop {
+                for message in consumer.next(100).await.unwrap() {
+                    match message.event.aggregate.as_str() {
+                        "good" => consumer.acknowledge(&[message.sequence]).await.unwrap(),
+                        _ => choked_on.push(message.deliveries),
+                    }
+                }
+            }
+        } => unreachable!(),
+    };
+    assert_eq!(choked_on, [1, 2, 3]);
+    let [letter] = &letters[..] else { panic!("one letter: {letters:?}") };
+    let poison = event("poison", 1);
+    assert_eq!((&letter.event.kind, &letter.event.data), (&poison.kind, &poison.data));
+    assert_eq!(letter.stream, Stream::DeadLetters);
+    put_in(STREAM, log, event("afterwards", 1), 0).await.unwrap();
+    assert_eq!(ids(&drain(&mut *consumer, 1).await), ["afterwards/1"]);
+    assert_quiet(&mut *consumer).await;
+}
+
+pub async fn a_dead_letter_that_nobody_can_read_does_not_multiply(log: &dyn EventLog) {
+    put_all(log, "poison", 1).await;
+    let mut choking = consumer_with(log, "choking", 1).await;
+    take(&mut *choking, 1).await;
+    assert_quiet(&mut *choking).await;
+    let settings = ConsumerSettings { name: "choking-too", ack_wait: ACK_WAIT, deliveries_max: 1 };
+    let mut choking_too = log.consumer(Stream::DeadLetters, settings).await.unwrap();
+    take(&mut *choking_too, 100).await;
+    assert_quiet(&mut *choking_too).await;
+    let settings = ConsumerSettings { name: "counting", ack_wait: ACK_WAIT, deliveries_max: 100 };
+    let mut counting = log.consumer(Stream::DeadLetters, settings).await.unwrap();
+    assert_eq!(drain(&mut *counting, 1).await.len(), 1);
+    assert_quiet(&mut *counting).await;
+}
+
+pub async fn consumers_of_different_names_each_get_everything(log: &dyn EventLog) {
+    let (mut one, mut other) = (consumer(log, "one").await, consumer(log, "other").await);
+    put_all(log, "a", 3).await;
+    assert_eq!(ids(&drain(&mut *one, 3).await), ["a/1", "a/2", "a/3"]);
+    assert_eq!(ids(&drain(&mut *other, 3).await), ["a/1", "a/2", "a/3"]);
+}
+
+pub async fn handles_of_one_name_share_the_work(log: &dyn EventLog) {
+    let (mut one, mut other) = (consumer(log, "shared").await, consumer(log, "shared").await);
+    put_all(log, "a", 4).await;
+    let mut all = drain(&mut *one, 2).await;
+    all.extend(drain(&mut *other, 2).await);
+    let mut all = ids(&all);
+    all.sort();
+    assert_eq!(all, ["a/1", "a/2", "a/3", "a/4"], "each went to one of them");
+    assert_quiet(&mut *one).await;
+    assert_quiet(&mut *other).await;
+}
+
+pub async fn what_one_handle_dropped_the_other_gets(log: &dyn EventLog) {
+    let (mut dying, mut living) = (consumer(log, "shared").await, consumer(log, "shared").await);
+    put_all(log, "a", 1).await;
+    take(&mut *dying, 1).await;
+    drop(dying);
+    let again = drain(&mut *living, 1).await;
+    assert_eq!((ids(&again), again[0].deliveries), (vec!["a/1".to_owned()], 2));
+}
+
+pub async fn a_waiting_consumer_is_woken_by_a_publication(log: &dyn EventLog) {
+    let mut consumer = consumer(log, "asleep").await;
+    // No multiple of a period that somebody would poll with.
+    let pause = Duration::from_millis(1_009);
+    let publish = async {
+        tokio::time::sleep(pause).await;
+        let published_at = Instant::now();
+        put(log, "a", 1, 0).await.unwrap();
+        published_at
+    };
+    let (messages, published_at) = tokio::join!(take(&mut *consumer, 100), publish);
+    let lag = published_at.elapsed();
+    assert_eq!(ids(&messages), ["a/1"]);
+    assert!(lag <= Duration::from_millis(100), "woke {lag:?} after the publication");
+}
+
+pub async fn giving_up_waiting_loses_nothing(log: &dyn EventLog) {
+    let mut consumer = consumer(log, "impatient").await;
+    assert_quiet(&mut *consumer).await;
+    put_all(log, "a", 1).await;
+    let came = drain(&mut *consumer, 1).await;
+    assert_eq!((ids(&came), came[0].deliveries), (vec!["a/1".to_owned()], 1));
+}
+
+// Across a crash: the two halves run on one log, closed and opened again in between.
+
+pub async fn before_a_crash(log: &dyn EventLog) {
+    put_all(log, "a", 3).await;
+    let mut consumer = consumer(log, "durable").await;
+    let taken = take(&mut *consumer, 2).await;
+    consumer.acknowledge(&[taken[0].sequence]).await.unwrap();
+}
+
+pub async fn after_the_crash(log: &dyn EventLog) {
+    assert_eq!(versions(log, "a").await, [1, 2, 3]);
+    let mut consumer = consumer(log, "durable").await;
+    let mut rest: Vec<_> =
+        drain(&mut *consumer, 2).await.iter().map(|message| (message.event.version, message.deliveries)).collect();
+    rest.sort();
+    assert_eq!(rest, [(2, 2), (3, 1)], "the second was under way, the third had not been delivered");
+    let last = log.last(STREAM, "a").await.unwrap().unwrap().sequence;
+    assert!(put(log, "a", 4, last).await.unwrap() > last, "sequences go on where they were");
+    assert_eq!(ids(&drain(&mut *consumer, 1).await), ["a/4"]);
+    assert_quiet(&mut *consumer).await;
+}

@@ -1,0 +1,11 @@
+//! The chassis against its contracts: the event log, the relay, serving over sockets, and the
+//! architecture of the crates that stand on it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod architecture;
+mod contract;
+mod event_log;
+mod relay;
+mod serving;
+mod world;
