@@ -141,39 +141,36 @@ impl Driver {
     /// Claims and drives due orders until shutdown, then waits for those under way.
     pub async fn run(self, shutdown: CancellationToken) {
         loop {
-            let due = self.claim_due().await.unwrap_or_else(|error| {
+            let pause = self.claim_due().await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "cannot look for due orders");
-                Some(Duration::from_millis(200))
+                Duration::from_millis(200)
             });
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
                 () = self.inner.due_changed.notified() => {}
-                () = async {
-                    match due {
-                        Some(delay) => tokio::time::sleep(delay).await,
-                        None => std::future::pending().await,
-                    }
-                } => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
     }
 
-    /// Starts what is due; answers how long until the next is.
-    async fn claim_due(&self) -> Result<Option<Duration>, StoreError> {
+    /// Starts what is due; answers when to look again. That is no later than a lease from now: an
+    /// order whose driver lost its store, had no slot or was killed becomes due without a word.
+    async fn claim_due(&self) -> Result<Duration, StoreError> {
         let inner = &self.inner;
         loop {
             let most = inner.slots.available_permits().min(256);
             if most == 0 {
-                return Ok(Some(Duration::from_millis(10)));
+                return Ok(Duration::from_millis(10));
             }
             let claimed = inner.orders.claim_due(inner.clock.now(), inner.pace.lease, most).await?;
             if claimed.is_empty() {
                 let next = inner.orders.next_due().await?;
                 // Timers have a grain of a millisecond: rounding down would spin.
-                return Ok(next.map(|due| due.since(inner.clock.now()) + Duration::from_millis(1)));
+                let until = |due: Timestamp| due.since(inner.clock.now()) + Duration::from_millis(1);
+                return Ok(next.map_or(inner.pace.lease, until).min(inner.pace.lease));
             }
             for stored in claimed {
                 self.start(stored);

@@ -198,10 +198,13 @@ fn event_of(step: Step, done: Done) -> OrderEvent {
     }
 }
 
-/// A refusal says for certain that the step itself has no effect; what came before it has.
+/// A participant that keeps its refusal says for certain that the step itself has no effect; what
+/// came before it has. `Unavailable` is not kept: an earlier request, given up by its caller, may
+/// still arrive and act, so the step is undone as well, which blocks it.
 fn refused(order: &Order, step: Step, reason: CancelReason) -> Vec<OrderEvent> {
     let mut compensate = compensations(order);
     match step {
+        _ if reason == CancelReason::Unavailable => {}
         Step::ReserveStock => compensate.retain(|due| *due != Compensation::ReleaseStock),
         Step::ProcessPayment => compensate.retain(|due| *due != Compensation::RefundPayment),
         _ => {}
@@ -266,6 +269,15 @@ mod tests {
         let verdict = decide(&reserved(), Step::ProcessPayment, reply, 1, at(0), PATIENCE);
         let compensate = vec![Compensation::ReleaseStock];
         let expected = E::CancellationStarted { reason: CancelReason::Declined, compensate };
+        assert_eq!(verdict, Verdict::Commit(vec![expected]));
+    }
+
+    #[test]
+    fn a_refusal_that_nobody_keeps_is_compensated_like_an_unknown_step() {
+        let reply = Reply::Refused(CancelReason::Unavailable);
+        let verdict = decide(&reserved(), Step::ProcessPayment, reply, 1, at(0), PATIENCE);
+        let compensate = vec![Compensation::RefundPayment, Compensation::ReleaseStock];
+        let expected = E::CancellationStarted { reason: CancelReason::Unavailable, compensate };
         assert_eq!(verdict, Verdict::Commit(vec![expected]));
     }
 

@@ -156,6 +156,15 @@ pub async fn a_commit_under_an_old_version_is_refused_and_leaves_nothing(orders:
     assert_eq!(probe.rows(stored.order.id).await, before);
 }
 
+pub async fn a_commit_ahead_of_the_version_is_refused_and_leaves_no_gap(orders: &dyn Orders, probe: &dyn Probe) {
+    let stored = created(orders, "k").await;
+    let before = probe.rows(stored.order.id).await;
+    let ahead = Commit { expected_version: 2, ..reserve(&stored) };
+    assert!(is_conflict(&orders.take_over(&ahead).await));
+    assert!(is_conflict(&commit_one(orders, ahead).await));
+    assert_eq!(probe.rows(stored.order.id).await, before);
+}
+
 pub async fn a_commit_under_an_old_epoch_is_refused_and_leaves_nothing(orders: &dyn Orders, probe: &dyn Probe) {
     let stored = created(orders, "k").await;
     assert_eq!(orders.claim_due(at(15), LEASE, 9).await.unwrap().len(), 1);

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chassis::StoreError;
 use chassis::clock::Clock;
 use chassis::context::Tracer;
 use chassis::metrics::Metrics;
 use chassis::rng::Seeds;
 use chassis::sqlite::{Db, Storage};
-use chassis::StoreError;
 use kernel::{OrderId, ProductId, Quantity, Timestamp, UserId};
 use order::adapters::outbound::sqlite::{DATABASE, MIGRATIONS, SqliteOrders};
 use order::application::driver::{Driver, Pace, Parts, Planted};
@@ -63,6 +63,8 @@ pub struct Setup {
     pub pace: Pace,
     /// Which commits of the process fail, counted from 0.
     pub commits_fail: BTreeMap<usize, CommitFails>,
+    /// Whether somebody else claims the order between the first cancel's look and its write.
+    pub cancel_is_overtaken: bool,
     /// Whether due orders are claimed.
     pub claims: bool,
     /// When the process starts.
@@ -85,7 +87,7 @@ impl Setup {
         };
         let at = Timestamp::from_micros(1_700_000_000_000_000);
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        Self { folder, world, pace, commits_fail: BTreeMap::new(), claims: true, at }
+        Self { folder, world, pace, commits_fail: BTreeMap::new(), cancel_is_overtaken: false, claims: true, at }
     }
 
     /// Runs `scene` in a process of its own, which ends with it as if killed: no task finishes, no
@@ -123,6 +125,7 @@ impl Shop {
             inner: sqlite_orders(&setup.folder),
             commits: Mutex::new(0),
             fail: setup.commits_fail.clone(),
+            overtakes: Mutex::new(setup.cancel_is_overtaken),
         });
         let waiters = Waiters::default();
         let driver = driver(setup, &orders, &clock, &waiters);
@@ -154,6 +157,8 @@ impl Shop {
     pub async fn place_items(&self, key: &str, items: &[(i64, u32)], wait: Duration) -> Result<Placed, OrderError> {
         let item = |&(id, units): &(i64, u32)| (ProductRef::Id(ProductId(id)), Quantity::try_from(units).unwrap());
         let items = items.iter().map(item).collect();
+        // Lets the drivers find that there is nothing to do, so that they sleep when the order comes.
+        tokio::task::yield_now().await;
         self.desk.place(PlaceOrder { user: user(1), key: key.into(), items, wait }).await
     }
 
@@ -218,11 +223,11 @@ impl Shop {
     /// The recorded attempts of a step: number, outcome and the epoch of who made it.
     pub fn attempts(&self, id: OrderId, step: Step) -> Vec<(u32, String, i64)> {
         let connection = self.connection();
-        let sql = "SELECT number, outcome, epoch FROM saga_attempts WHERE order_id = ?1 AND step = ?2 ORDER BY sequence";
+        let sql =
+            "SELECT number, outcome, epoch FROM saga_attempts WHERE order_id = ?1 AND step = ?2 ORDER BY sequence";
         let mut statement = connection.prepare(sql).unwrap();
-        let rows = statement.query_map([id.to_string(), step.to_string()], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        });
+        let rows =
+            statement.query_map([id.to_string(), step.to_string()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
         rows.unwrap().collect::<Result<_, _>>().unwrap()
     }
 
@@ -281,6 +286,7 @@ struct Flaky {
     inner: SqliteOrders,
     commits: Mutex<usize>,
     fail: BTreeMap<usize, CommitFails>,
+    overtakes: Mutex<bool>,
 }
 
 #[async_trait]
@@ -305,6 +311,10 @@ impl Orders for Flaky {
         self.inner.create(batch).await
     }
     async fn take_over(&self, commit: &Commit) -> Result<i64, StoreError> {
+        if std::mem::take(&mut *self.overtakes.lock().unwrap()) {
+            let lease = Duration::from_secs(5);
+            self.inner.claim_due(commit.at.plus(lease), lease, 1).await?;
+        }
         self.inner.take_over(commit).await
     }
     async fn postpone(&self, batch: &[Postpone]) -> Vec<Result<(), StoreError>> {

@@ -9,5 +9,6 @@ mod peers;
 mod saga;
 mod saga_cancel;
 mod saga_crash;
+mod site;
 mod sqlite;
 mod world;

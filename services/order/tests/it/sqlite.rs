@@ -90,6 +90,7 @@ probed_contract!(
     an_order_is_created_once_and_the_second_time_nothing_changes,
     a_commit_is_there_in_full,
     a_commit_under_an_old_version_is_refused_and_leaves_nothing,
+    a_commit_ahead_of_the_version_is_refused_and_leaves_no_gap,
     a_commit_under_an_old_epoch_is_refused_and_leaves_nothing,
     a_take_over_locks_the_former_owner_out,
     a_postponed_step_keeps_its_count_until_the_next_commit,
@@ -120,7 +121,8 @@ async fn an_event_that_cannot_be_stored_takes_its_commit_with_it() {
     let stored = contract::created(&books.orders, "k").await;
     // The next version is taken already, as if somebody had written past the row's fence.
     let id = stored.order.id;
-    books.execute(&format!("INSERT INTO order_events VALUES ('{id}', 2, 'StockReserved', '{{}}', 0, NULL, NULL, NULL)"));
+    books
+        .execute(&format!("INSERT INTO order_events VALUES ('{id}', 2, 'StockReserved', '{{}}', 0, NULL, NULL, NULL)"));
     let before = books.rows(id).await;
     let answer = contract::commit_one(&books.orders, contract::reserve(&stored)).await;
     assert!(matches!(answer, Err(StoreError::Conflict(_))), "{answer:?}");

@@ -108,15 +108,19 @@ impl World {
         self.lock().catalogue_down = down;
     }
 
-    /// Waits until `step` of some order has been asked for `times` times.
+    /// Waits until `step` of some order has been asked for `times` times; fails after a minute.
     pub async fn called(&self, step: Step, times: usize) {
-        loop {
-            let notified = self.called.notified();
-            if self.lock().calls.iter().filter(|(_, called)| *called == step).count() >= times {
-                return;
+        let called = async {
+            loop {
+                let notified = self.called.notified();
+                if self.lock().calls.iter().filter(|(_, called)| *called == step).count() >= times {
+                    return;
+                }
+                notified.await;
             }
-            notified.await;
-        }
+        };
+        let minute = Duration::from_secs(60);
+        tokio::time::timeout(minute, called).await.unwrap_or_else(|_| panic!("{step} was not asked for"));
     }
 
     pub fn calls(&self, id: OrderId) -> Vec<Step> {
@@ -281,7 +285,10 @@ impl Payments for World {
 #[async_trait]
 impl Catalogue for World {
     async fn quote(&self, products: &[ProductRef]) -> Result<Vec<Quote>, QuoteError> {
-        let (price, down) = (self.lock().price, self.lock().catalogue_down);
+        let (price, down) = {
+            let inner = self.lock();
+            (inner.price, inner.catalogue_down)
+        };
         if down {
             return Err(QuoteError::Unavailable("gone".into()));
         }

@@ -72,6 +72,10 @@ fn order_id(text: &str) -> Result<OrderId, Status> {
     text.parse().map_err(|_| Status::not_found("there is no such order"))
 }
 
+fn user_id(text: &str) -> Result<UserId, Status> {
+    text.parse().map_err(|error| Status::invalid_argument(format!("user_id: {error}")))
+}
+
 fn item(index: usize, item: wire::Item) -> Result<(ProductRef, Quantity), Status> {
     let refused = |reason: &str| Status::invalid_argument(format!("items[{index}]: {reason}"));
     let reference = match item.product {
@@ -99,8 +103,7 @@ fn place(request: CreateOrderRequest) -> Result<PlaceOrder, Status> {
             request.items.len()
         )));
     }
-    let user: UserId =
-        request.user_id.parse().map_err(|error: kernel::ids::IdError| Status::invalid_argument(error.to_string()))?;
+    let user = user_id(&request.user_id)?;
     let items = request.items.into_iter().enumerate().map(|(index, one)| item(index, one));
     Ok(PlaceOrder {
         user,
@@ -140,8 +143,7 @@ impl OrderService for OrderGrpc {
                 None
             }
             id => {
-                let user =
-                    id.parse::<UserId>().map_err(|error| Status::invalid_argument(format!("user_id: {error}")))?;
+                let user = user_id(id)?;
                 caller.require_owner_or_staff(user)?;
                 Some(user)
             }

@@ -40,8 +40,9 @@ impl Payments for GrpcPayments {
         match outcome {
             Some(Outcome::Captured(captured)) => Reply::Done(Done::Paid { reference: captured.acquirer_reference }),
             Some(Outcome::Declined(_)) => Reply::Refused(CancelReason::Declined),
-            // The breaker is open and no intent was written. A compensation came first (`Blocked`)
-            // only when this order has been aborted; the write that follows will be refused.
+            // The breaker is open and this request wrote no intent; one sent before it may do so yet.
+            // A compensation came first (`Blocked`) only when this order has been aborted; the write
+            // that follows will be refused.
             Some(Outcome::Unavailable(_) | Outcome::Blocked(_)) => Reply::Refused(CancelReason::Unavailable),
             Some(Outcome::Ongoing(ongoing)) => {
                 Reply::Ongoing { retry_after: Duration::from_millis(ongoing.retry_after_ms.min(10_000).into()) }

@@ -1,0 +1,266 @@
+//! The built service on a free port, its peers on theirs, and clients in several roles.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis::auth::{Keys, Role};
+use chassis::clock::{Clock, SystemClock};
+use chassis::context::{Context, Tracer};
+use chassis::env::StartError;
+use chassis::events::sqlite::SqliteEventLog;
+use chassis::events::{Event, EventLog, Publish, Stream};
+use chassis::grpc::{Identity, PeerChannel};
+use chassis::metrics::Metrics;
+use chassis::net::{BoundPort, Network, SystemNetwork};
+use chassis::rng::Seeds;
+use chassis::serve::{App, Service};
+use chassis::{Backing, Embedded, Env};
+use order::Config;
+use proto::order::v1::order_service_client::OrderServiceClient;
+use proto::order::v1::{
+    CancelOrderRequest, CreateOrderRequest, CreateOrderResponse, GetHistoryRequest, GetOrderRequest, HistoryEvent,
+    Item, ListOrdersRequest, Order, item::Product,
+};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
+use tonic::Status;
+
+use crate::harness::{storage, user, within};
+use crate::peers::Peers;
+use crate::world::World;
+
+/// The service, its files, its log and its peers. All but the service outlive a restart.
+pub struct Site {
+    pub world: World,
+    pub peers: Peers,
+    folder: TempDir,
+    log: Arc<SqliteEventLog>,
+    addresses: Arc<BTreeMap<&'static str, String>>,
+    server: Env,
+    ops: String,
+    running: JoinHandle<()>,
+}
+
+pub fn config(settings: &[(&str, &str)]) -> Config {
+    let settings = settings.iter().map(|(name, value)| (format!("order.{name}"), (*value).to_owned()));
+    chassis::settings::parse(order::ROLE, &settings.collect::<BTreeMap<_, _>>()).unwrap()
+}
+
+fn free_port() -> BoundPort {
+    BoundPort::bind("127.0.0.1:0".parse().unwrap()).unwrap()
+}
+
+fn env(
+    role: &'static str,
+    folder: &TempDir,
+    log: &Arc<SqliteEventLog>,
+    addresses: &Arc<BTreeMap<&'static str, String>>,
+) -> Env {
+    let seeds = Seeds::from_number(1).scope(role);
+    Env {
+        role,
+        clock: Arc::new(SystemClock),
+        tracer: Tracer::new(&seeds),
+        seeds,
+        network: Arc::new(SystemNetwork),
+        peers: addresses.clone(),
+        keys: Keys::new(&[7; 32]).unwrap(),
+        backing: Backing::Embedded(Embedded { storage: storage(folder), log: log.clone() }),
+        metrics: Metrics::new(role),
+        shutdown: Default::default(),
+    }
+}
+
+/// Whether the service can be built with these settings and these peers.
+pub fn build(settings: &[(&str, &str)], peers: &[&'static str]) -> Result<(), StartError> {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Arc::new(SqliteEventLog::open(&storage(&folder), Arc::new(SystemClock)).unwrap());
+    let addresses = peers.iter().map(|role| (*role, "127.0.0.1:1".to_owned())).collect();
+    order::build(config(settings), env(order::ROLE, &folder, &log, &Arc::new(addresses))).map(drop)
+}
+
+impl Site {
+    pub async fn open() -> Self {
+        Self::with(&[]).await
+    }
+
+    pub async fn with(settings: &[(&str, &str)]) -> Self {
+        let world = World::with_units(100);
+        let peers = Peers::new(world.clone());
+        let folder = tempfile::tempdir().unwrap();
+        let log = Arc::new(SqliteEventLog::open(&storage(&folder), Arc::new(SystemClock)).unwrap());
+        let mut ports = BTreeMap::from(["product", "inventory", "payment", "order"].map(|role| (role, free_port())));
+        let addresses = ports.iter().map(|(role, port)| (*role, port.address().unwrap().to_string())).collect();
+        let addresses = Arc::new(addresses);
+        let main = ports.remove("order").unwrap();
+        for (role, port) in ports {
+            let env = env(role, &folder, &log, &addresses);
+            let app = App::Grpc(peers.routes(role));
+            let service = Service { env, app, ops: axum::Router::new(), tasks: Vec::new() };
+            tokio::spawn(chassis::serve::run(service, port.listen().unwrap(), free_port().listen().unwrap()));
+        }
+        Self::start(world, peers, folder, log, addresses, main, settings)
+    }
+
+    fn start(
+        world: World,
+        peers: Peers,
+        folder: TempDir,
+        log: Arc<SqliteEventLog>,
+        addresses: Arc<BTreeMap<&'static str, String>>,
+        main: BoundPort,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let server = env(order::ROLE, &folder, &log, &addresses);
+        let service = order::build(config(settings), server.clone()).unwrap();
+        let ops_port = free_port();
+        let ops = ops_port.address().unwrap().to_string();
+        let running = tokio::spawn(chassis::serve::run(service, main.listen().unwrap(), ops_port.listen().unwrap()));
+        Self { world, peers, folder, log, addresses, server, ops, running }
+    }
+
+    /// Ends the process, as far as a test can, and starts another one over the same files.
+    pub async fn restart(self) -> Self {
+        self.server.shutdown.cancel();
+        self.running.abort();
+        let Self { world, peers, folder, log, addresses, .. } = self;
+        let main = free_port();
+        let mut addresses = (*addresses).clone();
+        addresses.insert(order::ROLE, main.address().unwrap().to_string());
+        Self::start(world, peers, folder, log, Arc::new(addresses), main, &[])
+    }
+
+    pub fn anonymous(&self) -> Client {
+        self.client(None)
+    }
+
+    pub fn user(&self, number: u128) -> Client {
+        self.token(&user(number).to_string(), Role::Customer)
+    }
+
+    pub fn staff(&self) -> Client {
+        self.token(&user(99).to_string(), Role::Staff)
+    }
+
+    pub fn service(&self) -> Client {
+        self.token("gateway", Role::Service)
+    }
+
+    fn token(&self, subject: &str, role: Role) -> Client {
+        let hour = Duration::from_secs(3600);
+        self.client(Some(&self.server.keys.issue(subject, role, hour, SystemClock.now())))
+    }
+
+    pub fn client(&self, token: Option<&str>) -> Client {
+        let env = env("gateway", &self.folder, &self.log, &self.addresses);
+        let identity = Identity::Caller(env.clone());
+        let channel = chassis::grpc::channel(&env, order::ROLE, identity, Duration::from_secs(10)).unwrap();
+        let context = Context { trace: Some(env.tracer.span(None)), token: token.map(Into::into) };
+        Client { grpc: OrderServiceClient::new(channel), context }
+    }
+
+    /// A second connection to the service's database.
+    pub fn database(&self) -> rusqlite::Connection {
+        storage(&self.folder).open_read_only("order_db").unwrap()
+    }
+
+    /// What the log says about an order, once there are `count` events.
+    pub async fn published(&self, id: &str, count: usize) -> Vec<Event> {
+        eventually(async || {
+            let messages = self.log.read(Stream::Orders, id).await.unwrap();
+            (messages.len() >= count).then(|| messages.into_iter().map(|message| message.event).collect())
+        })
+        .await
+    }
+
+    /// Somebody else's event about an order.
+    pub async fn publish(&self, stream: Stream, kind: &str, id: &str) {
+        let event = Event {
+            aggregate: id.into(),
+            version: 1,
+            kind: kind.into(),
+            data: "{}".into(),
+            occurred_at: SystemClock.now(),
+            traceparent: None,
+        };
+        self.log.publish(stream, &[Publish { event, expected_last: 0 }]).await.pop().unwrap().unwrap();
+    }
+
+    /// The answer of the ops port, head and body.
+    pub async fn ops(&self, path: &str) -> String {
+        let mut socket = SystemNetwork.connect(&self.ops).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+}
+
+/// Polls until there is an answer; fails after ten seconds.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(poll: impl FnMut() -> F) -> T {
+    within(Duration::from_secs(10), poll).await
+}
+
+pub fn by_id(product: i64, quantity: u32) -> Item {
+    Item { product: Some(Product::ProductId(product)), quantity }
+}
+
+pub fn by_sku(sku: &str, quantity: u32) -> Item {
+    Item { product: Some(Product::Sku(sku.into())), quantity }
+}
+
+/// An order by user 1 of one unit of product 1, waiting for its end.
+pub fn request(key: &str) -> CreateOrderRequest {
+    CreateOrderRequest {
+        user_id: user(1).to_string(),
+        idempotency_key: key.into(),
+        items: vec![by_id(1, 1)],
+        wait_ms: 5000,
+    }
+}
+
+/// A typed client with a trace of its own.
+#[derive(Clone)]
+pub struct Client {
+    grpc: OrderServiceClient<PeerChannel>,
+    pub context: Context,
+}
+
+impl Client {
+    pub async fn create(&self, request: CreateOrderRequest) -> Result<CreateOrderResponse, Status> {
+        Ok(self.context.clone().scope(self.grpc.clone().create_order(request)).await?.into_inner())
+    }
+
+    /// Creates and answers the order.
+    pub async fn order(&self, request: CreateOrderRequest) -> Order {
+        self.create(request).await.unwrap().order.unwrap()
+    }
+
+    pub async fn get(&self, id: &str) -> Result<Order, Status> {
+        let request = GetOrderRequest { id: id.into() };
+        Ok(self.context.clone().scope(self.grpc.clone().get_order(request)).await?.into_inner())
+    }
+
+    pub async fn cancel(&self, id: &str) -> Result<Order, Status> {
+        let request = CancelOrderRequest { id: id.into() };
+        Ok(self.context.clone().scope(self.grpc.clone().cancel_order(request)).await?.into_inner())
+    }
+
+    pub async fn history(&self, id: &str) -> Result<Vec<HistoryEvent>, Status> {
+        let request = GetHistoryRequest { id: id.into() };
+        Ok(self.context.clone().scope(self.grpc.clone().get_history(request)).await?.into_inner().events)
+    }
+
+    pub async fn list(&self, user_id: &str, after_created_us: i64, limit: u32) -> Result<Vec<Order>, Status> {
+        let request = ListOrdersRequest { user_id: user_id.into(), after_created_us, limit };
+        Ok(self.context.clone().scope(self.grpc.clone().list_orders(request)).await?.into_inner().orders)
+    }
+
+    /// The order, once it is in this state.
+    pub async fn becomes(&self, id: &str, status: &str) -> Order {
+        eventually(async || Some(self.get(id).await.unwrap()).filter(|order| order.status == status)).await
+    }
+}
