@@ -14,16 +14,21 @@ pub struct StockRow {
     /// Units of reservations that are held, and that are sold.
     pub held_by_orders: i64,
     pub sold_to_orders: i64,
-    /// Units that came in, by restocks.
+    /// Units that came in, by restocks of every kind.
     pub restocked: i64,
+    /// Those of them that a seeder brought.
+    pub seeded: i64,
+    /// There are reservations or restocks of it, but no stock row.
+    pub missing: bool,
 }
 
-/// A payment as the payment service has it.
+/// A payment as the payment service has it. One that was blocked before any intent has no terms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaymentRow {
     pub state: String,
-    pub amount_minor: i64,
-    pub currency: String,
+    pub user_id: Option<String>,
+    pub amount_minor: Option<i64>,
+    pub currency: Option<String>,
 }
 
 /// A line of the acquirer's ledger.
@@ -31,7 +36,9 @@ pub struct PaymentRow {
 pub struct LedgerLine {
     /// capture, decline, void, refund.
     pub kind: String,
-    pub amount_minor: i64,
+    /// `None` for the void of a key that was never charged.
+    pub amount_minor: Option<i64>,
+    pub currency: Option<String>,
 }
 
 /// An order's projection.
@@ -58,8 +65,12 @@ pub struct OrderBook {
     pub stream: Vec<Event>,
     pub payment: Option<PaymentRow>,
     pub payment_events: Vec<Event>,
+    pub payment_stream: Vec<Event>,
     pub inventory_events: Vec<Event>,
+    pub inventory_stream: Vec<Event>,
     pub ledger: Vec<LedgerLine>,
+    /// The acquirer's own summary of the key.
+    pub charge_state: Option<String>,
     /// (product, quantity, state), by product.
     pub reservations: Vec<(i64, i64, String)>,
 }
@@ -67,7 +78,8 @@ pub struct OrderBook {
 /// Things in the books that belong to no order.
 #[derive(Debug, Clone, Default)]
 pub struct Orphans {
-    /// Order ids with a payment, a charge or a reservation but without an order.
+    /// Ids that something is stored under (a payment, a charge, a ledger line, a reservation, an
+    /// event) without an order, the first hundred.
     pub ids: Vec<String>,
     pub looked_at: u64,
 }

@@ -72,31 +72,45 @@ impl Connections {
         let id = row.id.as_str();
         let payment = self
             .payment
-            .prepare_cached("SELECT state, amount_minor, currency FROM payments WHERE order_id = ?1")?
+            .prepare_cached("SELECT state, user_id, amount_minor, currency FROM payments WHERE order_id = ?1")?
             .query_row([id], |row| {
-                Ok(PaymentRow { state: row.get(0)?, amount_minor: row.get(1)?, currency: row.get(2)? })
+                Ok(PaymentRow {
+                    state: row.get(0)?,
+                    user_id: row.get(1)?,
+                    amount_minor: row.get(2)?,
+                    currency: row.get(3)?,
+                })
             })
             .optional()?;
-        let ledger = "SELECT kind, coalesce(amount_minor, 0) FROM ledger WHERE key = ?1 ORDER BY sequence";
-        let ledger =
-            all(&self.acquirer, ledger, [id], |row| Ok(LedgerLine { kind: row.get(0)?, amount_minor: row.get(1)? }))?;
+        let ledger = "SELECT kind, amount_minor, currency FROM ledger WHERE key = ?1 ORDER BY sequence";
+        let ledger = all(&self.acquirer, ledger, [id], |row| {
+            Ok(LedgerLine { kind: row.get(0)?, amount_minor: row.get(1)?, currency: row.get(2)? })
+        })?;
+        let charge_state = self
+            .acquirer
+            .prepare_cached("SELECT state FROM charges WHERE key = ?1")?
+            .query_row([id], |row| row.get(0))
+            .optional()?;
         let held = "SELECT product_id, quantity, state FROM reservations WHERE order_id = ?1 ORDER BY product_id";
         let reservations = all(&self.inventory, held, [id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         Ok(OrderBook {
             events: outbox::events_of(&self.order, "order_events", id)?,
             stream: self.stream(Stream::Orders, id)?,
             payment,
+            payment_stream: self.stream(Stream::Payments, id)?,
             payment_events: outbox::events_of(&self.payment, "payment_events", id)?,
+            inventory_stream: self.stream(Stream::Inventory, id)?,
             inventory_events: outbox::events_of(&self.inventory, "inventory_events", id)?,
             ledger,
+            charge_state,
             reservations,
             row,
         })
     }
 
     fn stream(&self, stream: Stream, aggregate: &str) -> Result<Vec<Event>, StoreError> {
-        let sql = "SELECT aggregate, version, kind, data, occurred_at, traceparent FROM messages INDEXED BY messages_by_aggregate
-                   WHERE stream = ?1 AND aggregate = ?2 ORDER BY sequence";
+        let sql = "SELECT aggregate, version, kind, data, occurred_at, traceparent 
+                   FROM messages INDEXED BY messages_by_aggregate WHERE stream = ?1 AND aggregate = ?2 ORDER BY sequence";
         all(&self.log, sql, params![stream.name(), aggregate], |row| {
             Ok(Event {
                 aggregate: row.get(0)?,
@@ -117,17 +131,22 @@ fn count(connection: &Connection, sql: &str) -> Result<u64, StoreError> {
 #[async_trait]
 impl Books for SqliteBooks {
     async fn stock(&self) -> Result<Vec<StockRow>, StoreError> {
-        // One pass over the reservations for all products, not one for each.
+        // One pass over reservations and restocks for all products, not one for each.
         let sql = "WITH held AS (SELECT product_id, sum(quantity) AS units FROM reservations WHERE state = 'held' GROUP BY 1),
                         sold AS (SELECT product_id, sum(quantity) AS units FROM reservations WHERE state = 'sold' GROUP BY 1),
-                        came AS (SELECT product_id, sum(quantity) AS units FROM restocks GROUP BY 1)
-                   SELECT s.product_id, s.available, s.reserved, s.sold, coalesce(held.units, 0),
-                          coalesce(sold.units, 0), coalesce(came.units, 0)
-                   FROM stock s
-                   LEFT JOIN held ON held.product_id = s.product_id
-                   LEFT JOIN sold ON sold.product_id = s.product_id
-                   LEFT JOIN came ON came.product_id = s.product_id
-                   ORDER BY s.product_id";
+                        came AS (SELECT product_id, sum(quantity) AS units,
+                                        sum(iif(restock_id GLOB 'seed-*', quantity, 0)) AS seeded FROM restocks GROUP BY 1),
+                        every AS (SELECT product_id FROM stock UNION SELECT product_id FROM reservations
+                                  UNION SELECT product_id FROM restocks)
+                   SELECT e.product_id, coalesce(s.available, 0), coalesce(s.reserved, 0), coalesce(s.sold, 0),
+                          coalesce(held.units, 0), coalesce(sold.units, 0), coalesce(came.units, 0),
+                          coalesce(came.seeded, 0), s.product_id IS NULL
+                   FROM every e
+                   LEFT JOIN stock s ON s.product_id = e.product_id
+                   LEFT JOIN held ON held.product_id = e.product_id
+                   LEFT JOIN sold ON sold.product_id = e.product_id
+                   LEFT JOIN came ON came.product_id = e.product_id
+                   ORDER BY e.product_id";
         all(&self.lock().inventory, sql, [], |row| {
             Ok(StockRow {
                 product_id: row.get(0)?,
@@ -137,6 +156,8 @@ impl Books for SqliteBooks {
                 held_by_orders: row.get(4)?,
                 sold_to_orders: row.get(5)?,
                 restocked: row.get(6)?,
+                seeded: row.get(7)?,
+                missing: row.get(8)?,
             })
         })
     }
@@ -155,7 +176,11 @@ impl Books for SqliteBooks {
         let sources = [
             (&books.payment, "SELECT order_id FROM payments"),
             (&books.acquirer, "SELECT key FROM charges"),
+            (&books.acquirer, "SELECT DISTINCT key FROM ledger"),
             (&books.inventory, "SELECT DISTINCT order_id FROM reservations"),
+            (&books.order, "SELECT DISTINCT aggregate FROM order_events"),
+            (&books.log, "SELECT DISTINCT aggregate FROM messages WHERE stream = 'ORDERS'"),
+            (&books.log, "SELECT DISTINCT aggregate FROM messages WHERE stream = 'PAYMENTS'"),
         ];
         for (connection, sql) in sources {
             let mut statement = connection.prepare_cached(sql)?;

@@ -204,9 +204,14 @@ impl Witness {
         open.collect()
     }
 
-    /// One key, one order: no key was ever answered with two.
-    pub fn one_key_one_order(&self) -> Finding {
+    /// One key, one order: no key was ever answered with two, and the books hold no more `orders`
+    /// than clients used keys.
+    pub fn one_key_one_order(&self, orders: u64) -> Finding {
         let mut finding = Finding::new("one_key_one_order");
+        let keys = self.orders.len() as u64;
+        finding.expect(orders <= keys, || {
+            format!("{orders} orders exist, but clients used {keys} keys (or the record of them is incomplete)")
+        });
         let mut owners: BTreeMap<&str, &(String, String)> = BTreeMap::new();
         for (owner, known) in &self.orders {
             let (user, key) = owner;
@@ -336,7 +341,7 @@ mod tests {
         {
             witness.take(&record);
         }
-        assert_eq!(witness.one_key_one_order().violations, 1);
+        assert_eq!(witness.one_key_one_order(1).violations, 1);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::audit::invariants::{Audit, Evidence, audit};
 use crate::audit::manifest::{self, Manifest};
 use crate::audit::sqlite::SqliteBooks;
 use crate::audit::witness::Witness;
+use crate::world::lock::FolderLock;
 
 pub fn run(args: &AuditArgs) -> Result<ExitCode, Failure> {
     let folder = match (&args.data, &args.run) {
@@ -25,14 +26,24 @@ pub fn run(args: &AuditArgs) -> Result<ExitCode, Failure> {
     let manifest = manifest.map(|path| Manifest::read(&path)).transpose().map_err(invalid)?;
     let witness = args.witness.clone().or_else(|| in_run("orders.jsonl"));
     let witness = witness.map(|path| read_witness(&path)).transpose().map_err(invalid)?;
+    if !folder.is_dir() {
+        return Err(invalid(format!("{}: no such folder", folder.display())));
+    }
+    // While a shop writes, the databases are of different moments and would contradict each other.
+    let _lock = FolderLock::take(&folder).map_err(invalid)?;
     let books = SqliteBooks::open(&Storage::Folder(folder.clone()))
         .map_err(|error| invalid(format!("{}: no books here: {error}", folder.display())))?;
     let evidence = Evidence { books: &books, manifest: manifest.as_ref(), witness: witness.as_ref() };
     let audit = runtime()?.block_on(audit(evidence)).map_err(|error| invalid(error.to_string()))?;
     say(render(&audit, manifest.is_some(), witness.is_some()));
+    let missing = args.run.is_some() && (manifest.is_none() || witness.is_none());
+    if missing {
+        say("a run's folder holds its manifest and its record; without them this proves little");
+    }
     Ok(match (audit.violations(), &audit.inconclusive) {
         (1.., _) => ExitCode::InvariantViolated,
         (0, Some(_)) => ExitCode::Inconclusive,
+        (0, None) if missing => ExitCode::Inconclusive,
         (0, None) => ExitCode::Kept,
     })
 }

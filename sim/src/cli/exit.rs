@@ -1,5 +1,7 @@
 //! Exit codes: k6's where it has one.
 
+use crate::run::Unfinished;
+
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitCode {
@@ -72,6 +74,16 @@ impl Failure {
 
     pub fn shop(message: impl ToString) -> Self {
         Self { code: ExitCode::ShopFailed, message: message.to_string() }
+    }
+}
+
+impl From<Unfinished> for Failure {
+    fn from(unfinished: Unfinished) -> Self {
+        let code = match unfinished {
+            Unfinished::Stopped => ExitCode::Stopped,
+            Unfinished::Failed(_) => ExitCode::ShopFailed,
+        };
+        Self { code, message: unfinished.to_string() }
     }
 }
 

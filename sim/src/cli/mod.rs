@@ -7,6 +7,7 @@ pub mod exit;
 pub mod run;
 pub mod scenario;
 pub mod seed;
+pub mod signals;
 pub mod simulate;
 pub mod up;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -14,12 +15,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::args::{Output, RunArgs};
 use super::exit::{ExitCode, Failure};
+use super::signals::Signals;
 use super::{runtime, say};
 use crate::audit::manifest;
 use crate::report::summary::Circumstances;
 use crate::report::{Summary, World, markdown, terminal};
 use crate::run::progress::{Event, printer};
-use crate::run::{Conducted, Experiment, conduct, resources};
+use crate::run::{Conducted, Experiment, Unfinished, conduct, resources};
 use crate::scenario::{self, Scenario};
 use crate::world::real::{RealOptions, RunningShop};
 use crate::world::{Admin, ShopOptions, shop};
@@ -38,39 +40,79 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         .map(|path| scenario::load(path, &overrides, &known))
         .collect::<Result<_, _>>()
         .map_err(Failure::invalid)?;
+    if scenarios.len() > 1 && !args.output.is_empty() {
+        return Err(Failure::invalid("error: -o takes one report; with several scenarios see --out"));
+    }
+    // Opened before the load: a path that cannot be written is better known now than afterwards.
+    let mut reports = args.output.iter().map(Report::open).collect::<Result<Vec<_>, _>>()?;
     let mut worst = ExitCode::Kept;
-    for scenario in scenarios {
-        let code = run_one(args, scenario)?;
+    for scenario in &scenarios {
+        let code = run_one(args, scenario, &mut reports).unwrap_or_else(|failure| {
+            let _ = writeln!(std::io::stderr(), "{}", failure.message);
+            failure.code
+        });
         if code.severity() < worst.severity() {
             worst = code;
+        }
+        if code == ExitCode::Stopped {
+            break;
         }
     }
     Ok(worst)
 }
 
-fn run_one(args: &RunArgs, scenario: Scenario) -> Result<ExitCode, Failure> {
+/// A report that somebody asked for, and its open file.
+struct Report {
+    output: Output,
+    file: File,
+}
+
+impl Report {
+    fn open(output: &Output) -> Result<Self, Failure> {
+        let (Output::Json(path) | Output::Markdown(path)) = output;
+        let file =
+            File::create(path).map_err(|error| Failure::invalid(format!("error: {}: {error}", path.display())))?;
+        Ok(Self { output: output.clone(), file })
+    }
+
+    fn write(&mut self, json: &str, markdown: &str) -> Result<(), String> {
+        let (path, text) = match &self.output {
+            Output::Json(path) => (path, json),
+            Output::Markdown(path) => (path, markdown),
+        };
+        self.file.write_all(text.as_bytes()).map_err(|error| format!("error: {}: {error}", path.display()))
+    }
+}
+
+fn run_one(args: &RunArgs, scenario: &Scenario, reports: &mut [Report]) -> Result<ExitCode, Failure> {
     let folder = run_folder(&args.out, &scenario.name).map_err(Failure::invalid)?;
     say(format_args!("{} (seed {}): {}", scenario.name, scenario.seed, scenario.about));
-    let summary = runtime()?.block_on(in_real_time(&scenario, &folder))?;
-    let json = summary.to_json().map_err(Failure::shop)?;
-    let report = markdown::render(&summary);
-    let mut files = vec![(folder.join("summary.json"), &json), (folder.join("report.md"), &report)];
-    for output in &args.output {
-        match output {
-            Output::Json(path) => files.push((path.clone(), &json)),
-            Output::Markdown(path) => files.push((path.clone(), &report)),
+    let summary = runtime()?.block_on(in_real_time(scenario, &folder))?;
+    // The verdict first: nothing that goes wrong with files may hide it.
+    say(terminal::render(&summary));
+    let verdict = ExitCode::from_number(summary.exit_code);
+    match keep(&summary, &folder, reports) {
+        Ok(()) => say(format_args!("report: {}", folder.join("report.md").display())),
+        Err(why) => {
+            let _ = writeln!(std::io::stderr(), "{why}");
+            return Ok(if verdict == ExitCode::Kept { ExitCode::Invalid } else { verdict });
         }
     }
-    for (path, text) in files {
-        fs::write(&path, text).map_err(|error| Failure::invalid(format!("error: {}: {error}", path.display())))?;
+    Ok(verdict)
+}
+
+fn keep(summary: &Summary, folder: &Path, reports: &mut [Report]) -> Result<(), String> {
+    let (json, markdown) = (summary.to_json()?, markdown::render(summary));
+    for (name, text) in [("summary.json", &json), ("report.md", &markdown)] {
+        let path = folder.join(name);
+        fs::write(&path, text).map_err(|error| format!("error: {}: {error}", path.display()))?;
     }
-    say(terminal::render(&summary));
-    say(format_args!("report: {}", folder.join("report.md").display()));
-    Ok(ExitCode::from_number(summary.exit_code))
+    reports.iter_mut().try_for_each(|report| report.write(&json, &markdown))
 }
 
 async fn in_real_time(scenario: &Scenario, folder: &Path) -> Result<Summary, Failure> {
     let admin = Admin { email: "admin@example.test".into(), password: "embedded-admin".into() };
+    let mut signals = Signals::listen()?;
     let shop = put_up(scenario, folder, &admin).await?;
     let sink = printer();
     sink(&Event::ShopUp { took: shop.started_in });
@@ -86,7 +128,7 @@ async fn in_real_time(scenario: &Scenario, folder: &Path) -> Result<Summary, Fai
         sink,
         stop: stop.clone(),
     };
-    let conducted = on_its_own_thread(&shop, experiment, stop).await;
+    let conducted = on_its_own_thread(&shop, experiment, stop, &mut signals).await;
     let cpu_us = shop
         .threads
         .iter()
@@ -138,6 +180,7 @@ async fn on_its_own_thread(
     shop: &RunningShop,
     experiment: Experiment,
     stop: CancellationToken,
+    signals: &mut Signals,
 ) -> Result<(Conducted, Option<u64>), Failure> {
     let surroundings = shop.surroundings.clone();
     let (done, mut outcome) = tokio::sync::oneshot::channel();
@@ -145,7 +188,7 @@ async fn on_its_own_thread(
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let conducted = match runtime {
             Ok(runtime) => runtime.block_on(conduct(surroundings, experiment)),
-            Err(error) => Err(format!("no runtime for the generator: {error}")),
+            Err(error) => Err(Unfinished::Failed(format!("no runtime for the generator: {error}"))),
         };
         let cpu = resources::this_thread().and_then(|thread| resources::cpu_us_of_thread(&thread));
         // Whoever waited has given up; nothing is lost by that.
@@ -157,12 +200,12 @@ async fn on_its_own_thread(
             biased;
             ended = &mut outcome => {
                 let (conducted, cpu) = ended.map_err(|_| Failure::shop("error: the generator's thread died"))?;
-                return conducted.map(|conducted| (conducted, cpu)).map_err(|why| Failure::shop(format!("error: {why}")));
+                return conducted.map(|conducted| (conducted, cpu)).map_err(Failure::from);
             }
-            interrupted = tokio::signal::ctrl_c() => {
+            () = signals.next() => {
                 interrupts += 1;
                 stop.cancel();
-                if interrupts > 1 || interrupted.is_err() {
+                if interrupts > 1 {
                     return Err(Failure { code: ExitCode::Stopped, message: "stopped at once; there is no verdict".into() });
                 }
                 say("stopping gently; Ctrl-C again stops at once");

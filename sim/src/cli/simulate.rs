@@ -1,8 +1,8 @@
 //! `shopctl simulate`.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::Path;
 
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -31,19 +31,37 @@ pub struct Simulated {
 pub fn run(args: &SimulateArgs) -> Result<ExitCode, Failure> {
     let known = shop::known_settings();
     let overrides = args.scenario.overrides(args.replay);
+    let scenarios = args
+        .scenario
+        .scenarios
+        .iter()
+        .map(|path| Ok((path, scenario::load(path, &overrides, &known)?)))
+        .collect::<Result<Vec<_>, scenario::ScenarioErrors>>()
+        .map_err(Failure::invalid)?;
+    if scenarios.len() > 1 && args.trace.is_some() {
+        return Err(Failure::invalid("error: --trace takes one scenario"));
+    }
+    // Opened before the play: a path that cannot be written is better known now than afterwards.
+    let mut trace = args.trace.as_deref().map(create).transpose()?;
     let mut worst = ExitCode::Kept;
-    for path in &args.scenario.scenarios {
-        let scenario = scenario::load(path, &overrides, &known).map_err(Failure::invalid)?;
+    for (path, scenario) in &scenarios {
         say(format_args!("{} (seed {}), in virtual time: {}", scenario.name, scenario.seed, scenario.about));
-        let simulated = play(&scenario)?;
-        if let Some(path) = &args.trace {
-            write(path, &simulated.trace)?;
-        }
-        say(terminal::render(&simulated.summary));
-        let code = ExitCode::from_number(simulated.summary.exit_code);
+        let code = match play(scenario) {
+            Ok(simulated) => {
+                say(terminal::render(&simulated.summary));
+                if let Some(file) = &mut trace {
+                    let written = file.write_all(simulated.trace.as_bytes());
+                    written.map_err(|error| Failure::invalid(format!("error: the trace: {error}")))?;
+                }
+                ExitCode::from_number(simulated.summary.exit_code)
+            }
+            Err(failure) => {
+                let _ = writeln!(io::stderr(), "{}", failure.message);
+                failure.code
+            }
+        };
         if code != ExitCode::Kept {
-            let replay = format!("shopctl simulate {} --replay {}", path.display(), scenario.seed);
-            say(format_args!("replay it with: {replay}"));
+            say(format_args!("replay it with: shopctl simulate {} --replay {}", path.display(), scenario.seed));
         }
         if code.severity() < worst.severity() {
             worst = code;
@@ -52,13 +70,8 @@ pub fn run(args: &SimulateArgs) -> Result<ExitCode, Failure> {
     Ok(worst)
 }
 
-fn write(path: &PathBuf, trace: &str) -> Result<(), Failure> {
-    let failed = |error: io::Error| Failure::invalid(format!("error: {}: {error}", path.display()));
-    if path.parent().is_some_and(|parent| !parent.as_os_str().is_empty() && !parent.exists()) {
-        let parent = path.parent().map(PathBuf::from).unwrap_or_default();
-        fs::create_dir_all(parent).map_err(failed)?;
-    }
-    File::create(path).and_then(|mut file| file.write_all(trace.as_bytes())).map_err(failed)
+fn create(path: &Path) -> Result<File, Failure> {
+    File::create(path).map_err(|error| Failure::invalid(format!("error: {}: {error}", path.display())))
 }
 
 /// Collects what is written to it, for whoever holds the other end.
@@ -106,9 +119,7 @@ pub fn play(scenario: &Scenario) -> Result<Simulated, Failure> {
     let conducted = tracing::subscriber::with_default(subscriber, || {
         simulate(options, |surroundings| conduct(surroundings, experiment))
     });
-    let conducted = conducted
-        .map_err(|error| Failure::shop(format!("error: {error}")))?
-        .map_err(|why| Failure::shop(format!("error: {why}")))?;
+    let conducted = conducted.map_err(|error| Failure::shop(format!("error: {error}")))?.map_err(Failure::from)?;
     let around = Circumstances {
         durability: "SQLite in memory, kept outside the simulated hosts".into(),
         commit: commit(),

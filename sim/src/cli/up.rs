@@ -13,6 +13,7 @@ use rand::Rng;
 use super::args::UpArgs;
 use super::exit::{ExitCode, Failure};
 use super::run::fresh_keys;
+use super::signals::Signals;
 use super::{runtime, say};
 use crate::world::real::{RealOptions, RunningShop};
 use crate::world::{Admin, ShopOptions, shop};
@@ -45,6 +46,7 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
 }
 
 async fn until_stopped(options: RealOptions, args: &UpArgs) -> Result<ExitCode, Failure> {
+    let mut signals = Signals::listen()?;
     let shop = RunningShop::start(options).await.map_err(|error| Failure::shop(format!("error: {error}")))?;
     let gateway = &shop.surroundings.gateway;
     say(format_args!("the shop is up (in {} ms): http://{gateway}/api/v1", shop.started_in.as_millis()));
@@ -58,20 +60,10 @@ async fn until_stopped(options: RealOptions, args: &UpArgs) -> Result<ExitCode, 
         say(format_args!("  {role:<10} {protocol} {address:<22} http://{ops}/metrics"));
     }
     say(format_args!("fill it with: shopctl seed --target http://{gateway}     stop it with Ctrl-C"));
-    stop_signal().await.map_err(|error| Failure::shop(format!("error: no signals: {error}")))?;
+    signals.next().await;
     say("draining");
     shop.stop();
     Ok(ExitCode::Kept)
-}
-
-async fn stop_signal() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        biased;
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        _ = terminate.recv() => Ok(()),
-    }
 }
 
 fn settings(args: &UpArgs) -> Result<BTreeMap<String, String>, Failure> {
@@ -107,13 +99,17 @@ fn kept_keys(folder: &Path) -> Result<Keys, String> {
             let mut secret = [0; 32];
             let seeds = Seeds::from_entropy().map_err(|error| named(&error))?;
             seeds.stream("jwt-secret").fill_bytes(&mut secret);
+            // Renamed into place when it is whole: a kill in between leaves no half of it.
+            let draft = folder.join(format!("{SECRET_FILE}.new"));
             let mut file = fs::OpenOptions::new()
                 .write(true)
-                .create_new(true)
+                .create(true)
+                .truncate(true)
                 .mode(0o600)
-                .open(&path)
+                .open(&draft)
                 .map_err(|error| named(&error))?;
             file.write_all(&secret).and_then(|()| file.sync_all()).map_err(|error| named(&error))?;
+            fs::rename(&draft, &path).map_err(|error| named(&error))?;
             Keys::new(&secret).map_err(|error| named(&error))
         }
         Err(error) => Err(named(&error)),

@@ -7,6 +7,7 @@ use chassis::rng::Seeds;
 use rand::seq::SliceRandom;
 use tokio::sync::Semaphore;
 use tokio::time::{Duration, Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::journey::{Journey, Stage};
@@ -30,15 +31,17 @@ struct Crew {
     permutation: Vec<usize>,
     next: AtomicU64,
     journeys: TaskTracker,
+    /// Cancelled when journeys have had all the time they get.
+    give_up: CancellationToken,
 }
 
 impl Generator {
-    /// Runs all groups to their end, then lets journeys finish for as long as `graceful`.
-    /// The stage's stop signal ends it early, gently.
+    /// Runs all groups to their end, then lets journeys finish for as long as `graceful`; those that
+    /// have not are interrupted where they are. The stage's stop signal ends the load early, gently.
     pub async fn run(&self, groups: &[Group], graceful: Duration) {
         let mut permutation: Vec<usize> = (0..self.stage.shoppers.len()).collect();
         permutation.shuffle(&mut self.seeds.stream("users"));
-        let journeys = TaskTracker::new();
+        let (journeys, give_up) = (TaskTracker::new(), CancellationToken::new());
         let executors = TaskTracker::new();
         for group in groups {
             let crew = Arc::new(Crew {
@@ -49,6 +52,7 @@ impl Generator {
                 permutation: permutation.clone(),
                 next: AtomicU64::new(0),
                 journeys: journeys.clone(),
+                give_up: give_up.clone(),
             });
             match &group.executor {
                 Executor::Arrivals(plan) => executors.spawn(arrivals(crew, plan.clone())),
@@ -59,9 +63,8 @@ impl Generator {
         executors.wait().await;
         journeys.close();
         if tokio::time::timeout(graceful, journeys.wait()).await.is_err() {
-            self.stage.stop.cancel();
-            // A step under way is bounded by its own deadline, but the run has waited long enough.
-            let _ = tokio::time::timeout(Duration::from_secs(5), journeys.wait()).await;
+            give_up.cancel();
+            journeys.wait().await;
         }
     }
 }
@@ -76,6 +79,18 @@ impl Crew {
         let name = format!("{}-{}-{number}", self.scenario_seed, self.group.name);
         let random = self.seeds.stream(&number.to_string());
         Journey::new(self.stage.clone(), shopper, name, random, due)
+    }
+
+    /// Plays a journey due at `due`; answers whether it came to its end.
+    async fn play(&self, due: Instant) -> bool {
+        tokio::select! {
+            biased;
+            () = self.give_up.cancelled() => {
+                self.stage.recorder.interrupted();
+                false
+            }
+            ended = self.journey(due).play(&self.group.journey) => ended,
+        }
     }
 }
 
@@ -95,9 +110,9 @@ async fn arrivals(crew: Arc<Crew>, plan: ArrivalPlan) {
             continue;
         };
         crew.stage.recorder.began(Instant::now() - due);
-        let (journey, crew) = (crew.journey(due), crew.clone());
+        let crew = crew.clone();
         crew.journeys.clone().spawn(async move {
-            journey.play(&crew.group.journey).await;
+            crew.play(due).await;
             drop(slot);
         });
     }
@@ -110,7 +125,7 @@ async fn virtual_users(crew: Arc<Crew>, vus: u32, duration: Duration) {
         let looped = crew.clone();
         crew.journeys.spawn(async move {
             let mut due = looped.stage.start;
-            while due < end && looped.journey(due).play(&looped.group.journey).await {
+            while due < end && looped.play(due).await {
                 due = Instant::now();
             }
         });

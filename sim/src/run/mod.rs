@@ -47,6 +47,21 @@ pub struct Experiment {
     pub stop: CancellationToken,
 }
 
+/// Why there is nothing to judge.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Unfinished {
+    #[error("stopped before the load began; there is no verdict")]
+    Stopped,
+    #[error("error: {0}")]
+    Failed(String),
+}
+
+impl From<String> for Unfinished {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
+}
+
 /// Everything that is known afterwards. The verdict is a pure function of it.
 pub struct Conducted {
     pub totals: Totals,
@@ -71,11 +86,15 @@ pub struct Conducted {
 ///
 /// # Errors
 /// One line: the shop could not be seeded, or its books or counters could not be read.
-pub async fn conduct(surroundings: Surroundings, experiment: Experiment) -> Result<Conducted, String> {
+pub async fn conduct(surroundings: Surroundings, experiment: Experiment) -> Result<Conducted, Unfinished> {
     let Experiment { scenario, admin, record, manifest, sink, stop } = experiment;
     let client = HttpClient::new(surroundings.network.clone(), surroundings.gateway.clone());
     let seeding = Instant::now();
-    let seeded = seed::seed(&client, &admin, &scenario).await?;
+    let seeded = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Err(Unfinished::Stopped),
+        seeded = seed::seed(&client, &admin, &scenario) => seeded?,
+    };
     if let Some(path) = manifest {
         seeded.manifest.write(&path)?;
     }
@@ -97,7 +116,7 @@ pub async fn conduct(surroundings: Surroundings, experiment: Experiment) -> Resu
     let (baseline, load_took) = load(&surroundings, &scenario, &stage, &sink).await?;
 
     sink(&Event::Settling);
-    let books = SqliteBooks::open(&surroundings.storage).map_err(|error| error.to_string())?;
+    let books = SqliteBooks::open(&surroundings.storage).map_err(|error| Unfinished::Failed(error.to_string()))?;
     let in_flight = settle(&books, scenario.quiescence_timeout).await?;
     let took = start.elapsed();
     resolve(&stage, &seeded.admin_token).await;

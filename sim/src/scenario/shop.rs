@@ -18,8 +18,8 @@ pub(super) const ANY: &str = "any";
 
 const USERS_MAX: u32 = 1_000_000;
 const GENERATED_MAX: u32 = 100_000;
-/// More of one product than any run can sell.
-const STOCK_MAX: u32 = 1_000_000_000;
+/// What the inventory takes in at once.
+const STOCK_MAX: u32 = kernel::Quantity::MAX;
 /// The dearest product, in units of its currency: a large order must not leave 64 bits.
 const PRICE_UNITS_MAX: i64 = 1_000_000;
 const NAME_CHARS_MAX: usize = 200;

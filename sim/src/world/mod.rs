@@ -1,5 +1,6 @@
 //! Where the shop runs: the real machine, or virtual time.
 
+pub mod lock;
 pub mod real;
 pub mod shop;
 pub mod simulated;

@@ -20,6 +20,7 @@ use chassis::{Backing, Embedded, Env};
 use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
+use super::lock::FolderLock;
 use super::{ShopOptions, Surroundings, WorldError, shop};
 use crate::load::client::HttpClient;
 
@@ -46,6 +47,7 @@ pub struct RunningShop {
     pub started_in: Duration,
     shutdown: CancellationToken,
     handles: Vec<JoinHandle<()>>,
+    _lock: FolderLock,
 }
 
 struct Ports {
@@ -90,6 +92,7 @@ impl RunningShop {
     /// One line about the first role that could not start; everything else is taken down again.
     pub async fn start(options: RealOptions) -> Result<Self, WorldError> {
         let started = Instant::now();
+        let lock = FolderLock::take(&options.folder).map_err(WorldError)?;
         let mut ports = Ports::bind(options.listen)?;
         let (addresses, ops) = (Ports::addresses(&ports.main)?, Ports::addresses(&ports.ops)?);
         let storage = Storage::Folder(options.folder.clone());
@@ -113,6 +116,7 @@ impl RunningShop {
             started_in: Duration::ZERO,
             shutdown: shutdown.clone(),
             handles: Vec::new(),
+            _lock: lock,
         };
         let (report, reports) = mpsc::channel();
         for role in shop::ROLES {

@@ -40,9 +40,12 @@ fn configured<C: clap::Args>(role: &'static str, values: &Settings) -> Result<C,
     settings::parse(role, values).map_err(StartError)
 }
 
-/// Every setting of every role, for people.
+/// The administrator is whoever puts the shop up; no scenario chooses one.
+const NOT_FOR_SCENARIOS: [&str; 2] = ["user.admin_email", "user.admin_password"];
+
+/// Every setting of every role that a scenario may hold, for people.
 pub fn described_settings() -> Vec<Described> {
-    [
+    let mut settings = [
         settings::describe::<acquirer::Config>(acquirer::ROLE),
         settings::describe::<user::Config>(user::ROLE),
         settings::describe::<product::Config>(product::ROLE),
@@ -51,7 +54,9 @@ pub fn described_settings() -> Vec<Described> {
         settings::describe::<order::Config>(order::ROLE),
         settings::describe::<gateway::Config>(gateway::ROLE),
     ]
-    .concat()
+    .concat();
+    settings.retain(|setting| !NOT_FOR_SCENARIOS.contains(&setting.name.as_str()));
+    settings
 }
 
 /// Every setting, and how to check a value: what `shop.settings` may hold.

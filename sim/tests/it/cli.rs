@@ -81,3 +81,58 @@ fn the_doctor_finds_this_machine_fit() {
     let said = Bench::new(TINY).shopctl(&["doctor"]).exits(0).stdout();
     assert!(said.contains("SQLite") && said.contains("ready: needs nothing else"), "{said}");
 }
+
+#[test]
+fn a_report_that_cannot_be_written_is_refused_before_the_load() {
+    let bench = Bench::new(TINY);
+    let ended = bench.shopctl(&["run", "scenario.yaml", "-o", "json=nowhere/x.json"]).exits(104);
+    assert!(ended.stderr().contains("nowhere/x.json"), "{}", ended.stderr());
+    bench.shopctl(&["simulate", "scenario.yaml", "--trace", "nowhere/x.txt"]).exits(104);
+    assert!(!bench.path("reports").exists());
+}
+
+#[test]
+fn a_second_shop_or_an_audit_does_not_get_a_folder_that_a_shop_uses() {
+    let bench = Bench::new(TINY);
+    let mut first = bench.spawn(&["up", "--data", "data", "--listen", "127.0.0.1:0"]);
+    first.says("fill it with");
+    let second = bench.shopctl(&["up", "--data", "data", "--listen", "127.0.0.1:0"]).exits(115);
+    assert!(second.stderr().contains("a shop is running on this folder"), "{}", second.stderr());
+    let audit = bench.shopctl(&["audit", "--data", "data"]).exits(104);
+    assert!(audit.stderr().contains("a shop is running on this folder"), "{}", audit.stderr());
+}
+
+#[test]
+fn journeys_that_outlast_the_graceful_stop_are_interrupted_and_the_verdict_stands() {
+    let scenario = TINY.replace("      - retry_same_key", "      - think: 30s\n      - retry_same_key");
+    let bench = Bench::new(&scenario);
+    bench.shopctl(&["run", "scenario.yaml", "--set", "graceful_stop=100ms"]).exits(0);
+    let summary = bench.summary();
+    assert_eq!(summary.generator.interrupted, 60);
+    assert_eq!(summary.http["order"].count, 80);
+    assert!(!summary.http.contains_key("retry"), "nobody got beyond thinking");
+}
+
+#[test]
+fn the_seed_document_s_commands_work_as_written() {
+    let bench = Bench::new(TINY);
+    let mut shop = bench.spawn(&["up", "--listen", "127.0.0.1:0"]);
+    let gateway = shop.says("the shop is up").rsplit_once("http://").unwrap().1.trim_end_matches("/api/v1").to_owned();
+    bench.shopctl(&["seed", "scenario.yaml", "--target", &format!("http://{gateway}")]).exits(0);
+    // curl -d sends a form's Content-Type, and it must not matter.
+    let post = |path: &str, token: Option<&str>, body: &str| {
+        let mut request = vec!["-s".to_owned(), "-X".into(), "POST".into(), format!("http://{gateway}/api/v1/{path}")];
+        if let Some(token) = token {
+            request.extend(["-H".to_owned(), format!("Authorization: Bearer {token}")]);
+        }
+        request.extend(["-d".to_owned(), body.to_owned()]);
+        let output = std::process::Command::new("curl").args(request).output().unwrap();
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let person = r#"{"email":"test@example.com","password":"123456"}"#;
+    assert_eq!(post("users/register", None, person)["user"]["email"], "test@example.com");
+    let session = post("users/login", None, person);
+    let token = session["token"].as_str();
+    let order = post("orders", token, r#"{"items":[{"product_id":1,"quantity":2}]}"#);
+    assert!(["CONFIRMED", "CANCELLED"].contains(&order["status"].as_str().unwrap()), "{order}");
+}

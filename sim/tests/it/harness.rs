@@ -1,7 +1,8 @@
 //! A scenario that takes three seconds, and the binary.
 
+use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use shopctl::report::Summary;
 use tempfile::TempDir;
@@ -74,6 +75,18 @@ impl Bench {
         Ended(output)
     }
 
+    /// Starts `shopctl` in this folder and leaves it running.
+    pub fn spawn(&self, arguments: &[&str]) -> Running {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_shopctl"))
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Running { child, lines }
+    }
+
     /// The folder of the only run.
     pub fn run_folder(&self) -> PathBuf {
         let mut runs = std::fs::read_dir(self.path("reports/runs")).unwrap();
@@ -89,6 +102,27 @@ impl Bench {
 
 pub fn read_summary(folder: &Path) -> Summary {
     serde_json::from_str(&std::fs::read_to_string(folder.join("summary.json")).unwrap()).unwrap()
+}
+
+/// A command that runs, and is killed when the test ends, however it ends.
+pub struct Running {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Running {
+    /// Reads on to the first line that contains `text`.
+    pub fn says(&mut self, text: &str) -> String {
+        let found = self.lines.by_ref().map_while(Result::ok).find(|line| line.contains(text));
+        found.unwrap_or_else(|| panic!("it ended without saying `{text}`"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// A command that has ended.

@@ -77,23 +77,13 @@ impl OrderDesk {
     pub async fn place(&self, request: PlaceOrder) -> Result<Placed, OrderError> {
         let deadline = Instant::now() + request.wait;
         let id = OrderId::derive(TENANT, request.user, &request.key);
-        let lines = self.price(&request.items).await?;
-        let fingerprint = items_fingerprint(&lines);
-        let created = Order::create(request.user, lines)?;
         // Registered before the saga starts, so that its end is not missed.
         let waiter = self.waiters.wait_for(id);
-        let started = Instant::now();
-        let at = self.clock.now();
-        let new = NewOrder { id, created, fingerprint: fingerprint.clone(), at, due_at: self.driver.lease_until() };
-        let (order, created) = match single(self.orders.create(&[new]).await)? {
-            Created::New(stored) => {
-                self.steps.record(Step::Create, Outcome::Done, started.elapsed());
-                let order = stored.order.clone();
-                self.driver.start(stored);
-                (order, true)
-            }
-            Created::Existed { fingerprint: before, .. } if before != fingerprint => return Err(OrderError::KeyReused),
-            Created::Existed { order, .. } => (order.order, false),
+        let (order, created) = match self.orders.get(id).await? {
+            // A repetition needs no catalogue: the product may be gone, the order is not.
+            Some(stored) if is_of(&stored.order, &request.items) => (stored.order, false),
+            Some(_) => return Err(OrderError::KeyReused),
+            None => self.create(id, &request).await?,
         };
         if order.status.has_ended() || request.wait.is_zero() {
             return Ok(Placed { order, created });
@@ -104,6 +94,26 @@ impl OrderDesk {
             Ok(None) | Err(_) => self.stored(id).await?.order,
         };
         Ok(Placed { order, created })
+    }
+
+    /// Creates the order and starts its saga, unless the same key has got there first.
+    async fn create(&self, id: OrderId, request: &PlaceOrder) -> Result<(Order, bool), OrderError> {
+        let lines = self.price(&request.items).await?;
+        let fingerprint = items_fingerprint(&lines);
+        let created = Order::create(request.user, lines)?;
+        let started = Instant::now();
+        let (at, due_at) = (self.clock.now(), self.driver.lease_until());
+        let new = NewOrder { id, created, fingerprint: fingerprint.clone(), at, due_at };
+        match single(self.orders.create(&[new]).await)? {
+            Created::New(stored) => {
+                self.steps.record(Step::Create, Outcome::Done, started.elapsed());
+                let order = stored.order.clone();
+                self.driver.start(stored);
+                Ok((order, true))
+            }
+            Created::Existed { fingerprint: before, .. } if before != fingerprint => Err(OrderError::KeyReused),
+            Created::Existed { order, .. } => Ok((order.order, false)),
+        }
     }
 
     /// The lines of an order at today's prices, one for each product.
@@ -186,4 +196,18 @@ impl OrderDesk {
     async fn stored(&self, id: OrderId) -> Result<Stored, OrderError> {
         self.orders.get(id).await?.ok_or(OrderError::NotFound(id))
     }
+}
+
+/// Whether the order is of these items, by whichever of its names each product is called.
+fn is_of(order: &Order, items: &[(ProductRef, Quantity)]) -> bool {
+    let line = |(product, quantity): &(ProductRef, Quantity)| {
+        let found = order.lines.iter().find(|line| match product {
+            ProductRef::Id(id) => line.product_id == *id,
+            ProductRef::Sku(sku) => line.sku == *sku,
+        })?;
+        Some(Line { quantity: *quantity, ..found.clone() })
+    };
+    let lines: Option<Vec<Line>> = items.iter().map(line).collect();
+    let lines = lines.and_then(|lines| normalised(lines, |line| line.product_id, |line| &mut line.quantity).ok());
+    lines.is_some_and(|lines| items_fingerprint(&lines) == items_fingerprint(&order.lines))
 }

@@ -1,0 +1,29 @@
+//! Ctrl-C, and the SIGTERM that a CI job or a container sends.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::exit::Failure;
+
+/// Listens from the moment it is made.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn listen() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::shop(format!("error: no signals: {error}")));
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next of either.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
