@@ -201,19 +201,21 @@ impl SqliteConsumer {
             let again = format!(
                 "SELECT {COLUMNS}, p.deliveries + 1 FROM pending p
                  JOIN messages m ON m.stream = p.stream AND m.sequence = p.sequence
-                 WHERE p.stream = ?1 AND p.name = ?2 AND p.due_at <= ?3 ORDER BY m.sequence LIMIT ?4"
+                 WHERE p.stream = ?1 AND p.name = ?2 AND p.due_at <= ?3 ORDER BY m.sequence LIMIT {most}"
             );
             let mut taken: Vec<Message> = tx
                 .prepare_cached(&again)?
-                .query_map(params![stream, name, now.as_micros(), most], |row| message_of(self.stream, row))?
+                .query_map(params![stream, name, now.as_micros()], |row| message_of(self.stream, row))?
                 .collect::<Result<_, _>>()?;
+            // A bound LIMIT would make SQLite prepare the statement anew at every call.
+            let left = most - taken.len();
             let fresh = format!(
                 "SELECT {COLUMNS}, 1 FROM messages m WHERE stream = ?1 AND sequence >
-                 (SELECT delivered FROM consumers WHERE stream = ?1 AND name = ?2) ORDER BY sequence LIMIT ?3"
+                 (SELECT delivered FROM consumers WHERE stream = ?1 AND name = ?2) ORDER BY sequence LIMIT {left}"
             );
             let new: Vec<Message> = tx
                 .prepare_cached(&fresh)?
-                .query_map(params![stream, name, most - taken.len()], |row| message_of(self.stream, row))?
+                .query_map(params![stream, name], |row| message_of(self.stream, row))?
                 .collect::<Result<_, _>>()?;
             if let Some(last) = new.last() {
                 tx.prepare_cached("UPDATE consumers SET delivered = ?3 WHERE stream = ?1 AND name = ?2")?

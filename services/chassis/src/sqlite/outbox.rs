@@ -110,19 +110,20 @@ impl SqliteOutbox {
 impl Outbox for SqliteOutbox {
     async fn unpublished(&self, most: usize) -> Result<Vec<Unpublished>, StoreError> {
         let table = self.table;
+        // A bound LIMIT would make SQLite prepare the statement anew at every call.
         let sql = format!(
             "SELECT o.aggregate, o.version, o.kind, o.data, o.occurred_at, o.traceparent,
                     coalesce((SELECT p.published_seq FROM {table} p
                               WHERE p.aggregate = o.aggregate AND p.version = o.version - 1), 0)
              FROM (SELECT aggregate, min(version) AS version FROM {table}
-                   WHERE published_at IS NULL GROUP BY aggregate LIMIT ?1) AS head
+                   WHERE published_at IS NULL GROUP BY aggregate LIMIT {most}) AS head
              JOIN {table} o ON o.aggregate = head.aggregate AND o.version = head.version
              ORDER BY o.occurred_at, o.aggregate"
         );
         self.db.read(|connection| {
             let mut statement = connection.prepare_cached(&sql)?;
             let rows = statement
-                .query_map([most], |row| Ok(Unpublished { event: event_of(row)?, previous_sequence: row.get(6)? }))?;
+                .query_map([], |row| Ok(Unpublished { event: event_of(row)?, previous_sequence: row.get(6)? }))?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
     }

@@ -295,6 +295,16 @@ async fn a_key_used_for_other_items_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_key_comes_again_while_the_catalogue_is_down_and_is_answered_with_its_order() {
+    let shop = Shop::new();
+    let first = shop.settle("k").await;
+    shop.world.set_catalogue_down(true);
+    let again = shop.place("k", 1, NOW).await.unwrap();
+    assert_eq!((again.order, again.created), (first, false));
+    assert!(matches!(shop.place_items("k", &[(1, 2)], NOW).await, Err(OrderError::KeyReused)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_prices_there_is_no_order() {
     let shop = Shop::new();
     let answer = shop.place_items("k", &[(1, 1), (5000, 1)], NOW).await;

@@ -127,15 +127,6 @@ fn delete(tx: &Transaction<'_>, id: ProductId, now: Timestamp) -> Result<bool, S
     Ok(changed > 0)
 }
 
-/// `word` anywhere, with nothing in it taken for a wildcard.
-fn pattern(word: &str) -> String {
-    let escaped: String = word
-        .chars()
-        .flat_map(|c| matches!(c, '%' | '_' | '\\').then_some('\\').into_iter().chain(std::iter::once(c)))
-        .collect();
-    format!("%{escaped}%")
-}
-
 #[async_trait]
 impl ProductStore for SqliteProducts {
     async fn add(&self, batch: &[Draft], now: Timestamp) -> Result<Vec<Result<Product, SkuTaken>>, StoreError> {
@@ -165,12 +156,12 @@ impl ProductList for SqliteProducts {
             values.push(category.folded().into());
         }
         for word in &search.words {
-            sql.push_str(" AND search_text LIKE ? ESCAPE '\\'");
-            values.push(pattern(word).into());
+            // Not LIKE: a bound pattern would make SQLite prepare the statement anew at every call.
+            sql.push_str(" AND instr(search_text, ?) > 0");
+            values.push(word.clone().into());
         }
-        sql.push_str(" ORDER BY id LIMIT ?");
-        // One more than asked for tells whether there are more.
-        values.push((i64::from(search.limit) + 1).into());
+        // One more than asked for tells whether there are more. Written out for the same reason.
+        sql.push_str(&format!(" ORDER BY id LIMIT {}", i64::from(search.limit) + 1));
         let mut products: Vec<Product> = self.db.read(|connection| {
             let mut statement = connection.prepare_cached(&sql)?;
             let rows = statement.query_map(params_from_iter(values), |row| Ok(product_of(row)))?;
