@@ -8,9 +8,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .map(|service| root.join(format!("{service}/v1/{service}.proto")));
     println!("cargo:rerun-if-changed=.");
     let descriptors = protox::compile(&files, [&root])?;
-    tonic_prost_build::configure()
-        .build_transport(false)
-        .btree_map(".")
-        .compile_fds(descriptors)?;
+    tonic_prost_build::configure().build_transport(false).btree_map(".").compile_fds(descriptors)?;
     Ok(())
 }

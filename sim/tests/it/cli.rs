@@ -1,5 +1,7 @@
 //! The command line: what it refuses, and with what.
 
+use std::io::{Read as _, Write as _};
+
 use crate::harness::{Bench, TINY};
 
 #[test]
@@ -119,20 +121,27 @@ fn the_seed_document_s_commands_work_as_written() {
     let mut shop = bench.spawn(&["up", "--listen", "127.0.0.1:0"]);
     let gateway = shop.says("the shop is up").rsplit_once("http://").unwrap().1.trim_end_matches("/api/v1").to_owned();
     bench.shopctl(&["seed", "scenario.yaml", "--target", &format!("http://{gateway}")]).exits(0);
-    // curl -d sends a form's Content-Type, and it must not matter.
-    let post = |path: &str, token: Option<&str>, body: &str| {
-        let mut request = vec!["-s".to_owned(), "-X".into(), "POST".into(), format!("http://{gateway}/api/v1/{path}")];
-        if let Some(token) = token {
-            request.extend(["-H".to_owned(), format!("Authorization: Bearer {token}")]);
-        }
-        request.extend(["-d".to_owned(), body.to_owned()]);
-        let output = std::process::Command::new("curl").args(request).output().unwrap();
-        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
-    };
+    let post = |path: &str, token: Option<&str>, body: &str| curl_d(&gateway, path, token, body);
     let person = r#"{"email":"test@example.com","password":"123456"}"#;
     assert_eq!(post("users/register", None, person)["user"]["email"], "test@example.com");
     let session = post("users/login", None, person);
     let token = session["token"].as_str();
     let order = post("orders", token, r#"{"items":[{"product_id":1,"quantity":2}]}"#);
     assert!(["CONFIRMED", "CANCELLED"].contains(&order["status"].as_str().unwrap()), "{order}");
+}
+
+/// What `curl -X POST -d BODY` sends: a form's Content-Type, which must not matter.
+fn curl_d(authority: &str, path: &str, token: Option<&str>, body: &str) -> serde_json::Value {
+    let mut stream = std::net::TcpStream::connect(authority).unwrap();
+    let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let length = body.len();
+    write!(
+        stream,
+        "POST /api/v1/{path} HTTP/1.1\r\nHost: {authority}\r\nAccept: */*\r\n{token}Connection: close\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
 }
