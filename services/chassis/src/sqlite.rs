@@ -48,7 +48,10 @@ impl Storage {
         let connection = Connection::open_with_flags(&path, flags).map_err(context)?;
         connection.busy_timeout(Duration::from_secs(2)).map_err(context)?;
         if matches!(self, Self::Folder(_)) {
-            let pragmas = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16000; PRAGMA wal_autocheckpoint=8000;";
+            // Checkpoints wait for the disk, and everybody waits for them: few of them, each bounded to
+            // a write-ahead log of 256 MB; the last connection to close makes one as well.
+            let pragmas = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16000;
+                           PRAGMA wal_autocheckpoint=65536;";
             connection.execute_batch(pragmas).map_err(context)?;
         }
         connection.execute_batch("PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY;").map_err(context)?;

@@ -30,7 +30,7 @@ pub fn run(args: &AuditArgs) -> Result<ExitCode, Failure> {
         return Err(invalid(format!("{}: no such folder", folder.display())));
     }
     // While a shop writes, the databases are of different moments and would contradict each other.
-    let _lock = FolderLock::take(&folder).map_err(invalid)?;
+    let _lock = FolderLock::take_for_reading(&folder).map_err(invalid)?;
     let books = SqliteBooks::open(&Storage::Folder(folder.clone()))
         .map_err(|error| invalid(format!("{}: no books here: {error}", folder.display())))?;
     let evidence = Evidence { books: &books, manifest: manifest.as_ref(), witness: witness.as_ref() };

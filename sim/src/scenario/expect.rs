@@ -108,7 +108,7 @@ pub const METRICS: &[Metric] = &[
         name: "http_req_failed",
         kind: MetricKind::Rate,
         tags: &[],
-        meaning: "requests that got no answer or a 5xx, out of all",
+        meaning: "requests that got no answer or no 2xx, out of all",
     },
     Metric { name: "http_reqs", kind: MetricKind::Counter, tags: &[], meaning: "requests that were sent" },
     Metric { name: "iterations", kind: MetricKind::Counter, tags: &[], meaning: "journeys that came to their end" },

@@ -14,7 +14,21 @@ pub struct FolderLock {
 }
 
 impl FolderLock {
-    /// Takes the folder for a shop, or for an audit that must not meet one.
+    /// Takes the folder for an audit, which must not meet a shop. Writes nothing: a folder that no shop
+    /// has ever locked, or that cannot be written, can be audited.
+    ///
+    /// # Errors
+    /// One line, when a shop has it.
+    pub fn take_for_reading(folder: &Path) -> Result<Option<Self>, String> {
+        let path = folder.join(FILE);
+        match File::open(&path) {
+            Ok(file) => Self::lock(file, folder).map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(format!("{}: {error}", path.display())),
+        }
+    }
+
+    /// Takes the folder for a shop.
     ///
     /// # Errors
     /// One line, when another process has it.
@@ -22,12 +36,16 @@ impl FolderLock {
         let path = folder.join(FILE);
         let named = |error: std::io::Error| format!("{}: {error}", path.display());
         let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(named)?;
+        Self::lock(file, folder)
+    }
+
+    fn lock(file: File, folder: &Path) -> Result<Self, String> {
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => {
                 Err(format!("{}: a shop is running on this folder; stop it first", folder.display()))
             }
-            Err(TryLockError::Error(error)) => Err(named(error)),
+            Err(TryLockError::Error(error)) => Err(format!("{}: {error}", folder.join(FILE).display())),
         }
     }
 }
@@ -43,5 +61,14 @@ mod tests {
         assert!(FolderLock::take(folder.path()).unwrap_err().contains("a shop is running"));
         drop(held);
         assert!(FolderLock::take(folder.path()).is_ok());
+    }
+
+    #[test]
+    fn an_audit_leaves_no_trace_and_does_not_meet_a_shop() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(FolderLock::take_for_reading(folder.path()).unwrap().is_none());
+        assert!(!folder.path().join(FILE).exists());
+        let _held = FolderLock::take(folder.path()).unwrap();
+        assert!(FolderLock::take_for_reading(folder.path()).is_err());
     }
 }

@@ -39,6 +39,10 @@ impl Payments for GrpcPayments {
         };
         match outcome {
             Some(Outcome::Captured(captured)) => Reply::Done(Done::Paid { reference: captured.acquirer_reference }),
+            // The bank was never asked in time: not the customer's fault, so not `declined`.
+            Some(Outcome::Declined(refusal)) if ["expired", "too_late"].contains(&refusal.reason.as_str()) => {
+                Reply::Refused(CancelReason::Unavailable)
+            }
             Some(Outcome::Declined(_)) => Reply::Refused(CancelReason::Declined),
             // The breaker is open and this request wrote no intent; one sent before it may do so yet.
             // A compensation came first (`Blocked`) only when this order has been aborted; the write
