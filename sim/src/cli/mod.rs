@@ -14,7 +14,10 @@ pub mod up;
 use std::io::Write as _;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use args::{Arguments, Command};
 use exit::{ExitCode, Failure};
@@ -59,10 +62,11 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
 /// JSON lines on standard error: warnings, unless `SHOPCTL_LOG` asks for more (`info`,
 /// `shop::http=info`, `order=debug` …).
 fn log_as_json() {
-    let filter = EnvFilter::try_from_env("SHOPCTL_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    let subscriber = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr);
+    let asked = std::env::var("SHOPCTL_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let filter = asked.unwrap_or_else(|| Targets::new().with_default(tracing::Level::WARN));
+    let lines = tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr);
     // There is no other subscriber yet.
-    let _ = subscriber.try_init();
+    let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
 }
 
 /// The runtime that commands run on.

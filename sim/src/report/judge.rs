@@ -12,8 +12,11 @@ use crate::run::Conducted;
 use crate::scenario::Scenario;
 use crate::scenario::expect::{Aggregate, Threshold};
 
-/// Above this the generator was too late for its latencies to mean anything.
-const SCHEDULE_LAG_P99_MAX_US: u64 = 100_000;
+/// A journey that began later than this after its plan says nothing about the shop.
+const SCHEDULE_LAG_MAX_US: u64 = 100_000;
+/// So many late journeys, and at least one in a hundred, make a run that proves nothing; fewer are a
+/// hiccup of the machine, which the latencies from the due instant show anyway.
+const LATE_JOURNEYS_MIN: u64 = 10;
 
 /// Which world a run was in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,9 +212,14 @@ fn invalid(scenario: &Scenario, conducted: &Conducted, world: World) -> Vec<Stri
     if conducted.audit.orders > 0 && confirmed == 0 && scenario.expect.invariants.contains(&"confirmed_iff_captured") {
         why.push("no order was confirmed: the ledger had nothing to say".into());
     }
-    let lag = conducted.totals.schedule_lag.percentile_us(99.0).unwrap_or_default();
-    if world == World::Embedded && lag > SCHEDULE_LAG_P99_MAX_US {
-        why.push(format!("the generator was the bottleneck: its journeys began {} ms late (p99)", lag / 1000));
+    let lag = conducted.totals.schedule_lag.histogram();
+    let late = lag.len() - lag.count_between(0, SCHEDULE_LAG_MAX_US);
+    if world == World::Embedded && late >= LATE_JOURNEYS_MIN.max(lag.len() / 100) {
+        let (all, limit) = (lag.len(), SCHEDULE_LAG_MAX_US / 1000);
+        why.push(format!(
+            "the generator was late: {late} of {all} journeys began more than {limit} ms after their time \
+             (too much load for this machine, or something else kept it busy)"
+        ));
     }
     for (name, finding) in conducted.audit.findings.iter().map(|finding| (&finding.name, finding)) {
         let judged = scenario.expect.invariants.iter().any(|judged| judged == name);
