@@ -16,7 +16,7 @@ pub struct StockRow {
     pub sold_to_orders: i64,
     /// Units that came in, by restocks of every kind.
     pub restocked: i64,
-    /// Those of them that a seeder brought.
+    /// Those of them that the seeder brought.
     pub seeded: i64,
     /// There are reservations or restocks of it, but no stock row.
     pub missing: bool,
@@ -103,8 +103,8 @@ impl InFlight {
 /// Read access to everything that was written down.
 #[async_trait]
 pub trait Books: Send + Sync {
-    /// Every product, by id.
-    async fn stock(&self) -> Result<Vec<StockRow>, StoreError>;
+    /// Every product, by id; `seeder` is the scenario whose first units are told apart.
+    async fn stock(&self, seeder: &str) -> Result<Vec<StockRow>, StoreError>;
     /// Up to `most` orders whose id comes after `after`, by id.
     async fn orders(&self, after: &str, most: usize) -> Result<Vec<OrderBook>, StoreError>;
     async fn orphans(&self) -> Result<Orphans, StoreError>;

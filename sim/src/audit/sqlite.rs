@@ -130,12 +130,12 @@ fn count(connection: &Connection, sql: &str) -> Result<u64, StoreError> {
 
 #[async_trait]
 impl Books for SqliteBooks {
-    async fn stock(&self) -> Result<Vec<StockRow>, StoreError> {
+    async fn stock(&self, seeder: &str) -> Result<Vec<StockRow>, StoreError> {
         // One pass over reservations and restocks for all products, not one for each.
         let sql = "WITH held AS (SELECT product_id, sum(quantity) AS units FROM reservations WHERE state = 'held' GROUP BY 1),
                         sold AS (SELECT product_id, sum(quantity) AS units FROM reservations WHERE state = 'sold' GROUP BY 1),
                         came AS (SELECT product_id, sum(quantity) AS units,
-                                        sum(iif(restock_id GLOB 'seed-*', quantity, 0)) AS seeded FROM restocks GROUP BY 1),
+                                        sum(iif(restock_id = 'seed-' || ?1 || '-' || product_id, quantity, 0)) AS seeded FROM restocks GROUP BY 1),
                         every AS (SELECT product_id FROM stock UNION SELECT product_id FROM reservations
                                   UNION SELECT product_id FROM restocks)
                    SELECT e.product_id, coalesce(s.available, 0), coalesce(s.reserved, 0), coalesce(s.sold, 0),
@@ -147,7 +147,7 @@ impl Books for SqliteBooks {
                    LEFT JOIN sold ON sold.product_id = e.product_id
                    LEFT JOIN came ON came.product_id = e.product_id
                    ORDER BY e.product_id";
-        all(&self.lock().inventory, sql, [], |row| {
+        all(&self.lock().inventory, sql, [seeder], |row| {
             Ok(StockRow {
                 product_id: row.get(0)?,
                 available: row.get(1)?,

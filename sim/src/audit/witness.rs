@@ -182,12 +182,12 @@ impl Witness {
     pub fn read(input: impl BufRead) -> Result<Self, String> {
         let mut witness = Self::default();
         let mut broken: Option<String> = None;
-        for (index, line) in input.lines().enumerate() {
+        for (index, line) in input.split(b'\n').enumerate() {
             if let Some(broken) = broken {
                 return Err(broken);
             }
             let line = line.map_err(|error| format!("line {}: {error}", index + 1))?;
-            match serde_json::from_str(&line) {
+            match serde_json::from_slice(&line) {
                 Ok(record) => witness.take(&record),
                 Err(error) => broken = Some(format!("line {}: {error}", index + 1)),
             }

@@ -26,7 +26,7 @@ pub enum Command {
     Seed(SeedArgs),
     /// Check the books that a shop left behind.
     Audit(AuditArgs),
-    /// List and check scenario files.
+    /// List and check scenario files; list the settings that they may hold.
     #[command(subcommand)]
     Scenario(ScenarioCommand),
     /// Show what this machine offers, and what each mode needs.

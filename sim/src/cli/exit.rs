@@ -17,7 +17,7 @@ pub enum ExitCode {
     InvariantViolated,
     /// The run proves nothing: the generator was the bottleneck, too few samples, nothing checked.
     Inconclusive,
-    /// The shop did not start or could not be seeded.
+    /// The shop did not start, could not be seeded, or left books that cannot be read.
     ShopFailed,
 }
 

@@ -1,4 +1,4 @@
-//! `shopctl scenario list|check`.
+//! `shopctl scenario list|check|settings`.
 
 use std::fs;
 use std::path::{Path, PathBuf};

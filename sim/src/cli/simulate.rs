@@ -61,7 +61,9 @@ pub fn run(args: &SimulateArgs) -> Result<ExitCode, Failure> {
             }
         };
         if code != ExitCode::Kept {
-            say(format_args!("replay it with: shopctl simulate {} --replay {}", path.display(), scenario.seed));
+            let set: String =
+                args.scenario.set.iter().map(|one| format!(" --set '{}={}'", one.path, one.value)).collect();
+            say(format_args!("replay it with: shopctl simulate {} --replay {}{set}", path.display(), scenario.seed));
         }
         if code.severity() < worst.severity() {
             worst = code;

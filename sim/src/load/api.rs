@@ -45,7 +45,7 @@ struct OrderBody<'a> {
 }
 
 /// Longer than any wait that the gateway allows.
-pub const ORDER_DEADLINE: Duration = Duration::from_secs(40);
+pub const ORDER_DEADLINE: Duration = Duration::from_secs(55);
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Typed calls on a gateway.

@@ -125,6 +125,8 @@ async fn virtual_users(crew: Arc<Crew>, vus: u32, duration: Duration) {
         let looped = crew.clone();
         crew.journeys.spawn(async move {
             let mut due = looped.stage.start;
+            sleep_until(due).await;
+            looped.stage.recorder.began(Instant::now() - due);
             while due < end && looped.play(due).await {
                 due = Instant::now();
             }

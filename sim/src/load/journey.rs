@@ -168,22 +168,30 @@ impl Journey {
             Ok(answer) => {
                 let order = is_success(answer.status).then(|| seen(&answer)).flatten();
                 placed.id = order.as_ref().map(|order| order.id.clone()).or(placed.id);
-                stage.recorder.fate(match order.as_ref().map(|order| order.status.as_str()) {
+                let fate = match order.as_ref().map(|order| order.status.as_str()) {
                     Some("CONFIRMED") => "confirmed",
                     Some("CANCELLED") => "cancelled",
                     Some(_) => "open",
                     None if answer.status < 500 => "rejected",
                     None => "errors",
-                });
+                };
+                self.tell(name, fate);
                 let took_us = u64::try_from((self.due - due).as_micros()).unwrap_or(u64::MAX);
                 record(Record::Reply { at_us, user, key, http: answer.status, order, took_us });
             }
             Err(NoAnswer { sent, why }) => {
-                stage.recorder.fate(if sent { "unknown" } else { "errors" });
+                self.tell(name, if sent { "unknown" } else { "errors" });
                 record(Record::NoReply { at_us, user, key, sent, why });
             }
         }
         self.last = Some(placed);
+    }
+
+    /// For the progress line, which counts orders and not their repetitions.
+    fn tell(&self, name: &str, fate: &'static str) {
+        if name == "order" {
+            self.stage.recorder.fate(fate);
+        }
     }
 
     async fn cancel(&mut self) {

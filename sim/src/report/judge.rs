@@ -205,6 +205,7 @@ pub fn verdict(scenario: &Scenario, conducted: &Conducted, thresholds: &[Thresho
 fn invalid(scenario: &Scenario, conducted: &Conducted, world: World) -> Vec<String> {
     let mut why = Vec::new();
     why.extend(conducted.audit.inconclusive.clone());
+    why.extend(conducted.unseen.iter().map(|what| format!("not seen: {what}")));
     if let Some(failure) = &conducted.record_failure {
         why.push(format!("the witness's record has holes: {failure}"));
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::books::{Books, InFlight};
+use crate::audit::books::Books;
 use crate::audit::invariants::{Audit, Evidence, audit};
 use crate::audit::manifest::Manifest;
 use crate::audit::sqlite::SqliteBooks;
@@ -33,6 +33,10 @@ use progress::{Event, Sink};
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 /// The load starts this long after it was planned, so that its first arrivals are not late.
 const LEAD: Duration = Duration::from_millis(20);
+
+/// How long the run may look for the ends of orders that their clients did not see; what is not found
+/// by then stays unknown.
+const RESOLVE_LONGEST: Duration = Duration::from_secs(60);
 
 /// What to conduct.
 pub struct Experiment {
@@ -69,9 +73,10 @@ pub struct Conducted {
     pub steps: StepHistograms,
     pub steps_measured: StepHistograms,
     pub breaker: Breaker,
+    /// What the services did not tell any more.
+    pub unseen: Vec<String>,
     pub witness: Witness,
     pub audit: Audit,
-    pub in_flight: InFlight,
     pub seeded_in: Duration,
     /// From the load's start to the end of its last journey.
     pub load_took: Duration,
@@ -113,11 +118,11 @@ pub async fn conduct(surroundings: Surroundings, experiment: Experiment) -> Resu
         start,
         stop: stop.clone(),
     });
-    let (baseline, load_took) = load(&surroundings, &scenario, &stage, &sink).await?;
+    let (baseline, load_took) = load(&surroundings, &scenario, &stage, &sink).await;
 
     sink(&Event::Settling);
     let books = SqliteBooks::open(&surroundings.storage).map_err(|error| Unfinished::Failed(error.to_string()))?;
-    let in_flight = settle(&books, scenario.quiescence_timeout).await?;
+    settle(&books, scenario.quiescence_timeout).await?;
     let took = start.elapsed();
     resolve(&stage, &seeded.admin_token).await;
     let known = witness.witness();
@@ -126,16 +131,20 @@ pub async fn conduct(surroundings: Surroundings, experiment: Experiment) -> Resu
         let (user, key, id) = (user.clone(), key.clone(), order.ids.first().cloned());
         witness.write(&Record::Fate { user, key, id, fate, reason });
     }
-    let steps = observe::steps(&surroundings).await?;
     let audit = judge(&books, &seeded.manifest, &known).await?;
+    // A service that does not answer any more makes the run prove less; it does not hide the verdict.
+    let mut unseen = Vec::new();
+    let steps = seen_or(observe::steps(&surroundings).await, &mut unseen);
+    let baseline = seen_or(baseline, &mut unseen);
+    let breaker = seen_or(observe::breaker(&surroundings).await, &mut unseen);
     Ok(Conducted {
         totals: stage.recorder.totals(),
         steps_measured: steps.since(&baseline),
         steps,
-        breaker: observe::breaker(&surroundings).await?,
+        breaker,
+        unseen,
         witness: known,
         audit,
-        in_flight,
         seeded_in,
         load_took,
         took,
@@ -151,7 +160,7 @@ async fn load(
     scenario: &Scenario,
     stage: &Arc<Stage>,
     sink: &Sink,
-) -> Result<(StepHistograms, Duration), String> {
+) -> (Result<StepHistograms, String>, Duration) {
     let generator = Generator { stage: stage.clone(), seeds: surroundings.seeds.clone(), scenario_seed: scenario.seed };
     let ticking = tokio::spawn(progress::tick(stage.clone(), scenario.clone(), sink.clone()));
     let (warm, warmup) = (surroundings.clone(), stage.start + scenario.warmup);
@@ -169,19 +178,26 @@ async fn load(
     // A load that was stopped in its warm-up has measured nothing.
     if stage.stop.is_cancelled() && took < scenario.warmup {
         baseline.abort();
-        return Ok((observe::steps(surroundings).await?, took));
+        return (observe::steps(surroundings).await, took);
     }
-    let baseline = baseline.await.map_err(|error| format!("the warm-up's end was not seen: {error}"))??;
-    Ok((baseline, took))
+    let baseline = baseline.await.unwrap_or_else(|error| Err(format!("the warm-up's end was not seen: {error}")));
+    (baseline, took)
 }
 
-/// Waits until nothing is under way, at most `longest`; answers what still is.
-async fn settle(books: &dyn Books, longest: Duration) -> Result<InFlight, String> {
+fn seen_or<T: Default>(seen: Result<T, String>, unseen: &mut Vec<String>) -> T {
+    seen.unwrap_or_else(|why| {
+        unseen.push(why);
+        T::default()
+    })
+}
+
+/// Waits until nothing is under way, at most `longest`.
+async fn settle(books: &dyn Books, longest: Duration) -> Result<(), String> {
     let deadline = Instant::now() + longest;
     loop {
         let in_flight = books.in_flight().await.map_err(|error| error.to_string())?;
         if in_flight.is_quiet() || Instant::now() >= deadline {
-            return Ok(in_flight);
+            return Ok(());
         }
         sleep(SETTLE_PAUSE).await;
     }
@@ -189,7 +205,11 @@ async fn settle(books: &dyn Books, longest: Duration) -> Result<InFlight, String
 
 /// Looks once more at the orders whose end their clients did not see.
 async fn resolve(stage: &Stage, admin_token: &str) {
+    let deadline = Instant::now() + RESOLVE_LONGEST;
     for (user, key, id) in stage.witness.witness().open() {
+        if Instant::now() >= deadline {
+            return;
+        }
         let Ok(answer) = stage.api.order(admin_token, &id).await else { continue };
         if is_success(answer.status)
             && let Some(order) = seen(&answer)

@@ -49,11 +49,11 @@ const WARMUP_MAX: Duration = Duration::from_secs(24 * 3600);
 /// A scenario that can be run: every value is within its bounds, every name exists.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scenario {
-    /// 1 to 64 of `a-z 0-9 -`; part of the run's folder.
+    /// 1 to 48 of `a-z 0-9 -`; part of the run's folder.
     pub name: String,
     /// What it is for, for people; may be empty.
     pub about: String,
-    /// Fixes data, arrivals, choices and faults.
+    /// Fixes data, arrivals and choices.
     pub seed: u64,
     pub shop: Shop,
     /// At least one group, in the file's order.
@@ -213,8 +213,8 @@ fn validate(file: ScenarioFile, settings: &KnownSettings) -> Result<Scenario, Pr
 
 fn judge_name(name: &str, at: &NodePath, check: &mut Check) {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if !(1..=64).contains(&name.len()) || !name.bytes().all(allowed) {
-        check.value(at, format!("`name` is 1 to 64 of a-z, 0-9 and `-`, not {}", quote(name)));
+    if !(1..=48).contains(&name.len()) || !name.bytes().all(allowed) {
+        check.value(at, format!("`name` is 1 to 48 of a-z, 0-9 and `-`, not {}", quote(name)));
     }
 }
 

@@ -94,7 +94,7 @@ fn all_errors_of_a_stage_are_told_in_the_files_order() {
         "version: 1\nname: X\nseed: -1\nwarmup: 5\nload: {}\n",
         &[
             ("1:1", "the scenario needs `shop`"),
-            ("2:7", "`name` is 1 to 64 of a-z, 0-9 and `-`, not `X`"),
+            ("2:7", "`name` is 1 to 48 of a-z, 0-9 and `-`, not `X`"),
             ("3:7", "`seed` is a whole number from 0 on, not `-1`"),
             ("4:9", "`warmup` is a duration"),
         ],

@@ -22,7 +22,7 @@ impl FolderLock {
     pub fn take_for_reading(folder: &Path) -> Result<Option<Self>, String> {
         let path = folder.join(FILE);
         match File::open(&path) {
-            Ok(file) => Self::lock(file, folder).map(Some),
+            Ok(file) => Self::held(file.try_lock_shared(), file, folder).map(Some),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(format!("{}: {error}", path.display())),
         }
@@ -36,11 +36,11 @@ impl FolderLock {
         let path = folder.join(FILE);
         let named = |error: std::io::Error| format!("{}: {error}", path.display());
         let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(named)?;
-        Self::lock(file, folder)
+        Self::held(file.try_lock(), file, folder)
     }
 
-    fn lock(file: File, folder: &Path) -> Result<Self, String> {
-        match file.try_lock() {
+    fn held(outcome: Result<(), TryLockError>, file: File, folder: &Path) -> Result<Self, String> {
+        match outcome {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => {
                 Err(format!("{}: a shop is running on this folder; stop it first", folder.display()))

@@ -111,10 +111,6 @@ impl Driver {
         self.inner.clock.now().plus(self.inner.pace.lease)
     }
 
-    pub fn pace(&self) -> Pace {
-        self.inner.pace
-    }
-
     /// Starts driving the order. If too many are being driven, its due time brings it back.
     pub fn start(&self, stored: Stored) {
         let Ok(slot) = self.inner.slots.clone().try_acquire_owned() else { return };

@@ -58,7 +58,8 @@ pub async fn audit(evidence: Evidence<'_>) -> Result<Audit, StoreError> {
         orders += page.len() as u64;
         page.iter().for_each(|book| per_order.look_at(book));
     }
-    let products = evidence.books.stock().await?;
+    let seeder = evidence.manifest.map_or("", |manifest| manifest.scenario.as_str());
+    let products = evidence.books.stock(seeder).await?;
     let mut findings = vec![stock::conserved(&products, evidence.manifest), stock::not_negative(&products)];
     let orphans = evidence.books.orphans().await?;
     for id in &orphans.ids {

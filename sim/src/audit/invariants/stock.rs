@@ -13,8 +13,8 @@ pub fn conserved(stock: &[StockRow], manifest: Option<&Manifest>) -> Finding {
     for row in stock {
         let (id, came) = (row.product_id, row.restocked);
         finding.expect(!row.missing, || format!("product {id} has reservations or restocks, but no stock"));
-        let there = row.available + row.reserved + row.sold;
-        finding.expect(there == came, || {
+        let there = i128::from(row.available) + i128::from(row.reserved) + i128::from(row.sold);
+        finding.expect(there == i128::from(came), || {
             format!(
                 "product {id}: {came} units came in, but {} available + {} reserved + {} sold = {there}",
                 row.available, row.reserved, row.sold

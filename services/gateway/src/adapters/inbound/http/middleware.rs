@@ -20,7 +20,7 @@ use crate::domain::keys::{BadKey, RequestId};
 use crate::domain::window::Decision;
 
 /// No request takes longer, whatever it waits for.
-const REQUEST_DEADLINE: Duration = Duration::from_secs(35);
+const REQUEST_DEADLINE: Duration = Duration::from_secs(50);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Names the request, finds its trace, bounds its time, renders its failure, logs and measures it.

@@ -13,7 +13,8 @@ use super::wire::{MoneyJson, Timeline, TimelineQuery, non_empty, time};
 #[derive(Debug, Serialize)]
 struct PaymentJson {
     order_id: String,
-    amount: MoneyJson,
+    /// Absent for a payment that was blocked before it had one.
+    amount: Option<MoneyJson>,
     state: String,
     acquirer_reference: Option<String>,
     created_at: String,
@@ -25,7 +26,7 @@ impl TryFrom<payment::Payment> for PaymentJson {
     fn try_from(payment: payment::Payment) -> Result<Self, Problem> {
         Ok(Self {
             order_id: payment.order_id,
-            amount: payment.amount.try_into()?,
+            amount: payment.amount.map(|amount| Some(amount).try_into()).transpose()?,
             state: payment.state,
             acquirer_reference: non_empty(payment.acquirer_reference),
             created_at: time(payment.created_at_us),
@@ -46,4 +47,16 @@ pub(super) async fn list(
     let last_us = payments.last().map(|payment| payment.created_at_us);
     let items: Result<Vec<_>, _> = payments.into_iter().map(PaymentJson::try_from).collect();
     Ok(Reply(Timeline::new(items?, limit, last_us)).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payment_that_was_blocked_before_it_had_an_amount_is_shown_without_one() {
+        let blocked = payment::Payment { state: "blocked".into(), ..payment::Payment::default() };
+        let shown = serde_json::to_value(PaymentJson::try_from(blocked).ok()).unwrap();
+        assert_eq!((&shown["state"], &shown["amount"]), (&"blocked".into(), &serde_json::Value::Null));
+    }
 }
