@@ -81,7 +81,6 @@ pub struct Orphans {
     /// Ids that something is stored under (a payment, a charge, a ledger line, a reservation, an
     /// event) without an order, the first hundred.
     pub ids: Vec<String>,
-    pub looked_at: u64,
 }
 
 /// What is under way.

@@ -187,7 +187,6 @@ impl Books for SqliteBooks {
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 let id: String = row.get(0)?;
-                orphans.looked_at += 1;
                 let known: bool = books
                     .order
                     .prepare_cached("SELECT EXISTS (SELECT 1 FROM orders WHERE id = ?1)")?

@@ -22,14 +22,6 @@ pub struct OrderView {
     pub cancel_reason: Option<String>,
     #[serde(default)]
     pub items: Vec<Item>,
-    #[serde(default)]
-    pub version: i64,
-}
-
-impl OrderView {
-    pub fn has_ended(&self) -> bool {
-        matches!(self.status.as_str(), "CONFIRMED" | "CANCELLED")
-    }
 }
 
 /// A user that the load plays.

@@ -40,10 +40,6 @@ impl StepHistograms {
         }
         Some(sum)
     }
-
-    pub fn count(&self, step: &str, outcome: &str) -> u64 {
-        self.0.get(&(step.to_owned(), outcome.to_owned())).map_or(0, Histogram::len)
-    }
 }
 
 #[derive(Deserialize)]
