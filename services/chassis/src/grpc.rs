@@ -82,15 +82,6 @@ pub fn channel(env: &Env, role: &str, identity: Identity, deadline: Duration) ->
     Ok(InterceptedService::new(endpoint.connect_with_connector_lazy(connector), identity))
 }
 
-/// Whether a failed call may have had its effect. A deadline that passed, a connection that broke
-/// and a server that fell over say nothing about it.
-pub fn effect_is_unknown(status: &Status) -> bool {
-    matches!(
-        status.code(),
-        Code::Cancelled | Code::Unknown | Code::DeadlineExceeded | Code::Unavailable | Code::Internal | Code::DataLoss
-    )
-}
-
 /// Serves one request: finds its trace, verifies its caller, bounds its time, and says what became
 /// of it.
 pub(crate) async fn guard(

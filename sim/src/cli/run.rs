@@ -24,7 +24,7 @@ use crate::run::progress::{Event, printer};
 use crate::run::{Conducted, Experiment, Unfinished, conduct, resources};
 use crate::scenario::{self, Scenario};
 use crate::world::real::{RealOptions, RunningShop};
-use crate::world::{Admin, ShopOptions, shop};
+use crate::world::{Admin, shop};
 
 /// What a crash may lose.
 pub const DURABILITY: &str = "SQLite in WAL mode, synchronous=NORMAL";
@@ -111,7 +111,7 @@ fn keep(summary: &Summary, folder: &Path, reports: &mut [Report]) -> Result<(), 
 }
 
 async fn in_real_time(scenario: &Scenario, folder: &Path) -> Result<Summary, Failure> {
-    let admin = Admin { email: "admin@example.test".into(), password: "embedded-admin".into() };
+    let admin = Admin::embedded();
     let mut signals = Signals::listen()?;
     let shop = put_up(scenario, folder, &admin).await?;
     let sink = printer();
@@ -152,11 +152,9 @@ async fn in_real_time(scenario: &Scenario, folder: &Path) -> Result<Summary, Fai
 async fn put_up(scenario: &Scenario, folder: &Path, admin: &Admin) -> Result<RunningShop, Failure> {
     let data = folder.join("data");
     fs::create_dir_all(&data).map_err(|error| Failure::invalid(format!("error: {}: {error}", data.display())))?;
-    let mut settings = scenario.shop.settings.clone();
-    settings.insert("user.admin_email".into(), admin.email.clone());
-    settings.insert("user.admin_password".into(), admin.password.clone());
+    let settings = admin.known_to(scenario.shop.settings.clone());
     let options = RealOptions {
-        shop: ShopOptions { settings, admin: admin.clone() },
+        settings,
         folder: data,
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         seeds: Seeds::from_number(scenario.seed),

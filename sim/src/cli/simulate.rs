@@ -18,7 +18,7 @@ use crate::run::{Experiment, conduct};
 use crate::scenario::{self, Scenario};
 use crate::world::simulated::{SimulatedOptions, simulate};
 use crate::world::trace::TraceLayer;
-use crate::world::{Admin, ShopOptions, shop};
+use crate::world::{Admin, shop};
 
 /// A simulation and all that happened in it.
 pub struct Simulated {
@@ -95,19 +95,13 @@ impl Write for Shared {
 /// # Errors
 /// When the shop cannot be put up, or the virtual time runs out.
 pub fn play(scenario: &Scenario) -> Result<Simulated, Failure> {
-    let admin = Admin { email: "admin@example.test".into(), password: "embedded-admin".into() };
-    let mut settings = scenario.shop.settings.clone();
-    settings.insert("user.admin_email".into(), admin.email.clone());
-    settings.insert("user.admin_password".into(), admin.password.clone());
+    let admin = Admin::embedded();
+    let mut settings = admin.known_to(scenario.shop.settings.clone());
     // What argon2id costs has no meaning where CPU costs nothing; let it cost this process little.
     for (name, value) in [("user.argon2_memory_kib", "8"), ("user.argon2_iterations", "1")] {
         settings.entry(name.into()).or_insert_with(|| value.into());
     }
-    let options = SimulatedOptions {
-        shop: ShopOptions { settings, admin: admin.clone() },
-        seed: scenario.seed,
-        longest: longest(scenario),
-    };
+    let options = SimulatedOptions { settings, seed: scenario.seed, longest: longest(scenario) };
     let (layer, record) = (TraceLayer::default(), Shared::default());
     let experiment = Experiment {
         scenario: scenario.clone(),

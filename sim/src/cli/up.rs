@@ -16,13 +16,14 @@ use super::run::fresh_keys;
 use super::signals::Signals;
 use super::{runtime, say};
 use crate::world::real::{RealOptions, RunningShop};
-use crate::world::{Admin, ShopOptions, shop};
+use crate::world::{Admin, shop};
 
 /// The file in a data folder that holds what signs its tokens.
 const SECRET_FILE: &str = "jwt.secret";
 
 pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
-    let settings = settings(args)?;
+    let admin = Admin { email: args.admin.admin_email.clone(), password: args.admin.admin_password.clone() };
+    let settings = admin.known_to(settings(args)?);
     let temporary = match &args.data {
         Some(_) => None,
         None => {
@@ -40,8 +41,7 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
         None => fresh_keys()?,
     };
     let seeds = Seeds::from_entropy().map_err(|error| Failure::shop(format!("error: no randomness: {error}")))?;
-    let admin = Admin { email: args.admin.admin_email.clone(), password: args.admin.admin_password.clone() };
-    let options = RealOptions { shop: ShopOptions { settings, admin }, folder, listen: args.listen, seeds, keys };
+    let options = RealOptions { settings, folder, listen: args.listen, seeds, keys };
     runtime()?.block_on(until_stopped(options, args))
 }
 
@@ -68,10 +68,7 @@ async fn until_stopped(options: RealOptions, args: &UpArgs) -> Result<ExitCode, 
 
 fn settings(args: &UpArgs) -> Result<BTreeMap<String, String>, Failure> {
     let known = shop::known_settings();
-    let mut settings = BTreeMap::from([
-        ("user.admin_email".to_owned(), args.admin.admin_email.clone()),
-        ("user.admin_password".to_owned(), args.admin.admin_password.clone()),
-    ]);
+    let mut settings = BTreeMap::new();
     for one in &args.set {
         if !known.names.contains(&one.path) {
             let near = known

@@ -23,7 +23,6 @@ const IDLE_LONGEST: Duration = Duration::from_secs(4);
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
-    pub headers: http::HeaderMap,
     pub body: Bytes,
 }
 
@@ -114,7 +113,7 @@ impl HttpClient {
             let answer = connection.send_request(request).await.map_err(|error| error.to_string())?;
             let (head, body) = answer.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| error.to_string())?;
-            Ok::<_, String>(Answer { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes() })
+            Ok::<_, String>(Answer { status: head.status.as_u16(), body: body.to_bytes() })
         };
         let outcome = timeout_at(deadline, exchange).await;
         match outcome {

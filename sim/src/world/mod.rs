@@ -9,7 +9,6 @@ pub mod trace;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chassis::clock::SharedClock;
 use chassis::net::Network;
 use chassis::rng::Seeds;
 use chassis::sqlite::Storage;
@@ -22,7 +21,6 @@ pub const OPS_PORT: u16 = 7001;
 /// What an experiment needs of the world that it is conducted in.
 #[derive(Clone)]
 pub struct Surroundings {
-    pub clock: SharedClock,
     pub network: Arc<dyn Network>,
     /// The generator's own random streams.
     pub seeds: Seeds,
@@ -34,19 +32,25 @@ pub struct Surroundings {
     pub storage: Storage,
 }
 
-/// What a world is made with.
-#[derive(Debug, Clone)]
-pub struct ShopOptions {
-    /// `role.name` → value, as written in a scenario.
-    pub settings: BTreeMap<String, String>,
-    pub admin: Admin,
-}
-
 /// The account that seeds and resolves.
 #[derive(Clone)]
 pub struct Admin {
     pub email: String,
     pub password: String,
+}
+
+impl Admin {
+    /// The administrator of shops that live as long as one run.
+    pub fn embedded() -> Self {
+        Self { email: "admin@example.test".into(), password: "embedded-admin".into() }
+    }
+
+    /// Settings that make a shop know this administrator.
+    pub fn known_to(&self, mut settings: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        settings.insert("user.admin_email".into(), self.email.clone());
+        settings.insert("user.admin_password".into(), self.password.clone());
+        settings
+    }
 }
 
 impl std::fmt::Debug for Admin {

@@ -21,7 +21,7 @@ use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::lock::FolderLock;
-use super::{ShopOptions, Surroundings, WorldError, shop};
+use super::{Surroundings, WorldError, shop};
 use crate::load::client::HttpClient;
 
 /// How long all roles may take to say that they are up.
@@ -29,7 +29,8 @@ const START_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Where and how the shop is put up.
 pub struct RealOptions {
-    pub shop: ShopOptions,
+    /// `role.name` → value, as written in a scenario.
+    pub settings: BTreeMap<String, String>,
     pub folder: PathBuf,
     /// Where the gateway listens; everything else takes free ports of loopback.
     pub listen: SocketAddr,
@@ -104,7 +105,6 @@ impl RunningShop {
 
         let mut shop = Self {
             surroundings: Surroundings {
-                clock: clock.clone(),
                 network: network.clone(),
                 seeds: options.seeds.scope("generator"),
                 gateway: addresses.get(gateway::ROLE).cloned().unwrap_or_default(),
@@ -134,7 +134,7 @@ impl RunningShop {
                 shutdown: shutdown.clone(),
             };
             let (Some(main), Some(ops)) = (ports.main.remove(role), ports.ops.remove(role)) else { continue };
-            let (settings, report) = (options.shop.settings.clone(), report.clone());
+            let (settings, report) = (options.settings.clone(), report.clone());
             shop.handles.push(spawn(role, move || serve(role, &settings, env, main, ops, &report))?);
         }
         drop(report);

@@ -24,7 +24,7 @@ use rand::Rng;
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-use super::{MAIN_PORT, OPS_PORT, ShopOptions, Surroundings, WorldError, shop};
+use super::{MAIN_PORT, OPS_PORT, Surroundings, WorldError, shop};
 
 /// 2026-01-01T00:00:00Z, when every simulation begins.
 const EPOCH_US: i64 = 1_767_225_600_000_000;
@@ -74,7 +74,8 @@ impl Listener for VirtualListener {
 
 /// What a simulation is made with.
 pub struct SimulatedOptions {
-    pub shop: ShopOptions,
+    /// `role.name` → value, as written in a scenario.
+    pub settings: BTreeMap<String, String>,
     pub seed: u64,
     /// Virtual time after which a simulation that has not ended is given up.
     pub longest: Duration,
@@ -129,11 +130,10 @@ where
             metrics: Metrics::new(role),
             shutdown: CancellationToken::new(),
         };
-        let settings = options.shop.settings.clone();
+        let settings = options.settings.clone();
         sim.host(role, move || serve(role, settings.clone(), env.clone()));
     }
     let surroundings = Surroundings {
-        clock,
         network: Arc::new(VirtualNetwork),
         seeds: seeds.scope("generator"),
         gateway: format!("{}:{MAIN_PORT}", gateway::ROLE),
