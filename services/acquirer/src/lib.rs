@@ -15,6 +15,7 @@ pub mod adapters;
 pub mod application;
 mod config;
 pub mod domain;
+mod faults;
 
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ use adapters::outbound::sqlite::SqliteLedger;
 use application::acquire::Acquirer;
 
 pub use config::Config;
+pub use faults::FAULTS;
 
 /// The name of this role in addresses, logs and settings.
 pub const ROLE: &str = "acquirer";

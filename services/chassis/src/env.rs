@@ -26,6 +26,10 @@ pub struct Env {
     pub network: Arc<dyn Network>,
     /// Role → `host:port` of its gRPC port.
     pub peers: Arc<BTreeMap<&'static str, String>>,
+    /// Role → `host:port` of its ops port.
+    pub ops: Arc<BTreeMap<&'static str, String>>,
+    /// Whether faults may be injected. Otherwise the interface for it does not exist.
+    pub chaos: bool,
     pub keys: Keys,
     pub backing: Backing,
     pub metrics: Metrics,

@@ -6,6 +6,7 @@
 //! code runs on a real machine and inside the simulator.
 
 pub mod auth;
+pub mod chaos;
 pub mod clock;
 pub mod context;
 pub mod env;

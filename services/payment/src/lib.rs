@@ -15,6 +15,7 @@ pub mod adapters;
 pub mod application;
 mod config;
 pub mod domain;
+mod faults;
 
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ use application::breaker::CircuitBreaker;
 use application::pay::Payments;
 
 pub use config::Config;
+pub use faults::FAULTS;
 
 /// The name of this role in addresses, logs and settings.
 pub const ROLE: &str = "payment";

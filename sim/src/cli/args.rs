@@ -115,6 +115,9 @@ pub struct UpArgs {
     /// Where the gateway listens.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
+    /// Lets `shopctl fault` break things; without it the interface for that does not exist.
+    #[arg(long)]
+    pub chaos: bool,
     /// Changes a setting of a service, for example `--set acquirer.decline_rate=0.1`.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = overriding)]
     pub set: Vec<Override>,

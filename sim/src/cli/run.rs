@@ -31,7 +31,7 @@ pub const DURABILITY: &str = "SQLite in WAL mode, synchronous=NORMAL";
 
 /// Runs every scenario in turn; the most severe exit code counts.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
-    let known = shop::known_settings();
+    let known = shop::known();
     let overrides = args.scenario.overrides(args.seed);
     let scenarios: Vec<Scenario> = args
         .scenario
@@ -159,6 +159,7 @@ async fn put_up(scenario: &Scenario, folder: &Path, admin: &Admin) -> Result<Run
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         seeds: Seeds::from_number(scenario.seed),
         keys: fresh_keys()?,
+        chaos: true,
     };
     RunningShop::start(options).await.map_err(|error| Failure::shop(format!("error: {error}")))
 }

@@ -31,7 +31,7 @@ fn list(folder: &Path) -> Result<ExitCode, Failure> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml"))
         .collect();
     paths.sort();
-    let known = shop::known_settings();
+    let known = shop::known();
     for path in paths {
         match scenario::load(&path, &[], &known) {
             Ok(scenario) => say(format_args!(
@@ -49,7 +49,7 @@ fn list(folder: &Path) -> Result<ExitCode, Failure> {
 }
 
 fn check(args: &ScenarioArgs) -> Result<ExitCode, Failure> {
-    let known = shop::known_settings();
+    let known = shop::known();
     let mut wrong = Vec::new();
     for path in &args.scenarios {
         match scenario::load(path, &args.overrides(None), &known) {

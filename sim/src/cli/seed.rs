@@ -13,7 +13,7 @@ use crate::scenario;
 use crate::world::{Admin, shop};
 
 pub fn run(args: &SeedArgs) -> Result<ExitCode, Failure> {
-    let scenario = scenario::load(&args.scenario, &[], &shop::known_settings()).map_err(Failure::invalid)?;
+    let scenario = scenario::load(&args.scenario, &[], &shop::known()).map_err(Failure::invalid)?;
     let authority = authority(&args.target).map_err(Failure::invalid)?;
     let client = HttpClient::new(Arc::new(SystemNetwork), authority);
     let admin = Admin { email: args.admin.admin_email.clone(), password: args.admin.admin_password.clone() };

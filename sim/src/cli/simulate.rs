@@ -29,7 +29,7 @@ pub struct Simulated {
 }
 
 pub fn run(args: &SimulateArgs) -> Result<ExitCode, Failure> {
-    let known = shop::known_settings();
+    let known = shop::known();
     let overrides = args.scenario.overrides(args.replay);
     let scenarios = args
         .scenario

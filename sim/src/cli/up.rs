@@ -41,7 +41,7 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
         None => fresh_keys()?,
     };
     let seeds = Seeds::from_entropy().map_err(|error| Failure::shop(format!("error: no randomness: {error}")))?;
-    let options = RealOptions { settings, folder, listen: args.listen, seeds, keys };
+    let options = RealOptions { settings, folder, listen: args.listen, seeds, keys, chaos: args.chaos };
     runtime()?.block_on(until_stopped(options, args))
 }
 
@@ -67,7 +67,7 @@ async fn until_stopped(options: RealOptions, args: &UpArgs) -> Result<ExitCode, 
 }
 
 fn settings(args: &UpArgs) -> Result<BTreeMap<String, String>, Failure> {
-    let known = shop::known_settings();
+    let known = shop::known();
     let mut settings = BTreeMap::new();
     for one in &args.set {
         if !known.names.contains(&one.path) {

@@ -28,7 +28,7 @@ pub use error::{ScenarioError, ScenarioErrors};
 pub use expect::Expect;
 pub use load::{Executor, Group};
 pub use places::Spot;
-pub use shop::{KnownSettings, Shop};
+pub use shop::{Known, Shop};
 
 use check::{Check, shown};
 use error::{Problems, Source, quote};
@@ -83,7 +83,7 @@ impl Scenario {
 ///
 /// # Errors
 /// When the file cannot be read as a scenario; see [`parse`].
-pub fn load(path: &Path, overrides: &[(String, String)], settings: &KnownSettings) -> Result<Scenario, ScenarioErrors> {
+pub fn load(path: &Path, overrides: &[(String, String)], settings: &Known) -> Result<Scenario, ScenarioErrors> {
     let origin = path.display().to_string();
     let bytes = read_bounded(path).map_err(|error| ScenarioErrors::whole(&origin, unreadable(path, &error)))?;
     match String::from_utf8(bytes) {
@@ -123,7 +123,7 @@ pub fn parse(
     source: &str,
     origin: &str,
     overrides: &[(String, String)],
-    settings: &KnownSettings,
+    settings: &Known,
 ) -> Result<Scenario, ScenarioErrors> {
     let text = source.strip_prefix('\u{feff}').unwrap_or(source);
     if let Some(message) = not_a_scenario(text) {
@@ -176,7 +176,7 @@ fn read(text: &str, overrides: &[(String, String)], places: &mut Places) -> Resu
 }
 
 /// The second stage: from the file's types to what they mean.
-fn validate(file: ScenarioFile, settings: &KnownSettings) -> Result<Scenario, Problems> {
+fn validate(file: ScenarioFile, settings: &Known) -> Result<Scenario, Problems> {
     let root = NodePath::default();
     let check = &mut Check::default();
     check.required(file.version, &root, "version");

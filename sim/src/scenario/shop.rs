@@ -27,12 +27,14 @@ const NAME_CHARS_MAX: usize = 200;
 /// Says in one line why the setting with this name cannot have this value.
 pub type SettingCheck = Box<dyn Fn(&str, &str) -> Result<(), String>>;
 
-/// The settings that the services of this build know, and what each allows. The caller gives them,
-/// so that a scenario can be read without a service.
-pub struct KnownSettings {
-    /// All names, such as `acquirer.decline_rate`.
+/// What the services of this build know: settings, and what can be broken. The caller gives it, so that
+/// a scenario can be read without a service.
+pub struct Known {
+    /// All settings, such as `acquirer.decline_rate`.
     pub names: Vec<String>,
     pub check: SettingCheck,
+    /// What faults can be injected into.
+    pub targets: Vec<&'static chassis::chaos::Target>,
 }
 
 /// The shop before the first request.
@@ -111,7 +113,7 @@ pub(super) struct ItemFile {
 }
 
 impl ShopFile {
-    pub(super) fn validate(self, at: &NodePath, known: &KnownSettings, check: &mut Check) -> Shop {
+    pub(super) fn validate(self, at: &NodePath, known: &Known, check: &mut Check) -> Shop {
         let users = check.required(self.users, at, "users");
         let users = users.map_or(1, |text| check.whole(&text, &at.key("users"), 1..=USERS_MAX));
         let catalog = match check.required(self.catalog, at, "catalog") {
@@ -126,7 +128,7 @@ impl ShopFile {
 fn settings(
     written: IndexMap<String, String>,
     at: &NodePath,
-    known: &KnownSettings,
+    known: &Known,
     check: &mut Check,
 ) -> BTreeMap<String, String> {
     for (name, value) in &written {

@@ -15,14 +15,14 @@ load: { g: { executor: constant-vus, vus: 1, duration: 1s, journey: [ view: any 
 ";
 
 /// Settings as the services of the real build would know them.
-pub(super) fn settings() -> KnownSettings {
+pub(super) fn settings() -> Known {
     let names = ["acquirer.decline_rate", "acquirer.latency", "gateway.rate_limit_per_minute"];
     let check = |name: &str, value: &str| match name {
         "acquirer.decline_rate" => chassis::settings::share(value).map(|_| ()),
         "acquirer.latency" => value.parse::<chassis::settings::DurationRange>().map(|_| ()),
         _ => value.parse::<u32>().map(|_| ()).map_err(|error| error.to_string()),
     };
-    KnownSettings { names: names.map(str::to_owned).to_vec(), check: Box::new(check) }
+    Known { names: names.map(str::to_owned).to_vec(), check: Box::new(check), targets: vec![&acquirer::FAULTS, &payment::FAULTS] }
 }
 
 pub(super) fn parsed(source: &str) -> Scenario {

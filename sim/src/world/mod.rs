@@ -9,6 +9,7 @@ pub mod trace;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use chassis::clock::SharedClock;
 use chassis::net::Network;
 use chassis::rng::Seeds;
 use chassis::sqlite::Storage;
@@ -22,6 +23,7 @@ pub const OPS_PORT: u16 = 7001;
 #[derive(Clone)]
 pub struct Surroundings {
     pub network: Arc<dyn Network>,
+    pub clock: SharedClock,
     /// The generator's own random streams.
     pub seeds: Seeds,
     /// `host:port` of the gateway.

@@ -36,6 +36,8 @@ pub struct RealOptions {
     pub listen: SocketAddr,
     pub seeds: Seeds,
     pub keys: Keys,
+    /// Whether faults may be injected.
+    pub chaos: bool,
 }
 
 /// A shop that runs. Stopped by [`RunningShop::stop`], or when it is dropped.
@@ -100,12 +102,14 @@ impl RunningShop {
         let clock: SharedClock = Arc::new(SystemClock);
         let log = SqliteEventLog::open(&storage, clock.clone()).map_err(|error| WorldError(error.to_string()))?;
         let backing = Backing::Embedded(Embedded { storage: storage.clone(), log: Arc::new(log) });
-        let (peers, shutdown) = (Arc::new(addresses.clone()), CancellationToken::new());
+        let (peers, ops_peers) = (Arc::new(addresses.clone()), Arc::new(ops.clone()));
+        let shutdown = CancellationToken::new();
         let network = Arc::new(SystemNetwork);
 
         let mut shop = Self {
             surroundings: Surroundings {
                 network: network.clone(),
+                clock: clock.clone(),
                 seeds: options.seeds.scope("generator"),
                 gateway: addresses.get(gateway::ROLE).cloned().unwrap_or_default(),
                 ops,
@@ -128,6 +132,8 @@ impl RunningShop {
                 seeds,
                 network: network.clone(),
                 peers: peers.clone(),
+                ops: ops_peers.clone(),
+                chaos: options.chaos,
                 keys: options.keys.clone(),
                 backing: backing.clone(),
                 metrics: Metrics::new(role),

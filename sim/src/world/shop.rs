@@ -7,7 +7,7 @@ use chassis::env::StartError;
 use chassis::serve::Service;
 use chassis::settings::{self, Described};
 
-use crate::scenario::KnownSettings;
+use crate::scenario::Known;
 
 /// Every role, peers before those who call them.
 pub const ROLES: [&str; 7] =
@@ -16,6 +16,9 @@ pub const ROLES: [&str; 7] =
 /// The databases of the embedded family.
 pub const DATABASES: [&str; 7] =
     ["acquirer_db", "user_db", "product_db", "inventory_db", "payment_db", "order_db", "event_log"];
+
+/// Everything that faults can be injected into.
+pub const TARGETS: [&chassis::chaos::Target; 2] = [&acquirer::FAULTS, &payment::FAULTS];
 
 type Settings = BTreeMap<String, String>;
 
@@ -60,9 +63,9 @@ pub fn described_settings() -> Vec<Described> {
 }
 
 /// Every setting, and how to check a value: what `shop.settings` may hold.
-pub fn known_settings() -> KnownSettings {
+pub fn known() -> Known {
     let names = described_settings().into_iter().map(|setting| setting.name).collect();
-    KnownSettings { names, check: Box::new(check) }
+    Known { names, check: Box::new(check), targets: TARGETS.to_vec() }
 }
 
 fn check(name: &str, value: &str) -> Result<(), String> {

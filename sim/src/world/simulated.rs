@@ -116,6 +116,7 @@ where
         .build();
     let address = |role: &'static str, port: u16| (role, format!("{role}:{port}"));
     let peers: Arc<BTreeMap<_, _>> = Arc::new(shop::ROLES.map(|role| address(role, MAIN_PORT)).into());
+    let ops: Arc<BTreeMap<_, _>> = Arc::new(shop::ROLES.map(|role| address(role, OPS_PORT)).into());
     for role in shop::ROLES {
         let role_seeds = seeds.scope(role);
         let env = Env {
@@ -125,6 +126,8 @@ where
             seeds: role_seeds,
             network: Arc::new(VirtualNetwork),
             peers: peers.clone(),
+            ops: ops.clone(),
+            chaos: true,
             keys: keys.clone(),
             backing: backing.clone(),
             metrics: Metrics::new(role),
@@ -137,7 +140,8 @@ where
         network: Arc::new(VirtualNetwork),
         seeds: seeds.scope("generator"),
         gateway: format!("{}:{MAIN_PORT}", gateway::ROLE),
-        ops: shop::ROLES.map(|role| address(role, OPS_PORT)).into(),
+        ops: (*ops).clone(),
+        clock: clock.clone(),
         storage,
     };
     let answer = Rc::new(RefCell::new(None));

@@ -2,13 +2,13 @@
 
 use shopctl::cli::simulate::{Simulated, play};
 use shopctl::scenario::parse;
-use shopctl::world::shop::known_settings;
+use shopctl::world::shop::known;
 
 use crate::harness::{Bench, TINY};
 
 fn simulated(seed: u64) -> Simulated {
     let overrides = [("seed".to_owned(), seed.to_string())];
-    let scenario = parse(TINY, "tiny.yaml", &overrides, &known_settings()).unwrap();
+    let scenario = parse(TINY, "tiny.yaml", &overrides, &known()).unwrap();
     play(&scenario).map_err(|failure| failure.message).unwrap()
 }
 

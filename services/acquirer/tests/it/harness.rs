@@ -53,6 +53,8 @@ pub fn start(settings: &[(&str, &str)]) -> Running {
         keys: Keys::new(&[7; 32]).unwrap(),
         backing: Backing::Embedded(Embedded { storage: storage.clone(), log }),
         metrics: Metrics::new(acquirer::ROLE),
+        ops: Arc::default(),
+        chaos: false,
         shutdown: CancellationToken::new(),
     };
     let values = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();

@@ -149,6 +149,8 @@ fn env(role: &'static str, folder: &TempDir, peers: BTreeMap<&'static str, Strin
         keys: Keys::new(&[7; 32]).unwrap(),
         backing: Backing::Embedded(Embedded { storage, log }),
         metrics: Metrics::new(role),
+        ops: Arc::default(),
+        chaos: false,
         shutdown: CancellationToken::new(),
     }
 }

@@ -100,6 +100,8 @@ pub fn env(role: &'static str, peers: BTreeMap<&'static str, String>, folder: &T
         keys: Keys::new(&[7; 32]).unwrap(),
         backing: Backing::Embedded(Embedded { storage, log }),
         metrics: Metrics::new(role),
+        ops: Arc::default(),
+        chaos: false,
         shutdown: CancellationToken::new(),
     }
 }

@@ -55,6 +55,8 @@ fn env(role: &'static str, folder: &TempDir, log: &Arc<SqliteEventLog>, inventor
         keys: Keys::new(&[7; 32]).unwrap(),
         backing: Backing::Embedded(Embedded { storage: storage(folder), log: log.clone() }),
         metrics: Metrics::new(role),
+        ops: Default::default(),
+        chaos: false,
         shutdown: Default::default(),
     }
 }

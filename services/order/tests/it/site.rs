@@ -69,6 +69,8 @@ fn env(
         keys: Keys::new(&[7; 32]).unwrap(),
         backing: Backing::Embedded(Embedded { storage: storage(folder), log: log.clone() }),
         metrics: Metrics::new(role),
+        ops: Default::default(),
+        chaos: false,
         shutdown: Default::default(),
     }
 }

@@ -71,6 +71,8 @@ fn env(
         keys: Keys::new(&[7; 32]).unwrap(),
         backing: Backing::Embedded(Embedded { storage: storage.clone(), log: log.clone() }),
         metrics: Metrics::new(role),
+        ops: Arc::default(),
+        chaos: false,
         shutdown: CancellationToken::new(),
     }
 }

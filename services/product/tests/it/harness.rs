@@ -51,6 +51,8 @@ fn env(folder: &Path, address: String) -> Env {
         keys: Keys::new(&[7; 32]).unwrap(),
         backing: Backing::Embedded(Embedded { storage, log }),
         metrics: Metrics::new(product::ROLE),
+        ops: Arc::default(),
+        chaos: false,
         shutdown: CancellationToken::new(),
     }
 }

@@ -56,6 +56,8 @@ fn env(folder: &Path, address: String) -> (Env, Arc<SqliteEventLog>) {
         keys: Keys::new(&[7; 32]).unwrap(),
         backing: Backing::Embedded(Embedded { storage, log: log.clone() }),
         metrics: Metrics::new(user::ROLE),
+        ops: Arc::default(),
+        chaos: false,
         shutdown: CancellationToken::new(),
     };
     (env, log)

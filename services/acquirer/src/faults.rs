@@ -1,0 +1,47 @@
+//! What the payment provider can be told to suffer.
+
+use chassis::chaos::{Kind, Parameter, Shape, Target};
+
+/// The target's name, and its kinds of faults.
+pub const FAULTS: Target = Target {
+    name: "payment-provider",
+    role: crate::ROLE,
+    kinds: &[
+        Kind { name: "outage", meaning: "every call is refused at once", parameters: &[] },
+        Kind {
+            name: "latency",
+            meaning: "every call takes longer",
+            parameters: &[Parameter {
+                name: "latency",
+                shape: Shape::Durations,
+                default: None,
+                meaning: "the time that each call takes on top of its own",
+            }],
+        },
+        Kind {
+            name: "error_rate",
+            meaning: "some calls fail before they have any effect",
+            parameters: &[Parameter { name: "rate", shape: Shape::Share, default: None, meaning: "the share that fails" }],
+        },
+        Kind {
+            name: "decline_rate",
+            meaning: "the bank declines more cards than the settings say",
+            parameters: &[Parameter {
+                name: "rate",
+                shape: Shape::Share,
+                default: None,
+                meaning: "the share of keys that is declined, those that the settings decline among them",
+            }],
+        },
+        Kind {
+            name: "timeout_after_charge",
+            meaning: "the charge is made, and its answer never comes",
+            parameters: &[Parameter {
+                name: "rate",
+                shape: Shape::Share,
+                default: Some("1"),
+                meaning: "the share of charges whose answer is lost",
+            }],
+        },
+    ],
+};
