@@ -21,7 +21,12 @@ pub const FAULTS: Target = Target {
         Kind {
             name: "error_rate",
             meaning: "some calls fail before they have any effect",
-            parameters: &[Parameter { name: "rate", shape: Shape::Share, default: None, meaning: "the share that fails" }],
+            parameters: &[Parameter {
+                name: "rate",
+                shape: Shape::Share,
+                default: None,
+                meaning: "the share that fails",
+            }],
         },
         Kind {
             name: "decline_rate",

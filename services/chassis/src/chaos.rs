@@ -90,20 +90,14 @@ impl Target {
     ///
     /// # Errors
     /// What does not fit, one thing at a time.
-    pub fn fault(
-        &'static self,
-        name: &str,
-        kind: &str,
-        parameters: &BTreeMap<String, String>,
-    ) -> Result<Fault, Unfit> {
+    pub fn fault(&'static self, name: &str, kind: &str, parameters: &BTreeMap<String, String>) -> Result<Fault, Unfit> {
         let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if !(1..=48).contains(&name.len()) || !name.bytes().all(allowed) {
             return Err(Unfit::Name(name.to_owned()));
         }
         let known = || self.kinds.iter().map(|kind| kind.name).collect();
-        let kind = self
-            .kind(kind)
-            .ok_or_else(|| Unfit::Kind { target: self.name, kind: kind.to_owned(), known: known() })?;
+        let kind =
+            self.kind(kind).ok_or_else(|| Unfit::Kind { target: self.name, kind: kind.to_owned(), known: known() })?;
         let (written, values) = kind.read(parameters)?;
         Ok(Fault { name: name.to_owned(), target: self, kind, written, values })
     }

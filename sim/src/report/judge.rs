@@ -43,6 +43,9 @@ pub enum Outcome {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ThresholdResult {
     pub metric: String,
+    /// The fault during which it was judged; `None` for the whole run.
+    #[serde(default)]
+    pub during: Option<String>,
     pub expression: String,
     /// Microseconds for latencies; a share or a number otherwise. `None` without samples.
     pub observed: Option<f64>,
@@ -158,6 +161,7 @@ pub fn thresholds(scenario: &Scenario, conducted: &Conducted, world: World) -> V
         };
         ThresholdResult {
             metric: threshold.selector_text.clone(),
+            during: None,
             expression: threshold.text.clone(),
             observed: observation.value,
             samples: observation.samples,

@@ -42,6 +42,15 @@ pub struct Summary {
     pub http: BTreeMap<String, Http>,
     pub steps: BTreeMap<String, StepSummary>,
     pub breaker: Breaker,
+    /// Every fault, planned and by hand.
+    #[serde(default)]
+    pub faults: Vec<FaultResult>,
+    /// Somebody stepped in (a fault by hand, a pause): not comparable with other runs.
+    #[serde(default)]
+    pub manual: bool,
+    /// How far cancelled orders had come, by reason.
+    #[serde(default)]
+    pub cancellations: Vec<Cancellation>,
     pub thresholds: Vec<ThresholdResult>,
     pub invariants: Vec<Finding>,
     pub resources: BTreeMap<String, Resources>,
@@ -135,6 +144,37 @@ pub struct Generator {
     pub interrupted: u64,
 }
 
+/// What became of a fault. Seconds count from the load's start.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct FaultResult {
+    pub name: String,
+    pub target: String,
+    pub kind: String,
+    pub parameters: BTreeMap<String, String>,
+    /// Injected by hand.
+    pub manual: bool,
+    pub planned_at_s: Option<f64>,
+    pub planned_for_s: Option<f64>,
+    pub injected_at_s: Option<f64>,
+    pub lifted_at_s: Option<f64>,
+    /// The same on the shop's clock, in microseconds since 1970.
+    pub injected_at_us: Option<i64>,
+    pub lifted_at_us: Option<i64>,
+    /// How many calls it touched.
+    pub hits: u64,
+    /// Why it could not be injected or lifted.
+    pub failure: Option<String>,
+}
+
+/// Orders that were cancelled in a state for a reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancellation {
+    /// PENDING, RESERVED or PAID.
+    pub from: String,
+    pub reason: String,
+    pub orders: u64,
+}
+
 /// What the world adds to what was conducted.
 #[derive(Debug, Clone, Default)]
 pub struct Circumstances {
@@ -180,6 +220,9 @@ impl Summary {
             http: http(conducted),
             steps: steps(conducted),
             breaker: conducted.breaker.clone(),
+            faults: Vec::new(),
+            manual: false,
+            cancellations: Vec::new(),
             thresholds,
             invariants: judged(scenario, conducted),
             resources: resources(&around, orders.started),

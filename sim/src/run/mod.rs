@@ -2,6 +2,7 @@
 //! resolve, audit. It knows nothing of the world that it runs in but its [`Surroundings`], so that
 //! the same code runs against the real clock and in virtual time.
 
+pub mod glance;
 pub mod observe;
 pub mod progress;
 pub mod resources;
@@ -162,7 +163,7 @@ async fn load(
     sink: &Sink,
 ) -> (Result<StepHistograms, String>, Duration) {
     let generator = Generator { stage: stage.clone(), seeds: surroundings.seeds.clone(), scenario_seed: scenario.seed };
-    let ticking = tokio::spawn(progress::tick(stage.clone(), scenario.clone(), sink.clone()));
+    sink(&Event::LoadStarts { at: surroundings.clock.now() });
     let (warm, warmup) = (surroundings.clone(), stage.start + scenario.warmup);
     let without_warmup = scenario.warmup.is_zero();
     let baseline = tokio::spawn(async move {
@@ -173,7 +174,6 @@ async fn load(
         observe::steps(&warm).await
     });
     generator.run(&scenario.load, scenario.graceful_stop).await;
-    ticking.abort();
     let took = stage.start.elapsed();
     // A load that was stopped in its warm-up has measured nothing.
     if stage.stop.is_cancelled() && took < scenario.warmup {

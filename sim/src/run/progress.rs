@@ -3,11 +3,10 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
-use tokio::time::{Duration, Instant, sleep_until};
+use kernel::Timestamp;
+use tokio::time::Duration;
 
-use crate::load::journey::Stage;
-use crate::load::recorder::Glance;
-use crate::scenario::{Executor, Scenario};
+use super::glance::{FaultGlance, Phase, Tick};
 
 /// What there is to tell.
 #[derive(Debug, Clone)]
@@ -20,14 +19,20 @@ pub enum Event {
         products: usize,
         took: Duration,
     },
-    /// Once a second while the load runs.
-    Tick {
-        elapsed: Duration,
-        warming_up: bool,
-        planned_per_s: Option<f64>,
-        glance: Glance,
+    /// Times of the load count from here, which is this moment of the shop's clock.
+    LoadStarts {
+        at: Timestamp,
     },
+    /// Twice a second while the load runs.
+    Tick(Box<Tick>),
+    /// A fault was injected or lifted, or could not be.
+    Fault(FaultGlance),
+    /// The load is over; the shop finishes what is in flight.
     Settling,
+    /// The books are read.
+    Judging,
+    /// Something that a person should know.
+    Note(String),
 }
 
 /// Takes events; called on the generator's thread, so it must be quick.
@@ -38,59 +43,58 @@ pub fn silent() -> Sink {
     Arc::new(|_| {})
 }
 
-/// Prints a line an event.
+/// Prints what is worth a line.
 pub fn printer() -> Sink {
     Arc::new(|event| {
         // Whoever read along may have gone; the run goes on.
-        let _ = writeln!(std::io::stdout(), "{}", line(event));
+        if let Some(line) = line(event) {
+            let _ = writeln!(std::io::stdout(), "{line}");
+        }
     })
 }
 
-fn line(event: &Event) -> String {
-    match event {
+/// What an event is on a line, if it is worth one: of the ticks, those of whole seconds.
+fn line(event: &Event) -> Option<String> {
+    Some(match event {
         Event::ShopUp { took } => format!("shop up in {} ms", took.as_millis()),
         Event::Seeded { users, products, took } => {
             format!("seeded {users} users and {products} products in {} ms", took.as_millis())
         }
-        Event::Tick { elapsed, warming_up, planned_per_s, glance } => {
-            let count = |fate: &str| glance.fates.get(fate).copied().unwrap_or_default();
-            let planned = planned_per_s.map(|rate| format!("  plan {rate:>5.0}/s")).unwrap_or_default();
-            let p95 =
-                glance.order_p95_us.map(|us| format!("  order p95 {:.1} ms", us as f64 / 1e3)).unwrap_or_default();
-            let dropped = if glance.dropped > 0 { format!("  DROPPED {}", glance.dropped) } else { String::new() };
-            let bad = count("errors") + count("unknown");
-            let bad = if bad > 0 { format!("  FAILED {bad}") } else { String::new() };
-            format!(
-                "{:>4}s{}{planned}  journeys {:>6}  confirmed {:>6}  cancelled {:>6}{p95}{dropped}{bad}",
-                elapsed.as_secs(),
-                if *warming_up { "  warm-up" } else { "         " },
-                glance.began.max(glance.iterations),
-                count("confirmed"),
-                count("cancelled"),
-            )
-        }
+        Event::LoadStarts { .. } => return None,
+        Event::Tick(tick) if tick.elapsed.subsec_millis() < 500 => tick_line(tick),
+        Event::Tick(_) => return None,
+        Event::Fault(fault) => fault_line(fault),
         Event::Settling => "load over; waiting for everything to come to rest".into(),
-    }
+        Event::Judging => "at rest; reading the books".into(),
+        Event::Note(text) => text.clone(),
+    })
 }
 
-/// Ticks once a second until it is aborted.
-pub async fn tick(stage: Arc<Stage>, scenario: Scenario, sink: Sink) {
-    for second in 1.. {
-        let elapsed = Duration::from_secs(second);
-        sleep_until(stage.start + elapsed).await;
-        let planned: Vec<f64> = scenario
-            .load
-            .iter()
-            .filter_map(|group| match &group.executor {
-                Executor::Arrivals(plan) if elapsed <= plan.duration() => Some(plan.rate_at(elapsed)),
-                _ => None,
-            })
-            .collect();
-        sink(&Event::Tick {
-            elapsed,
-            warming_up: Instant::now() < stage.start + scenario.warmup,
-            planned_per_s: (!planned.is_empty()).then(|| planned.iter().sum()),
-            glance: stage.recorder.glance(),
-        });
+fn tick_line(tick: &Tick) -> String {
+    let count = |fate: &str| tick.fates.get(fate).copied().unwrap_or_default();
+    let planned = tick.planned_per_s.map(|rate| format!("  plan {rate:>5.0}/s")).unwrap_or_default();
+    let p95 = tick.latency_so_far.map(|l| format!("  order p95 {:.1} ms", l.p95_us as f64 / 1e3)).unwrap_or_default();
+    let dropped = if tick.dropped > 0 { format!("  DROPPED {}", tick.dropped) } else { String::new() };
+    let bad = count("errors") + count("unknown");
+    let bad = if bad > 0 { format!("  FAILED {bad}") } else { String::new() };
+    let breaker = tick.breaker.as_ref().filter(|breaker| breaker.state != "closed");
+    let breaker = breaker.map(|breaker| format!("  breaker {}", breaker.state)).unwrap_or_default();
+    format!(
+        "{:>4}s{}{planned}  journeys {:>6}  confirmed {:>6}  cancelled {:>6}{p95}{breaker}{dropped}{bad}",
+        tick.elapsed.as_secs(),
+        if tick.phase == Phase::WarmUp { "  warm-up" } else { "         " },
+        tick.journeys_ended + tick.journeys_in_flight,
+        count("confirmed"),
+        count("cancelled"),
+    )
+}
+
+fn fault_line(fault: &FaultGlance) -> String {
+    let FaultGlance { name, what, .. } = fault;
+    let since = |at: Option<Duration>| at.map(|at| format!("{:>4.1}s", at.as_secs_f64())).unwrap_or_default();
+    match (&fault.failure, fault.lifted) {
+        (Some(why), _) => format!("      fault {name} ({what}) FAILED: {why}"),
+        (None, Some(_)) => format!("{}  fault {name} lifted; it touched {} calls", since(fault.lifted), fault.hits),
+        (None, None) => format!("{}  fault {name}: {what}", since(fault.injected)),
     }
 }

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use chassis::settings::duration;
 use indexmap::IndexMap;
@@ -135,8 +136,23 @@ pub fn metric(name: &str) -> Option<&'static Metric> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expect {
     pub thresholds: Vec<Threshold>,
+    /// What is expected of the time of a fault, in the order of the file.
+    pub during: Vec<During>,
     /// Names out of [`INVARIANTS`], in that order.
     pub invariants: Vec<&'static str>,
+}
+
+/// What is expected while one of the scenario's faults is active, and of its end.
+#[derive(Debug, Clone, PartialEq)]
+pub struct During {
+    /// The name of a fault of this scenario.
+    pub fault: String,
+    /// From the injection to the breaker's opening.
+    pub breaker_opens_within: Option<Duration>,
+    /// From the lifting to the moment from which on the breaker stays closed.
+    pub recovers_within: Option<Duration>,
+    /// Judged on what was due while the fault was active.
+    pub thresholds: Vec<Threshold>,
 }
 
 /// One expression over one metric, or over the part of it that the tags select.
@@ -262,7 +278,7 @@ impl ExpectFile {
             .into_iter()
             .flat_map(|(selector, expressions)| self::thresholds(&selector, &expressions, &at.key("thresholds"), check))
             .collect();
-        Expect { thresholds, invariants: invariants(self.invariants, &at.key("invariants"), check) }
+        Expect { thresholds, during: Vec::new(), invariants: invariants(self.invariants, &at.key("invariants"), check) }
     }
 }
 
@@ -440,7 +456,7 @@ load: { g: { executor: constant-vus, vus: 1, duration: 1s, journey: [ view: any 
 
     #[test]
     fn all_invariants_are_checked_unless_some_are_named() {
-        assert_eq!(parsed(HEAD).expect, Expect { thresholds: vec![], invariants: INVARIANTS.to_vec() });
+        assert_eq!(parsed(HEAD).expect, Expect { thresholds: vec![], during: vec![], invariants: INVARIANTS.to_vec() });
         let some = format!("{HEAD}expect: {{ invariants: [ events_gapless, stock_conserved ] }}");
         assert_eq!(parsed(&some).expect.invariants, ["stock_conserved", "events_gapless"]);
     }

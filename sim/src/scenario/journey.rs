@@ -53,6 +53,9 @@ pub struct OrderStep {
     pub items: Vec<OrderItem>,
     /// How long the reply may wait for the outcome; zero asks for an answer at once.
     pub wait: Duration,
+    /// How many times the same request is sent at once, under the same key: 1 but for those who press the
+    /// button twice.
+    pub copies: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -222,7 +225,7 @@ impl OrderFile {
         }
         let items = items.into_iter().take(ITEMS_MAX).enumerate();
         let items = items.filter_map(|(index, Keys(item))| item.validate(&at.index(index), catalog, check));
-        Some(OrderStep { items: items.collect(), wait: wait.unwrap_or(WAIT_DEFAULT) })
+        Some(OrderStep { items: items.collect(), wait: wait.unwrap_or(WAIT_DEFAULT), copies: 1 })
     }
 }
 
@@ -316,6 +319,7 @@ load:
                     OrderItem { sku: Pick::Any, quantity: 1..=1 },
                 ],
                 wait: Duration::ZERO,
+                copies: 1,
             }),
             Step::RetrySameKey,
             Step::Await(Duration::from_secs(10)),

@@ -9,6 +9,7 @@
 mod check;
 pub mod error;
 pub mod expect;
+pub mod fault;
 mod file;
 pub mod journey;
 pub mod load;
@@ -26,6 +27,7 @@ use serde_yaml::Value;
 
 pub use error::{ScenarioError, ScenarioErrors};
 pub use expect::Expect;
+pub use fault::PlannedFault;
 pub use load::{Executor, Group};
 pub use places::Spot;
 pub use shop::{Known, Shop};
@@ -58,6 +60,8 @@ pub struct Scenario {
     pub shop: Shop,
     /// At least one group, in the file's order.
     pub load: Vec<Group>,
+    /// In the order of the file; names are unique.
+    pub faults: Vec<PlannedFault>,
     pub expect: Expect,
     /// The first part of the load, left out of histograms and thresholds; shorter than the load.
     pub warmup: Duration,
@@ -201,8 +205,20 @@ fn validate(file: ScenarioFile, settings: &Known) -> Result<Scenario, Problems> 
     if let (Some(shop), Some(groups)) = (shop, load) {
         let load = load::groups(groups, &root.key("load"), &shop.catalog, check);
         let (origin, hash) = (String::new(), String::new());
-        let scenario =
-            Scenario { name, about, seed, shop, load, expect, warmup, graceful_stop, quiescence_timeout, origin, hash };
+        let scenario = Scenario {
+            name,
+            about,
+            seed,
+            shop,
+            load,
+            faults: Vec::new(),
+            expect,
+            warmup,
+            graceful_stop,
+            quiescence_timeout,
+            origin,
+            hash,
+        };
         judge_warmup(&scenario, &root.key("warmup"), check);
         if check.problems.is_empty() {
             return Ok(scenario);

@@ -22,7 +22,11 @@ pub(super) fn settings() -> Known {
         "acquirer.latency" => value.parse::<chassis::settings::DurationRange>().map(|_| ()),
         _ => value.parse::<u32>().map(|_| ()).map_err(|error| error.to_string()),
     };
-    Known { names: names.map(str::to_owned).to_vec(), check: Box::new(check), targets: vec![&acquirer::FAULTS, &payment::FAULTS] }
+    Known {
+        names: names.map(str::to_owned).to_vec(),
+        check: Box::new(check),
+        targets: vec![&acquirer::FAULTS, &payment::FAULTS],
+    }
 }
 
 pub(super) fn parsed(source: &str) -> Scenario {
