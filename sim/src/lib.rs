@@ -8,6 +8,7 @@
 
 pub mod audit;
 pub mod cli;
+pub mod fault;
 pub mod load;
 pub mod report;
 pub mod run;

@@ -97,6 +97,8 @@ impl Fate {
 #[derive(Debug, Clone, Default)]
 pub struct Known {
     pub items: Vec<Item>,
+    /// When it was first sent, in microseconds since the load's start.
+    pub sent_at_us: Option<u64>,
     /// Every order id that an answer to this key named: more than one is a violation.
     pub ids: Vec<String>,
     /// The last state seen, and every end that was ever told.
@@ -162,7 +164,10 @@ impl Witness {
         | Record::Fate { user, key, .. }) = record;
         let known = self.orders.entry((user.clone(), key.clone())).or_default();
         match record {
-            Record::Sent { items, .. } => known.items.clone_from(items),
+            Record::Sent { at_us, items, .. } => {
+                known.items.clone_from(items);
+                known.sent_at_us.get_or_insert(*at_us);
+            }
             Record::Reply { http, order, .. } => match order {
                 Some(seen) => known.saw(seen),
                 None if (400..500).contains(http) => known.rejected = true,
@@ -283,6 +288,12 @@ impl WitnessLog {
     /// The model so far.
     pub fn witness(&self) -> Witness {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).witness.clone()
+    }
+
+    /// The model so far, if it is no larger than that.
+    pub fn witness_of_at_most(&self, orders: usize) -> Option<Witness> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        (inner.witness.orders.len() <= orders).then(|| inner.witness.clone())
     }
 
     /// The first failure to write, if any: a record with holes proves nothing.

@@ -17,6 +17,8 @@ pub enum ExitCode {
     InvariantViolated,
     /// The run proves nothing: the generator was the bottleneck, too few samples, nothing checked.
     Inconclusive,
+    /// A fault could not be applied or lifted.
+    FaultFailed,
     /// The shop did not start, could not be seeded, or left books that cannot be read.
     ShopFailed,
 }
@@ -30,6 +32,7 @@ impl ExitCode {
             Self::Stopped => 105,
             Self::InvariantViolated => 111,
             Self::Inconclusive => 113,
+            Self::FaultFailed => 114,
             Self::ShopFailed => 115,
         }
     }
@@ -40,10 +43,11 @@ impl ExitCode {
             Self::InvariantViolated => 0,
             Self::ShopFailed => 1,
             Self::Invalid => 2,
-            Self::Stopped => 3,
-            Self::Inconclusive => 4,
-            Self::ThresholdMissed => 5,
-            Self::Kept => 6,
+            Self::FaultFailed => 3,
+            Self::Stopped => 4,
+            Self::Inconclusive => 5,
+            Self::ThresholdMissed => 6,
+            Self::Kept => 7,
         }
     }
 
@@ -55,6 +59,7 @@ impl ExitCode {
             Self::Stopped,
             Self::InvariantViolated,
             Self::Inconclusive,
+            Self::FaultFailed,
         ];
         all.into_iter().find(|code| code.number() == number).unwrap_or(Self::ShopFailed)
     }
@@ -93,8 +98,8 @@ mod tests {
 
     #[test]
     fn of_several_the_most_severe_decides() {
-        let mut codes = [99, 113, 105, 115, 111, 0].map(ExitCode::from_number);
+        let mut codes = [99, 113, 105, 114, 115, 111, 0].map(ExitCode::from_number);
         codes.sort_by_key(|code| code.severity());
-        assert_eq!(codes.map(ExitCode::number), [111, 115, 105, 113, 99, 0]);
+        assert_eq!(codes.map(ExitCode::number), [111, 115, 114, 105, 113, 99, 0]);
     }
 }

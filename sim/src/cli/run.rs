@@ -21,6 +21,7 @@ use crate::audit::manifest;
 use crate::report::summary::Circumstances;
 use crate::report::{Summary, World, markdown, terminal};
 use crate::run::progress::{Event, printer};
+use crate::run::watch::Watch;
 use crate::run::{Conducted, Experiment, Unfinished, conduct, resources};
 use crate::scenario::{self, Scenario};
 use crate::world::real::{RealOptions, RunningShop};
@@ -126,6 +127,8 @@ async fn in_real_time(scenario: &Scenario, folder: &Path) -> Result<Summary, Fai
         record: Box::new(record),
         manifest: Some(folder.join(manifest::FILE)),
         sink,
+        controls: tokio::sync::mpsc::channel(1).1,
+        watcher: Some(Box::new(watch_on_its_own_thread)),
         stop: stop.clone(),
     };
     let conducted = on_its_own_thread(&shop, experiment, stop, &mut signals).await;
@@ -211,6 +214,15 @@ async fn on_its_own_thread(
             }
         }
     }
+}
+
+/// Watching must not hold the load up.
+#[expect(clippy::disallowed_methods, reason = "the command owns the watcher's thread")]
+fn watch_on_its_own_thread(watch: Watch) {
+    std::thread::spawn(move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(watch.run()),
+        Err(error) => tracing::error!(%error, "nobody watches: there is no runtime for it"),
+    });
 }
 
 /// A folder that is not there yet: `<time>-<name>`, in UTC.

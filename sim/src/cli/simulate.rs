@@ -109,6 +109,8 @@ pub fn play(scenario: &Scenario) -> Result<Simulated, Failure> {
         record: Box::new(record.clone()),
         manifest: None,
         sink: silent(),
+        controls: tokio::sync::mpsc::channel(1).1,
+        watcher: None,
         stop: CancellationToken::new(),
     };
     let subscriber = tracing_subscriber::registry().with(layer.clone());

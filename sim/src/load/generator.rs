@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use chassis::rng::Seeds;
 use rand::seq::SliceRandom;
 use tokio::sync::Semaphore;
-use tokio::time::{Duration, Instant, sleep_until};
+use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -83,6 +83,7 @@ impl Crew {
 
     /// Plays a journey due at `due`; answers whether it came to its end.
     async fn play(&self, due: Instant) -> bool {
+        self.stage.recorder.begun();
         tokio::select! {
             biased;
             () = self.give_up.cancelled() => {
@@ -99,12 +100,11 @@ impl Crew {
 async fn arrivals(crew: Arc<Crew>, plan: ArrivalPlan) {
     let slots = Arc::new(Semaphore::new(plan.max_vus as usize));
     for offset in plan.arrivals() {
-        let due = crew.stage.start + offset;
-        tokio::select! {
+        let due = tokio::select! {
             biased;
             () = crew.stage.stop.cancelled() => return,
-            () = sleep_until(due) => {}
-        }
+            due = crew.stage.clock.reach(offset) => due,
+        };
         let Ok(slot) = slots.clone().try_acquire_owned() else {
             crew.stage.recorder.dropped();
             continue;
@@ -120,21 +120,27 @@ async fn arrivals(crew: Arc<Crew>, plan: ArrivalPlan) {
 
 /// The closed model: each virtual user starts over when it is through.
 async fn virtual_users(crew: Arc<Crew>, vus: u32, duration: Duration) {
-    let end = crew.stage.start + duration;
     for _ in 0..vus {
         let looped = crew.clone();
         crew.journeys.spawn(async move {
-            let mut due = looped.stage.start;
-            sleep_until(due).await;
+            let clock = &looped.stage.clock;
+            let due = clock.reach(Duration::ZERO).await;
             looped.stage.recorder.began(Instant::now() - due);
-            while due < end && looped.play(due).await {
-                due = Instant::now();
+            let mut next = Some(due);
+            while let Some(due) = next {
+                let came_to_its_end = looped.play(due).await;
+                // The present moment, or the end of a pause.
+                let reached = clock.elapsed();
+                next = match came_to_its_end && reached < duration {
+                    true => Some(clock.reach(reached).await.max(Instant::now())),
+                    false => None,
+                };
             }
         });
     }
     tokio::select! {
         biased;
         () = crew.stage.stop.cancelled() => {}
-        () = sleep_until(end) => {}
+        _ = crew.stage.clock.reach(duration) => {}
     }
 }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use chassis::rng::Stream;
 use rand::RngExt;
+use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::api::{Api, Item, OrderView, Shopper};
 use super::client::{Answer, NoAnswer, is_success};
+use super::clock::LoadClock;
 use super::recorder::Recorder;
 use crate::audit::witness::{Record, Seen, WitnessLog};
 use crate::scenario::journey::{OrderStep, Pick, Step};
@@ -28,6 +30,7 @@ pub struct Stage {
     pub skus: Vec<String>,
     /// When the load began; times in the record count from here.
     pub start: Instant,
+    pub clock: LoadClock,
     /// Cancelled when journeys are to end at their next step.
     pub stop: CancellationToken,
 }
@@ -52,6 +55,9 @@ struct Placed {
     wait: Duration,
     id: Option<String>,
 }
+
+/// What one of several copies of a request brought.
+type Copy = (Result<Answer, NoAnswer>, Instant);
 
 impl Journey {
     /// A journey of `shopper` that is due at `due`. The random stream is its own.
@@ -97,7 +103,7 @@ impl Journey {
             Step::Order(order) => self.order(order).await,
             Step::RetrySameKey => {
                 if let Some(placed) = self.last.clone() {
-                    self.send(placed, "retry").await;
+                    self.send(placed, "retry", 1).await;
                 }
             }
             Step::Cancel => self.cancel().await,
@@ -151,23 +157,54 @@ impl Journey {
         }
         self.orders += 1;
         let key = format!("{}-{}", self.name, self.orders);
-        self.send(Placed { key, items, wait: step.wait, id: None }, "order").await;
+        self.send(Placed { key, items, wait: step.wait, id: None }, "order", step.copies).await;
     }
 
-    async fn send(&mut self, mut placed: Placed, name: &'static str) {
+    /// Sends the order, `copies` times at once, and takes in every answer.
+    async fn send(&mut self, mut placed: Placed, name: &'static str, copies: u32) {
         let stage = self.stage.clone();
-        let (user, key) = (self.user(), placed.key.clone());
-        let record = |record: Record| stage.witness.write(&record);
-        let items = placed.items.clone();
-        record(Record::Sent { at_us: self.since_start_us(), user: user.clone(), key: key.clone(), items });
-        let due = self.due;
-        let call = stage.api.place_order(self.token(&stage), &placed.key, &placed.items, placed.wait);
-        let answer = self.timed(name, call).await;
-        let at_us = self.since_start_us();
+        let (due, sent) = (self.due, Instant::now());
+        let answers = self.answers(&placed, copies).await;
+        // One order, however often it was sent: it is told by its first answer, and the others are repetitions.
+        for (number, (answer, ended)) in answers.into_iter().enumerate() {
+            let name = if number == 0 { name } else { "retry" };
+            let failed = !answer.as_ref().is_ok_and(|answer| is_success(answer.status));
+            stage.recorder.request(name, due, sent, ended, failed);
+            self.due = self.due.max(ended);
+            self.told(&mut placed, answer, name, ended - due);
+        }
+        self.last = Some(placed);
+    }
+
+    /// The answers in the order in which the copies were sent. Each is noted before it leaves.
+    async fn answers(&self, placed: &Placed, copies: u32) -> Vec<Copy> {
+        let mut under_way = Vec::new();
+        for _ in 1..copies {
+            let (stage, shopper, placed) = (self.stage.clone(), self.shopper, placed.clone());
+            self.sent(&placed);
+            // A task of its own, and ended with this journey.
+            under_way.push(AbortOnDrop(tokio::spawn(async move { place(&stage, shopper, &placed).await })));
+        }
+        self.sent(placed);
+        let mut answers = vec![place(&self.stage, self.shopper, placed).await];
+        for copy in &mut under_way {
+            let lost = |_| (Err(NoAnswer { sent: true, why: "cut off".into() }), Instant::now());
+            answers.push((&mut copy.0).await.unwrap_or_else(lost));
+        }
+        answers
+    }
+
+    fn sent(&self, placed: &Placed) {
+        let (key, items) = (placed.key.clone(), placed.items.clone());
+        self.stage.witness.write(&Record::Sent { at_us: self.since_start_us(), user: self.user(), key, items });
+    }
+
+    fn told(&self, placed: &mut Placed, answer: Result<Answer, NoAnswer>, name: &'static str, took: Duration) {
+        let (at_us, user, key) = (self.since_start_us(), self.user(), placed.key.clone());
         match answer {
             Ok(answer) => {
                 let order = is_success(answer.status).then(|| seen(&answer)).flatten();
-                placed.id = order.as_ref().map(|order| order.id.clone()).or(placed.id);
+                placed.id = order.as_ref().map(|order| order.id.clone()).or(placed.id.take());
                 let fate = match order.as_ref().map(|order| order.status.as_str()) {
                     Some("CONFIRMED") => "confirmed",
                     Some("CANCELLED") => "cancelled",
@@ -176,15 +213,14 @@ impl Journey {
                     None => "errors",
                 };
                 self.tell(name, fate);
-                let took_us = u64::try_from((self.due - due).as_micros()).unwrap_or(u64::MAX);
-                record(Record::Reply { at_us, user, key, http: answer.status, order, took_us });
+                let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                self.stage.witness.write(&Record::Reply { at_us, user, key, http: answer.status, order, took_us });
             }
             Err(NoAnswer { sent, why }) => {
                 self.tell(name, if sent { "unknown" } else { "errors" });
-                record(Record::NoReply { at_us, user, key, sent, why });
+                self.stage.witness.write(&Record::NoReply { at_us, user, key, sent, why });
             }
         }
-        self.last = Some(placed);
     }
 
     /// For the progress line, which counts orders and not their repetitions.
@@ -236,6 +272,21 @@ impl Journey {
             self.stage.witness.write(&Record::Saw { at_us: self.since_start_us(), user: self.user(), key, order });
         }
     }
+}
+
+/// Ends its task when it is dropped.
+struct AbortOnDrop(JoinHandle<Copy>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn place(stage: &Stage, shopper: usize, placed: &Placed) -> Copy {
+    let token = stage.shoppers.get(shopper).map_or("", |shopper| shopper.token.as_str());
+    let answer = stage.api.place_order(token, &placed.key, &placed.items, placed.wait).await;
+    (answer, Instant::now())
 }
 
 /// The order that an answer shows.

@@ -55,107 +55,160 @@ pub struct Requests {
     pub failed: u64,
 }
 
+impl Requests {
+    fn take(&mut self, failed: bool, took: Option<(Duration, Duration)>) {
+        self.count += 1;
+        self.failed += u64::from(failed);
+        if let Some((since_due, since_sent)) = took {
+            self.corrected.record(since_due);
+            self.uncorrected.record(since_sent);
+        }
+    }
+}
+
 /// Everything that one run's load recorded.
 #[derive(Debug, Clone, Default)]
 pub struct Totals {
     /// By name (`order`, `search` …); requests due during the warm-up are only counted.
     pub requests: BTreeMap<&'static str, Requests>,
-    /// From the due instant to the answer of `POST orders`.
-    pub order_duration: Latency,
     pub iteration_duration: Latency,
+    /// Journeys that began.
+    pub begun: u64,
     pub iterations: u64,
     pub interrupted: u64,
     /// Arrivals for which no virtual user was free.
     pub dropped: u64,
     /// How late journeys began, against their plan.
     pub schedule_lag: Latency,
+    /// Orders by what their first answer said.
     pub fates: BTreeMap<&'static str, u64>,
+}
+
+impl Totals {
+    /// `POST orders`, from due to answer.
+    pub fn order_duration(&self) -> Option<&Latency> {
+        self.requests.get("order").map(|requests| &requests.corrected)
+    }
+}
+
+/// A part of the run that is looked at for itself: what was due in it.
+#[derive(Debug, Clone)]
+pub struct Window {
+    pub name: String,
+    pub from: Instant,
+    /// `None` while it is open.
+    pub to: Option<Instant>,
+    pub requests: BTreeMap<&'static str, Requests>,
+}
+
+impl Window {
+    fn holds(&self, due: Instant) -> bool {
+        due >= self.from && self.to.is_none_or(|to| due < to)
+    }
+}
+
+#[derive(Default)]
+struct Inner {
+    totals: Totals,
+    windows: Vec<Window>,
+    /// Since the last look: `POST orders`, warm-up included.
+    lately: Latency,
 }
 
 /// Shared by the journeys of a run.
 #[derive(Clone)]
 pub struct Recorder {
-    totals: Arc<Mutex<Totals>>,
+    inner: Arc<Mutex<Inner>>,
     measured_from: Instant,
 }
 
 impl Recorder {
     /// Latencies of what is due before `measured_from` are left out.
     pub fn new(measured_from: Instant) -> Self {
-        Self { totals: Arc::default(), measured_from }
+        Self { inner: Arc::default(), measured_from }
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut Totals) -> T) -> T {
-        work(&mut self.totals.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
+        work(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub fn request(&self, name: &'static str, due: Instant, sent: Instant, ended: Instant, failed: bool) {
         let measured = due >= self.measured_from;
-        self.with(|totals| {
-            let requests = totals.requests.entry(name).or_default();
-            requests.count += 1;
-            requests.failed += u64::from(failed);
-            if measured {
-                requests.corrected.record(ended - due);
-                requests.uncorrected.record(ended - sent);
+        self.with(|inner| {
+            let requests = inner.totals.requests.entry(name).or_default();
+            requests.take(failed, measured.then_some((ended - due, ended - sent)));
+            for window in inner.windows.iter_mut().filter(|window| window.holds(due)) {
+                window.requests.entry(name).or_default().take(failed, Some((ended - due, ended - sent)));
             }
-            if measured && name == "order" {
-                totals.order_duration.record(ended - due);
+            if name == "order" {
+                inner.lately.record(ended - due);
             }
         });
     }
 
+    pub fn begun(&self) {
+        self.with(|inner| inner.totals.begun += 1);
+    }
+
+    /// A journey, or the first one of a virtual user, began so long after its time.
     pub fn began(&self, lag: Duration) {
-        self.with(|totals| totals.schedule_lag.record(lag));
+        self.with(|inner| inner.totals.schedule_lag.record(lag));
     }
 
     pub fn iterated(&self, due: Instant, ended: Instant) {
         let measured = due >= self.measured_from;
-        self.with(|totals| {
-            totals.iterations += 1;
+        self.with(|inner| {
+            inner.totals.iterations += 1;
             if measured {
-                totals.iteration_duration.record(ended - due);
+                inner.totals.iteration_duration.record(ended - due);
             }
         });
     }
 
     pub fn interrupted(&self) {
-        self.with(|totals| totals.interrupted += 1);
+        self.with(|inner| inner.totals.interrupted += 1);
     }
 
     pub fn dropped(&self) {
-        self.with(|totals| totals.dropped += 1);
+        self.with(|inner| inner.totals.dropped += 1);
     }
 
-    /// For the progress line; fates as known so far.
+    /// What the first answer to an order said.
     pub fn fate(&self, fate: &'static str) {
-        self.with(|totals| *totals.fates.entry(fate).or_default() += 1);
+        self.with(|inner| *inner.totals.fates.entry(fate).or_default() += 1);
+    }
+
+    /// From now on, what is due is also noted under this name.
+    pub fn open_window(&self, name: &str, from: Instant) {
+        let window = Window { name: name.to_owned(), from, to: None, requests: BTreeMap::new() };
+        self.with(|inner| inner.windows.push(window));
+    }
+
+    /// What is due later does not belong to it; what was due before may still end.
+    pub fn close_window(&self, name: &str, to: Instant) {
+        self.with(|inner| {
+            inner.windows.iter_mut().filter(|window| window.name == name && window.to.is_none()).for_each(|window| {
+                window.to = Some(to);
+            });
+        });
+    }
+
+    pub fn windows(&self) -> Vec<Window> {
+        self.with(|inner| inner.windows.clone())
     }
 
     pub fn totals(&self) -> Totals {
-        self.with(|totals| totals.clone())
+        self.with(|inner| inner.totals.clone())
     }
 
-    /// Iterations, dropped arrivals, fates and the 95th percentile of orders, without copying.
-    pub fn glance(&self) -> Glance {
-        self.with(|totals| Glance {
-            iterations: totals.iterations,
-            dropped: totals.dropped,
-            fates: totals.fates.clone(),
-            order_p95_us: totals.order_duration.percentile_us(95.0),
-            began: totals.schedule_lag.count(),
+    /// Orders answered since the last call of this, from due to answer.
+    pub fn lately(&self) -> Latency {
+        self.with(|inner| {
+            let fresh = inner.lately.clone();
+            inner.lately.0.reset();
+            fresh
         })
     }
-}
-
-/// A moment of a run, for a progress line.
-#[derive(Debug, Clone)]
-pub struct Glance {
-    pub began: u64,
-    pub iterations: u64,
-    pub dropped: u64,
-    pub fates: BTreeMap<&'static str, u64>,
-    pub order_p95_us: Option<u64>,
 }
 
 #[cfg(test)]
@@ -181,5 +234,28 @@ mod tests {
         recorder.request("order", start, start, start + Duration::from_secs(1), false);
         let order = recorder.totals().requests.remove("order").unwrap();
         assert_eq!((order.count, order.corrected.count()), (1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_window_holds_what_was_due_in_it_however_late_it_ended() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let recorder = Recorder::new(start);
+        recorder.request("order", at(0), at(0), at(1), false);
+        recorder.open_window("outage", at(1));
+        recorder.request("order", at(1), at(1), at(2), true);
+        recorder.close_window("outage", at(3));
+        recorder.request("order", at(2), at(2), at(9), false);
+        recorder.request("order", at(3), at(3), at(4), true);
+        let window = recorder.windows().remove(0);
+        assert_eq!((window.requests["order"].count, window.requests["order"].failed), (2, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lately_is_since_the_last_look() {
+        let start = Instant::now();
+        let recorder = Recorder::new(start);
+        recorder.request("order", start, start, start + Duration::from_secs(1), false);
+        assert_eq!((recorder.lately().count(), recorder.lately().count()), (1, 0));
     }
 }

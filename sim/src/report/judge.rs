@@ -1,16 +1,19 @@
 //! The verdict: thresholds, invariants and the run's own validity, and the exit code they make.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::measured::{self, Measured};
+use super::recovery;
 use crate::audit::witness::Fate;
 use crate::cli::exit::ExitCode;
-use crate::load::recorder::Latency;
+use crate::fault::board::Entry;
+use crate::fault::conductor::DuringSteps;
 use crate::run::Conducted;
 use crate::scenario::Scenario;
-use crate::scenario::expect::{Aggregate, Threshold};
+use crate::scenario::expect::Threshold;
 
 /// A journey that began later than this after its plan says nothing about the shop.
 const SCHEDULE_LAG_MAX_US: u64 = 100_000;
@@ -53,6 +56,13 @@ pub struct ThresholdResult {
     pub outcome: Outcome,
 }
 
+impl ThresholdResult {
+    /// Says during what it was judged, if that was not the whole run.
+    pub fn prefix(&self) -> String {
+        self.during.as_ref().map(|fault| format!("during {fault}: ")).unwrap_or_default()
+    }
+}
+
 /// What the run comes to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Verdict {
@@ -65,110 +75,69 @@ pub struct Verdict {
 
 /// Orders by fate.
 pub fn fates(conducted: &Conducted) -> BTreeMap<Fate, u64> {
-    let mut counts: BTreeMap<Fate, u64> = Fate::ALL.into_iter().map(|fate| (fate, 0)).collect();
-    for known in conducted.witness.orders.values() {
-        *counts.entry(known.fate().0).or_default() += 1;
-    }
-    counts
+    measured::fates(&conducted.witness, |_| true)
 }
 
-struct Observation {
-    value: Option<f64>,
-    samples: u64,
-    /// How many samples the aggregate needs.
-    needed: u64,
-    latency: bool,
-}
-
-fn of_histogram(histogram: Option<&Histogram<u64>>, aggregate: &Aggregate) -> Observation {
-    let samples = histogram.map_or(0, Histogram::len);
-    let value = histogram.filter(|histogram| !histogram.is_empty()).map(|histogram| match aggregate {
-        Aggregate::Percentile(percent) => histogram.value_at_quantile(percent / 100.0) as f64,
-        Aggregate::Med => histogram.value_at_quantile(0.5) as f64,
-        Aggregate::Avg => histogram.mean(),
-        Aggregate::Min => histogram.min() as f64,
-        Aggregate::Max => histogram.max() as f64,
-        Aggregate::Rate | Aggregate::Count => samples as f64,
-    });
-    let needed = match aggregate {
-        // A percentile needs at least one sample beyond it.
-        Aggregate::Percentile(percent) if *percent < 100.0 => (1.0 / (1.0 - percent / 100.0)).round() as u64,
-        _ => 1,
-    };
-    Observation { value, samples, needed, latency: true }
-}
-
-fn rate(bad: u64, all: u64) -> Observation {
-    let value = (all > 0).then(|| bad as f64 / all as f64);
-    Observation { value, samples: all, needed: 1, latency: false }
-}
-
-fn counter(count: u64) -> Observation {
-    Observation { value: Some(count as f64), samples: count, needed: 0, latency: false }
-}
-
-fn observe(threshold: &Threshold, conducted: &Conducted) -> Observation {
-    let tag = |name: &str| threshold.tags.get(name).map(String::as_str);
-    let wanted = |name: &str, value: &str| tag(name).is_none_or(|wanted| wanted == value);
-    let aggregate = &threshold.expression.aggregate;
+/// The whole run, as thresholds see it.
+fn whole(conducted: &Conducted) -> Measured {
     let totals = &conducted.totals;
-    let named = || totals.requests.iter().filter(|(name, _)| wanted("name", name)).map(|(_, requests)| requests);
-    match threshold.metric {
-        "saga_step_duration" => {
-            let merged =
-                conducted.steps_measured.merged(|step, outcome| wanted("step", step) && wanted("outcome", outcome));
-            of_histogram(merged.as_ref(), aggregate)
-        }
-        "order_duration" => of_histogram(Some(totals.order_duration.histogram()), aggregate),
-        "iteration_duration" => of_histogram(Some(totals.iteration_duration.histogram()), aggregate),
-        "http_req_duration" => {
-            let mut sum = Latency::default().histogram().clone();
-            for requests in named() {
-                // All have the same bounds.
-                let _ = sum.add(requests.corrected.histogram());
-            }
-            of_histogram(Some(&sum), aggregate)
-        }
-        "http_req_failed" => {
-            rate(named().map(|requests| requests.failed).sum(), named().map(|requests| requests.count).sum())
-        }
-        "http_reqs" => counter(named().map(|requests| requests.count).sum()),
-        "order_errors" => {
-            let fates = fates(conducted);
-            let of = |fate: Fate| fates.get(&fate).copied().unwrap_or_default();
-            rate(of(Fate::Errors) + of(Fate::Unknown), fates.values().sum())
-        }
-        "orders" => {
-            counter(fates(conducted).iter().filter(|(fate, _)| wanted("fate", fate.as_str())).map(|(_, n)| n).sum())
-        }
-        "iterations" => counter(totals.iterations),
-        "dropped_iterations" => counter(totals.dropped),
-        _ => Observation { value: None, samples: 0, needed: 1, latency: false },
+    Measured {
+        requests: totals.requests.clone(),
+        iteration_duration: totals.iteration_duration.clone(),
+        iterations: totals.iterations,
+        dropped: totals.dropped,
+        steps: conducted.steps_measured.clone(),
+        fates: fates(conducted),
+        cancellations: conducted.audit.cancellations.clone(),
     }
 }
 
-/// Judges every threshold of the scenario.
+/// What was due while the fault was active; `None` if it never was.
+fn window(conducted: &Conducted, fault: &str) -> Option<Measured> {
+    let entry = conducted.faults.iter().find(|entry| entry.fault.name == fault)?;
+    let window = conducted.windows.iter().find(|window| window.name == fault)?;
+    let micros = |at: Duration| u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
+    let (from, to) = (micros(entry.injected?), entry.lifted.map_or(u64::MAX, micros));
+    Some(Measured {
+        requests: window.requests.clone(),
+        steps: conducted.during_steps.get(fault).and_then(DuringSteps::steps).unwrap_or_default(),
+        fates: measured::fates(&conducted.witness, |sent| (from..to).contains(&sent)),
+        ..Measured::default()
+    })
+}
+
+/// Judges every threshold of the scenario, those of the whole run first.
 pub fn thresholds(scenario: &Scenario, conducted: &Conducted, world: World) -> Vec<ThresholdResult> {
-    let judged = scenario.expect.thresholds.iter().map(|threshold| {
-        let observation = observe(threshold, conducted);
-        let outcome = match observation.value {
-            _ if observation.latency && world == World::Simulated => Outcome::NotJudged,
-            Some(value) if observation.samples >= observation.needed => match threshold.judge(value) {
-                true => Outcome::Kept,
-                false => Outcome::Missed,
-            },
-            _ => Outcome::TooFewSamples,
-        };
-        ThresholdResult {
-            metric: threshold.selector_text.clone(),
-            during: None,
-            expression: threshold.text.clone(),
-            observed: observation.value,
-            samples: observation.samples,
-            outcome,
-        }
-    });
-    judged.collect()
+    let all = whole(conducted);
+    let mut results: Vec<ThresholdResult> =
+        scenario.expect.thresholds.iter().map(|threshold| judged(threshold, &all, world)).collect();
+    for during in &scenario.expect.during {
+        let named = |result: ThresholdResult| ThresholdResult { during: Some(during.fault.clone()), ..result };
+        results.extend(recovery::judge(during, conducted).into_iter().map(named));
+        let measured = window(conducted, &during.fault).unwrap_or_default();
+        results.extend(during.thresholds.iter().map(|threshold| named(judged(threshold, &measured, world))));
+    }
+    results
+}
+
+fn judged(threshold: &Threshold, measured: &Measured, world: World) -> ThresholdResult {
+    let observation = measured.observe(threshold);
+    let outcome = match observation.believable() {
+        _ if observation.latency && world == World::Simulated => Outcome::NotJudged,
+        Some(value) => match threshold.judge(value) {
+            true => Outcome::Kept,
+            false => Outcome::Missed,
+        },
+        None => Outcome::TooFewSamples,
+    };
+    ThresholdResult {
+        metric: threshold.selector_text.clone(),
+        during: None,
+        expression: threshold.text.clone(),
+        observed: observation.value,
+        samples: observation.samples,
+        outcome,
+    }
 }
 
 /// What decides, by the order of exit codes: a broken invariant before everything else.
@@ -182,12 +151,17 @@ pub fn verdict(scenario: &Scenario, conducted: &Conducted, thresholds: &[Thresho
             found.push((ExitCode::InvariantViolated, text));
         }
     }
+    for entry in &conducted.faults {
+        if let Some(why) = &entry.failure {
+            found.push((ExitCode::FaultFailed, format!("fault {}: {why}", entry.fault.name)));
+        }
+    }
     if conducted.stopped {
         found.push((ExitCode::Stopped, "stopped by the user".into()));
     }
     found.extend(invalid(scenario, conducted, world).into_iter().map(|why| (ExitCode::Inconclusive, why)));
     for result in thresholds {
-        let text = format!("{} {}", result.metric, result.expression);
+        let text = format!("{}{} {}", result.prefix(), result.metric, result.expression);
         match result.outcome {
             Outcome::Missed => found.push((ExitCode::ThresholdMissed, format!("threshold missed: {text}"))),
             Outcome::TooFewSamples => {
@@ -213,6 +187,7 @@ fn invalid(scenario: &Scenario, conducted: &Conducted, world: World) -> Vec<Stri
     if let Some(failure) = &conducted.record_failure {
         why.push(format!("the witness's record has holes: {failure}"));
     }
+    why.extend(conducted.faults.iter().filter_map(idle));
     let confirmed = fates(conducted).get(&Fate::Confirmed).copied().unwrap_or_default();
     if conducted.audit.orders > 0 && confirmed == 0 && scenario.expect.invariants.contains(&"confirmed_iff_captured") {
         why.push("no order was confirmed: the ledger had nothing to say".into());
@@ -234,4 +209,16 @@ fn invalid(scenario: &Scenario, conducted: &Conducted, world: World) -> Vec<Stri
         }
     }
     why
+}
+
+/// A planned fault that changed nothing proves nothing.
+fn idle(entry: &Entry) -> Option<String> {
+    let name = &entry.fault.name;
+    match (entry.planned, entry.injected, entry.hits) {
+        (None, ..) => None,
+        _ if entry.failure.is_some() => None,
+        (Some(_), None, _) => Some(format!("fault {name} never came: the load was over before")),
+        (Some(_), Some(_), 0) => Some(format!("fault {name} touched no call")),
+        _ => None,
+    }
 }

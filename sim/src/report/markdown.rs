@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::summary::{Percentiles, Summary};
-use super::terminal::{micros, observed, outcome};
+use super::terminal::{fault_story, micros, observed, outcome};
 
 /// The report; a pure function of the summary.
 pub fn render(summary: &Summary) -> String {
@@ -29,6 +29,7 @@ fn write(text: &mut String, summary: &Summary) -> std::fmt::Result {
     circumstances(text, summary)?;
     orders(text, summary)?;
     latencies(text, summary)?;
+    faults(text, summary)?;
     judged(text, summary)
 }
 
@@ -98,11 +99,32 @@ fn latencies(text: &mut String, summary: &Summary) -> std::fmt::Result {
     Ok(())
 }
 
+fn faults(text: &mut String, summary: &Summary) -> std::fmt::Result {
+    if summary.manual {
+        writeln!(text, "\nSomebody stepped in: this run is not comparable with others.")?;
+    }
+    if !summary.faults.is_empty() {
+        writeln!(text, "\n## Faults\n")?;
+    }
+    for fault in &summary.faults {
+        let by_hand = if fault.manual { " (by hand)" } else { "" };
+        writeln!(text, "- **{}**{by_hand}: {}", fault.name, fault_story(fault))?;
+    }
+    if summary.breaker.transitions.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "\n## Circuit breaker\n\n| at | from | to | why |\n|--:|---|---|---|")?;
+    for one in &summary.breaker.transitions {
+        writeln!(text, "| {:.2} s | {} | {} | {} |", summary.since_start_s(one.at_us), one.from, one.to, one.why)?;
+    }
+    Ok(())
+}
+
 fn judged(text: &mut String, summary: &Summary) -> std::fmt::Result {
     writeln!(text, "\n## Thresholds\n\n| metric | expression | observed | samples | |\n|---|---|--:|--:|---|")?;
     for result in &summary.thresholds {
         let seen = observed(&result.metric, result.observed);
-        let (metric, expression) = (&result.metric, &result.expression);
+        let (metric, expression) = (format!("{}{}", result.prefix(), result.metric), &result.expression);
         writeln!(text, "| `{metric}` | `{expression}` | {seen} | {} | {} |", result.samples, outcome(result.outcome))?;
     }
     writeln!(text, "\n## Invariants\n\n| invariant | checked | violations | examples |\n|---|--:|--:|---|")?;

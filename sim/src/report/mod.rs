@@ -2,6 +2,8 @@
 
 pub mod judge;
 pub mod markdown;
+pub mod measured;
+pub mod recovery;
 pub mod summary;
 pub mod terminal;
 

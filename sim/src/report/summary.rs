@@ -1,12 +1,14 @@
 //! `summary.json`: the run as data. Every other report is made from it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::judge::{self, ThresholdResult, Verdict, World};
 use crate::audit::Finding;
 use crate::audit::witness::Fate;
+use crate::fault::board::Entry;
 use crate::load::recorder::Latency;
 use crate::run::Conducted;
 use crate::run::observe::Breaker;
@@ -33,6 +35,9 @@ pub struct Summary {
     pub exit_code: u8,
     pub startup_ms: f64,
     pub seeding_ms: f64,
+    /// The shop's clock at the load's start, in microseconds since 1970.
+    #[serde(default)]
+    pub started_at_us: i64,
     /// From the load's start until everything had come to rest.
     pub duration_s: f64,
     pub load_s: f64,
@@ -169,7 +174,7 @@ pub struct FaultResult {
 /// Orders that were cancelled in a state for a reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancellation {
-    /// PENDING, RESERVED or PAID.
+    /// pending, reserved or paid: the state in which the abort was decided.
     pub from: String,
     pub reason: String,
     pub orders: u64,
@@ -214,15 +219,16 @@ impl Summary {
             verdict,
             startup_ms: around.startup_ms,
             seeding_ms: conducted.seeded_in.as_secs_f64() * 1e3,
+            started_at_us: conducted.started_at.as_micros(),
             duration_s: conducted.took.as_secs_f64(),
             load_s,
             throughput_per_s: if load_s > 0.0 { orders.confirmed as f64 / load_s } else { 0.0 },
             http: http(conducted),
             steps: steps(conducted),
             breaker: conducted.breaker.clone(),
-            faults: Vec::new(),
-            manual: false,
-            cancellations: Vec::new(),
+            faults: conducted.faults.iter().map(fault).collect(),
+            manual: conducted.manual,
+            cancellations: cancellations(conducted),
             thresholds,
             invariants: judged(scenario, conducted),
             resources: resources(&around, orders.started),
@@ -236,11 +242,45 @@ impl Summary {
         }
     }
 
+    /// A moment of the shop's clock, in seconds since the load's start.
+    pub fn since_start_s(&self, at_us: i64) -> f64 {
+        (at_us - self.started_at_us) as f64 / 1e6
+    }
+
     /// # Errors
     /// When it cannot be written as JSON, which does not happen.
     pub fn to_json(&self) -> Result<String, String> {
         serde_json::to_string_pretty(self).map(|text| text + "\n").map_err(|error| error.to_string())
     }
+}
+
+fn fault(entry: &Entry) -> FaultResult {
+    let seconds = |at: Duration| at.as_secs_f64();
+    FaultResult {
+        name: entry.fault.name.clone(),
+        target: entry.fault.target.name.to_owned(),
+        kind: entry.fault.kind.name.to_owned(),
+        parameters: entry.fault.written.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+        manual: entry.planned.is_none(),
+        planned_at_s: entry.planned.map(|(at, _)| seconds(at)),
+        planned_for_s: entry.planned.map(|(_, lasts)| seconds(lasts)),
+        injected_at_s: entry.injected.map(seconds),
+        lifted_at_s: entry.lifted.map(seconds),
+        injected_at_us: entry.injected_at_us,
+        lifted_at_us: entry.lifted_at_us,
+        hits: entry.hits,
+        failure: entry.failure.clone(),
+    }
+}
+
+fn cancellations(conducted: &Conducted) -> Vec<Cancellation> {
+    let counted = conducted.audit.cancellations.iter();
+    let counted = counted.map(|((from, reason), orders)| Cancellation {
+        from: from.clone(),
+        reason: reason.clone(),
+        orders: *orders,
+    });
+    counted.collect()
 }
 
 fn orders(conducted: &Conducted) -> Orders {

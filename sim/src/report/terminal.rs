@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::judge::{Outcome, World};
-use super::summary::{Percentiles, Summary};
+use super::summary::{FaultResult, Percentiles, Summary};
 
 /// `1.2 ms`, `340 µs`, `2.1 s`; a dash without samples.
 pub fn micros(value: Option<u64>) -> String {
@@ -19,7 +19,7 @@ pub fn micros(value: Option<u64>) -> String {
 pub fn observed(metric: &str, value: Option<f64>) -> String {
     match value {
         None => "no samples".into(),
-        Some(value) if metric.contains("duration") => micros(Some(value.round() as u64)),
+        Some(value) if metric.contains("duration") || metric.ends_with("_within") => micros(Some(value.round() as u64)),
         Some(value) if metric.starts_with("order_errors") || metric.starts_with("http_req_failed") => {
             format!("{:.2} %", value * 100.0)
         }
@@ -67,6 +67,14 @@ fn write(text: &mut String, summary: &Summary) -> std::fmt::Result {
         let reasons: Vec<String> = orders.cancelled_by.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
         writeln!(text, "cancelled   {}", reasons.join(", "))?;
     }
+    if !summary.cancellations.is_empty() {
+        let where_: Vec<String> = summary
+            .cancellations
+            .iter()
+            .map(|one| format!("{} {} while {}", one.orders, one.reason, one.from))
+            .collect();
+        writeln!(text, "aborted     {}", where_.join(", "))?;
+    }
     if orders.units_confirmed.len() <= 3 {
         for (sku, units) in &orders.units_confirmed {
             writeln!(text, "sold        {units} units of {sku}")?;
@@ -86,15 +94,12 @@ fn write(text: &mut String, summary: &Summary) -> std::fmt::Result {
     for (name, http) in &summary.http {
         writeln!(text, "  {name:<16}{:>8} {}", http.count, row(&http.corrected))?;
     }
+    broken(text, summary)?;
     writeln!(text)?;
     for result in &summary.thresholds {
         let seen = observed(&result.metric, result.observed);
-        writeln!(
-            text,
-            "threshold   {:<45} {seen:>10}  {}",
-            format!("{} {}", result.metric, result.expression),
-            outcome(result.outcome)
-        )?;
+        let what = format!("{}{} {}", result.prefix(), result.metric, result.expression);
+        writeln!(text, "threshold   {what:<55} {seen:>10}  {}", outcome(result.outcome))?;
     }
     let (broken, kept): (Vec<_>, Vec<_>) = summary.invariants.iter().partition(|finding| finding.violations > 0);
     let checked: u64 = kept.iter().map(|finding| finding.checked).sum();
@@ -112,6 +117,46 @@ fn write(text: &mut String, summary: &Summary) -> std::fmt::Result {
         writeln!(text, "       also: {reason}")?;
     }
     Ok(())
+}
+
+/// What was broken on purpose, and what the breaker made of it.
+fn broken(text: &mut String, summary: &Summary) -> std::fmt::Result {
+    if summary.faults.is_empty() && summary.breaker.transitions.is_empty() {
+        return Ok(());
+    }
+    writeln!(text)?;
+    for fault in &summary.faults {
+        let by_hand = if fault.manual { " (by hand)" } else { "" };
+        writeln!(text, "fault       {}{by_hand}: {}", fault.name, fault_story(fault))?;
+    }
+    let transitions = &summary.breaker.transitions;
+    for transition in transitions.iter().take(TRANSITIONS_SHOWN) {
+        let at = summary.since_start_s(transition.at_us);
+        writeln!(text, "breaker     {at:>6.2} s  {} → {} ({})", transition.from, transition.to, transition.why)?;
+    }
+    if transitions.len() > TRANSITIONS_SHOWN {
+        writeln!(text, "            … and {} more", transitions.len() - TRANSITIONS_SHOWN)?;
+    }
+    if summary.manual {
+        writeln!(text, "by hand     somebody stepped in: this run is not comparable with others")?;
+    }
+    Ok(())
+}
+
+/// How many transitions of the breaker are worth a line each.
+const TRANSITIONS_SHOWN: usize = 12;
+
+/// `payment-provider outage from 4.0 s to 8.0 s, touched 212 calls`
+pub fn fault_story(fault: &FaultResult) -> String {
+    let parameters: Vec<String> = fault.parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let parameters = if parameters.is_empty() { String::new() } else { format!("({})", parameters.join(", ")) };
+    let what = format!("{} {}{parameters}", fault.target, fault.kind);
+    match (&fault.failure, fault.injected_at_s, fault.lifted_at_s) {
+        (Some(why), ..) => format!("{what}: {why}"),
+        (None, None, _) => format!("{what}: never came"),
+        (None, Some(from), Some(to)) => format!("{what} from {from:.1} s to {to:.1} s, touched {} calls", fault.hits),
+        (None, Some(from), None) => format!("{what} from {from:.1} s on, touched {} calls", fault.hits),
+    }
 }
 
 #[cfg(test)]

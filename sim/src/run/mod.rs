@@ -3,15 +3,21 @@
 //! the same code runs against the real clock and in virtual time.
 
 pub mod glance;
+pub mod live;
 pub mod observe;
 pub mod progress;
 pub mod resources;
 pub mod seed;
+pub mod watch;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use kernel::Timestamp;
+use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -20,15 +26,22 @@ use crate::audit::invariants::{Audit, Evidence, audit};
 use crate::audit::manifest::Manifest;
 use crate::audit::sqlite::SqliteBooks;
 use crate::audit::witness::{Record, Witness, WitnessLog};
+use crate::fault::board::Entry;
+use crate::fault::conductor::{Conductor, DuringSteps};
 use crate::load::api::Api;
 use crate::load::client::{HttpClient, is_success};
+use crate::load::clock::LoadClock;
 use crate::load::generator::Generator;
 use crate::load::journey::{Stage, seen};
-use crate::load::recorder::{Recorder, Totals};
+use crate::load::recorder::{Recorder, Totals, Window};
 use crate::scenario::Scenario;
-use crate::world::{Admin, Surroundings};
+use crate::world::{Admin, Surroundings, shop};
+use glance::Control;
+use live::LiveInvariants;
 use observe::{Breaker, StepHistograms};
 use progress::{Event, Sink};
+use seed::Seeded;
+use watch::Watch;
 
 /// How often the books are asked whether everything has come to rest.
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);
@@ -48,9 +61,16 @@ pub struct Experiment {
     /// Where the seeder's manifest goes, if anywhere.
     pub manifest: Option<PathBuf>,
     pub sink: Sink,
+    /// What whoever watches asks for.
+    pub controls: mpsc::Receiver<Control>,
+    /// Runs the watcher, on a thread of its own; `None` where nobody watches.
+    pub watcher: Option<Watcher>,
     /// Cancelled when the user wants the load to end gently.
     pub stop: CancellationToken,
 }
+
+/// Takes a watcher and lets it run.
+pub type Watcher = Box<dyn FnOnce(Watch) + Send>;
 
 /// Why there is nothing to judge.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -74,11 +94,20 @@ pub struct Conducted {
     pub steps: StepHistograms,
     pub steps_measured: StepHistograms,
     pub breaker: Breaker,
+    /// Every fault, planned and by hand.
+    pub faults: Vec<Entry>,
+    /// What was due while each of them was active, and the saga's steps meanwhile.
+    pub windows: Vec<Window>,
+    pub during_steps: BTreeMap<String, DuringSteps>,
+    /// Somebody stepped in.
+    pub manual: bool,
     /// What the services did not tell any more.
     pub unseen: Vec<String>,
     pub witness: Witness,
     pub audit: Audit,
     pub seeded_in: Duration,
+    /// The shop's clock at the load's start.
+    pub started_at: Timestamp,
     /// From the load's start to the end of its last journey.
     pub load_took: Duration,
     /// From the load's start until everything had come to rest.
@@ -93,7 +122,7 @@ pub struct Conducted {
 /// # Errors
 /// One line: the shop could not be seeded, or its books or counters could not be read.
 pub async fn conduct(surroundings: Surroundings, experiment: Experiment) -> Result<Conducted, Unfinished> {
-    let Experiment { scenario, admin, record, manifest, sink, stop } = experiment;
+    let Experiment { scenario, admin, record, manifest, sink, controls, watcher, stop } = experiment;
     let client = HttpClient::new(surroundings.network.clone(), surroundings.gateway.clone());
     let seeding = Instant::now();
     let seeded = tokio::select! {
@@ -107,25 +136,30 @@ pub async fn conduct(surroundings: Surroundings, experiment: Experiment) -> Resu
     let seeded_in = seeding.elapsed();
     sink(&Event::Seeded { users: seeded.shoppers.len(), products: seeded.products.len(), took: seeded_in });
 
-    let start = Instant::now() + LEAD;
     let witness = WitnessLog::new(record);
-    let stage = Arc::new(Stage {
-        api: Api { client: client.clone() },
-        recorder: Recorder::new(start + scenario.warmup),
-        witness: witness.clone(),
-        shoppers: seeded.shoppers,
-        skus: seeded.products.keys().cloned().collect(),
-        products: seeded.products,
-        start,
-        stop: stop.clone(),
-    });
-    let (baseline, load_took) = load(&surroundings, &scenario, &stage, &sink).await;
+    let stage = stage(client, &scenario, &seeded, witness.clone(), stop.clone());
+    let token = &seeded.admin_token;
+    let conductor =
+        Conductor::new(surroundings.clone(), token, stage.clock.clone(), stage.recorder.clone(), sink.clone());
+    let loading = Loading { surroundings: &surroundings, scenario: &scenario, stage: &stage, conductor: &conductor };
+    let manual = Arc::new(AtomicBool::new(false));
+    let hands = tokio::spawn(obey(controls, stage.clone(), conductor.clone(), sink.clone(), manual.clone()));
+    let over = CancellationToken::new();
+    let started_at = surroundings.clock.now().plus(stage.start.saturating_duration_since(Instant::now()));
+    if let Some(watcher) = watcher {
+        watcher(loading.watch(seeded.manifest.clone(), started_at, sink.clone(), over.clone())?);
+    }
+    sink(&Event::LoadStarts { at: started_at });
+    let (baseline, load_took) = loading.run().await;
+    over.cancel();
+    hands.abort();
 
     sink(&Event::Settling);
-    let books = SqliteBooks::open(&surroundings.storage).map_err(|error| Unfinished::Failed(error.to_string()))?;
+    let books = open_books(&surroundings)?;
     settle(&books, scenario.quiescence_timeout).await?;
-    let took = start.elapsed();
-    resolve(&stage, &seeded.admin_token).await;
+    let took = stage.start.elapsed();
+    sink(&Event::Judging);
+    resolve(&stage, token).await;
     let known = witness.witness();
     for ((user, key), order) in &known.orders {
         let (fate, reason) = order.fate();
@@ -143,10 +177,15 @@ pub async fn conduct(surroundings: Surroundings, experiment: Experiment) -> Resu
         steps_measured: steps.since(&baseline),
         steps,
         breaker,
+        faults: conductor.board().entries(),
+        windows: stage.recorder.windows(),
+        during_steps: conductor.steps(),
+        manual: manual.load(Ordering::Relaxed),
         unseen,
         witness: known,
         audit,
         seeded_in,
+        started_at,
         load_took,
         took,
         stopped: stop.is_cancelled(),
@@ -154,34 +193,115 @@ pub async fn conduct(surroundings: Surroundings, experiment: Experiment) -> Resu
     })
 }
 
-/// Plays the load; answers the step histograms as they stood when the warm-up ended, and how long
-/// the load took.
-async fn load(
-    surroundings: &Surroundings,
+fn stage(
+    client: HttpClient,
     scenario: &Scenario,
-    stage: &Arc<Stage>,
-    sink: &Sink,
-) -> (Result<StepHistograms, String>, Duration) {
-    let generator = Generator { stage: stage.clone(), seeds: surroundings.seeds.clone(), scenario_seed: scenario.seed };
-    sink(&Event::LoadStarts { at: surroundings.clock.now() });
-    let (warm, warmup) = (surroundings.clone(), stage.start + scenario.warmup);
-    let without_warmup = scenario.warmup.is_zero();
-    let baseline = tokio::spawn(async move {
-        if without_warmup {
-            return Ok(StepHistograms::default());
+    seeded: &Seeded,
+    witness: WitnessLog,
+    stop: CancellationToken,
+) -> Arc<Stage> {
+    let start = Instant::now() + LEAD;
+    Arc::new(Stage {
+        api: Api { client },
+        recorder: Recorder::new(start + scenario.warmup),
+        witness,
+        shoppers: seeded.shoppers.clone(),
+        skus: seeded.products.keys().cloned().collect(),
+        products: seeded.products.clone(),
+        start,
+        clock: LoadClock::new(start),
+        stop,
+    })
+}
+
+fn open_books(surroundings: &Surroundings) -> Result<SqliteBooks, Unfinished> {
+    SqliteBooks::open(&surroundings.storage).map_err(|error| Unfinished::Failed(error.to_string()))
+}
+
+/// Does what whoever watches asks for.
+async fn obey(
+    mut controls: mpsc::Receiver<Control>,
+    stage: Arc<Stage>,
+    conductor: Conductor,
+    sink: Sink,
+    manual: Arc<AtomicBool>,
+) {
+    while let Some(control) = controls.recv().await {
+        match control {
+            Control::StopGently | Control::StopNow => {
+                stage.stop.cancel();
+                continue;
+            }
+            Control::Pause => stage.clock.pause(),
+            Control::Resume => stage.clock.resume(),
+            Control::Lift(name) => conductor.lift(&name).await,
+            Control::Inject { target, kind, parameters } => {
+                let target = shop::TARGETS.into_iter().find(|known| known.name == target);
+                let Some(target) = target else { continue };
+                if let Err(why) = conductor.inject(target, kind, &parameters).await {
+                    sink(&Event::Note(why));
+                }
+            }
         }
-        tokio::time::sleep_until(warmup).await;
-        observe::steps(&warm).await
-    });
-    generator.run(&scenario.load, scenario.graceful_stop).await;
-    let took = stage.start.elapsed();
-    // A load that was stopped in its warm-up has measured nothing.
-    if stage.stop.is_cancelled() && took < scenario.warmup {
-        baseline.abort();
-        return (observe::steps(surroundings).await, took);
+        manual.store(true, Ordering::Relaxed);
     }
-    let baseline = baseline.await.unwrap_or_else(|error| Err(format!("the warm-up's end was not seen: {error}")));
-    (baseline, took)
+}
+
+/// The load and what goes on beside it.
+struct Loading<'a> {
+    surroundings: &'a Surroundings,
+    scenario: &'a Scenario,
+    stage: &'a Arc<Stage>,
+    conductor: &'a Conductor,
+}
+
+impl Loading<'_> {
+    fn watch(
+        &self,
+        manifest: Manifest,
+        started_at: Timestamp,
+        sink: Sink,
+        over: CancellationToken,
+    ) -> Result<Watch, Unfinished> {
+        Ok(Watch {
+            surroundings: self.surroundings.clone(),
+            scenario: self.scenario.clone(),
+            stage: self.stage.clone(),
+            conductor: self.conductor.clone(),
+            invariants: LiveInvariants::new(open_books(self.surroundings)?, manifest),
+            started_at_us: started_at.as_micros(),
+            sink,
+            over,
+        })
+    }
+
+    /// Plays the load; answers the step histograms as they stood when the warm-up ended, and how long
+    /// the load took.
+    async fn run(&self) -> (Result<StepHistograms, String>, Duration) {
+        let Self { surroundings, scenario, stage, conductor } = *self;
+        let generator =
+            Generator { stage: stage.clone(), seeds: surroundings.seeds.clone(), scenario_seed: scenario.seed };
+        let (warm, warmup) = (surroundings.clone(), stage.start + scenario.warmup);
+        let without_warmup = scenario.warmup.is_zero();
+        let baseline = tokio::spawn(async move {
+            if without_warmup {
+                return Ok(StepHistograms::default());
+            }
+            tokio::time::sleep_until(warmup).await;
+            observe::steps(&warm).await
+        });
+        conductor.start(&scenario.faults);
+        generator.run(&scenario.load, scenario.graceful_stop).await;
+        let took = stage.start.elapsed();
+        conductor.finish().await;
+        // A load that was stopped in its warm-up has measured nothing.
+        if stage.stop.is_cancelled() && took < scenario.warmup {
+            baseline.abort();
+            return (observe::steps(surroundings).await, took);
+        }
+        let baseline = baseline.await.unwrap_or_else(|error| Err(format!("the warm-up's end was not seen: {error}")));
+        (baseline, took)
+    }
 }
 
 fn seen_or<T: Default>(seen: Result<T, String>, unseen: &mut Vec<String>) -> T {

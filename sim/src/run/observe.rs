@@ -56,6 +56,32 @@ pub struct Breaker {
     pub transitions: Vec<Transition>,
 }
 
+/// The breaker as a dashboard shows it.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct BreakerNow {
+    #[serde(flatten)]
+    pub breaker: Breaker,
+    /// open, closed.
+    pub forced: Option<String>,
+    pub window: Window,
+}
+
+/// What the breaker judges by, and how that stands.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct Window {
+    pub calls: u64,
+    pub failed: u64,
+    pub slow: u64,
+    pub window_calls: u64,
+    pub minimum_calls: u64,
+    pub failure_rate: f64,
+    pub slow_rate: f64,
+    pub open_for_ms: u64,
+    pub open_for_left_ms: Option<u64>,
+    pub probes: u64,
+    pub probes_reported: u64,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transition {
     pub at_us: i64,
@@ -86,6 +112,22 @@ pub async fn steps(surroundings: &Surroundings) -> Result<StepHistograms, String
 /// One line, when the payment service does not answer.
 pub async fn breaker(surroundings: &Surroundings) -> Result<Breaker, String> {
     read(surroundings, payment::ROLE, "/breaker").await
+}
+
+/// The breaker with its window.
+///
+/// # Errors
+/// One line, when the payment service does not answer.
+pub async fn breaker_now(surroundings: &Surroundings) -> Result<BreakerNow, String> {
+    read(surroundings, payment::ROLE, "/breaker").await
+}
+
+/// Attempts of each saga step that are under way.
+///
+/// # Errors
+/// One line, when the order service does not answer.
+pub async fn in_flight(surroundings: &Surroundings) -> Result<BTreeMap<String, u64>, String> {
+    read(surroundings, order::ROLE, "/steps/in_flight").await
 }
 
 async fn read<T: serde::de::DeserializeOwned>(

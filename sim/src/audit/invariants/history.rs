@@ -50,6 +50,22 @@ pub fn illegal_transition(events: &[Event]) -> Option<String> {
     None
 }
 
+/// In which state the abort was decided, and for what reason; `None` for an order that was not aborted.
+pub fn cancellation(events: &[Event]) -> Option<(String, String)> {
+    let mut status = Status::Pending;
+    for event in parsed(events).ok()? {
+        match event {
+            OrderEvent::StockReserved {} => status = Status::Reserved,
+            OrderEvent::PaymentProcessed { .. } => status = Status::Paid,
+            OrderEvent::CancellationStarted { reason, .. } => {
+                return Some((status.as_str().to_lowercase(), reason.to_string()));
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
 /// The order's row is the fold of its events.
 pub fn row_against_events(book: &OrderBook) -> Option<String> {
     let row = &book.row;

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use chassis::StoreError;
 
 use super::Finding;
-use super::books::{Books, InFlight, OrderBook};
+use super::books::{Books, InFlight, OrderBook, StockRow};
 use super::manifest::Manifest;
 use super::witness::Witness;
 
@@ -33,6 +33,8 @@ pub struct Evidence<'a> {
 pub struct Audit {
     pub findings: Vec<Finding>,
     pub orders: u64,
+    /// Orders whose abort was decided, by the state they were in and the reason.
+    pub cancellations: BTreeMap<(String, String), u64>,
     /// Why the audit proves nothing, if it does not.
     pub inconclusive: Option<String>,
 }
@@ -60,13 +62,14 @@ pub async fn audit(evidence: Evidence<'_>) -> Result<Audit, StoreError> {
     }
     let seeder = evidence.manifest.map_or("", |manifest| manifest.scenario.as_str());
     let products = evidence.books.stock(seeder).await?;
-    let mut findings = vec![stock::conserved(&products, evidence.manifest), stock::not_negative(&products)];
+    let mut findings = stock_findings(&products, evidence.manifest);
     let orphans = evidence.books.orphans().await?;
     for id in &orphans.ids {
         let what = format!("order {id} does not exist, but something is stored under it");
         per_order.ledger_matches_payments.check(Some(what));
     }
     let in_flight = evidence.books.in_flight().await?;
+    let cancellations = std::mem::take(&mut per_order.cancellations);
     findings.extend(per_order.finish(in_flight));
     if let Some(witness) = evidence.witness {
         findings.push(witness.one_key_one_order(orders));
@@ -79,7 +82,12 @@ pub async fn audit(evidence: Evidence<'_>) -> Result<Audit, StoreError> {
         (_, true) => Some("there is no stock: nothing was checked".to_owned()),
         _ => None,
     };
-    Ok(Audit { findings, orders, inconclusive })
+    Ok(Audit { findings, orders, cancellations, inconclusive })
+}
+
+/// The invariants of stock.
+pub fn stock_findings(stock: &[StockRow], manifest: Option<&Manifest>) -> Vec<Finding> {
+    vec![stock::conserved(stock, manifest), stock::not_negative(stock)]
 }
 
 /// Invariants that are judged order by order.
@@ -98,6 +106,7 @@ struct PerOrder<'a> {
     acknowledged_orders_exist: Finding,
     answers_hold: Finding,
     has_witness: bool,
+    cancellations: BTreeMap<(String, String), u64>,
 }
 
 impl<'a> PerOrder<'a> {
@@ -123,6 +132,7 @@ impl<'a> PerOrder<'a> {
             acknowledged_orders_exist: Finding::new("acknowledged_orders_exist"),
             answers_hold: Finding::new("answers_hold"),
             has_witness: witness.is_some(),
+            cancellations: BTreeMap::new(),
         }
     }
 
@@ -131,6 +141,9 @@ impl<'a> PerOrder<'a> {
         self.history(book);
         self.rest(book);
         self.told(book);
+        if let Some(cancellation) = history::cancellation(&book.events) {
+            *self.cancellations.entry(cancellation).or_default() += 1;
+        }
     }
 
     fn money(&mut self, book: &OrderBook) {

@@ -1,0 +1,88 @@
+//! Whether the breaker opened and recovered in time around a fault.
+//!
+//! Both are times of the protocol, made of the breaker's own timers and the calls that it sees: they are
+//! judged in virtual time too.
+
+use super::judge::{Outcome, ThresholdResult};
+use crate::run::Conducted;
+use crate::run::observe::Transition;
+use crate::scenario::expect::During;
+use tokio::time::Duration;
+
+/// The results of `breaker_opens_within` and `recovers_within`, where they are asked for.
+pub fn judge(during: &During, conducted: &Conducted) -> Vec<ThresholdResult> {
+    let entry = conducted.faults.iter().find(|entry| entry.fault.name == during.fault);
+    let (from, to) = entry.map_or((None, None), |entry| (entry.injected_at_us, entry.lifted_at_us));
+    // Whatever opens the breaker later than the next fault's coming is that one's doing.
+    let next = conducted.faults.iter().filter_map(|entry| entry.injected_at_us);
+    let next = next.filter(|at| to.is_some_and(|to| *at > to)).min().unwrap_or(i64::MAX);
+    let transitions: Vec<&Transition> =
+        conducted.breaker.transitions.iter().filter(|transition| transition.at_us < next).collect();
+    let opened = during
+        .breaker_opens_within
+        .map(|bound| result("breaker_opens_within", bound, from.and_then(|from| opens_after(&transitions, from))));
+    let recovered = during.recovers_within.map(|bound| {
+        let took = from.zip(to).and_then(|(from, to)| recovers_after(&transitions, from, to));
+        result("recovers_within", bound, took)
+    });
+    opened.into_iter().chain(recovered).collect()
+}
+
+/// From the injection to the first opening, in microseconds; `None` if it did not open.
+fn opens_after(transitions: &[&Transition], injected: i64) -> Option<u64> {
+    let opened = transitions.iter().find(|transition| transition.to == "open" && transition.at_us >= injected)?;
+    u64::try_from(opened.at_us - injected).ok()
+}
+
+/// From the lifting to the moment from which on it stayed closed, in microseconds. `None` if it never
+/// opened since the injection (there was nothing to recover from), or is not closed at the end.
+fn recovers_after(transitions: &[&Transition], injected: i64, lifted: i64) -> Option<u64> {
+    opens_after(transitions, injected)?;
+    let last = transitions.last().filter(|transition| transition.to == "closed")?;
+    Some(u64::try_from(last.at_us - lifted).unwrap_or(0))
+}
+
+fn result(metric: &str, bound: Duration, observed_us: Option<u64>) -> ThresholdResult {
+    let within = observed_us.map(|took| u128::from(took) <= bound.as_micros());
+    ThresholdResult {
+        metric: metric.to_owned(),
+        during: None,
+        expression: format!("<={bound:?}"),
+        observed: observed_us.map(|us| us as f64),
+        samples: u64::from(observed_us.is_some()),
+        // That it did not happen is an answer, not a lack of samples.
+        outcome: if within == Some(true) { Outcome::Kept } else { Outcome::Missed },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history(moves: &[(i64, &str)]) -> Vec<Transition> {
+        let transition = |(at_us, to): &(i64, &str)| Transition {
+            at_us: *at_us,
+            from: String::new(),
+            to: (*to).to_owned(),
+            why: String::new(),
+        };
+        moves.iter().map(transition).collect()
+    }
+
+    #[test]
+    fn recovery_counts_from_the_lifting_to_the_last_closing() {
+        let all = history(&[(10, "open"), (20, "half-open"), (21, "open"), (40, "half-open"), (43, "closed")]);
+        let all: Vec<&Transition> = all.iter().collect();
+        assert_eq!((opens_after(&all, 4), recovers_after(&all, 4, 30)), (Some(6), Some(13)));
+        assert_eq!(recovers_after(&all, 4, 50), Some(0), "closed before it was lifted");
+    }
+
+    #[test]
+    fn a_breaker_that_stays_open_or_never_opened_has_not_recovered() {
+        let open = history(&[(10, "open"), (20, "half-open")]);
+        assert_eq!(recovers_after(&open.iter().collect::<Vec<_>>(), 4, 15), None);
+        assert_eq!(recovers_after(&[], 4, 15), None);
+        let before = history(&[(1, "open"), (2, "half-open"), (3, "closed")]);
+        assert_eq!(opens_after(&before.iter().collect::<Vec<_>>(), 4), None);
+    }
+}
