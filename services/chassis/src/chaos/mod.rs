@@ -2,12 +2,18 @@
 //! line and the roles themselves.
 //!
 //! Each role declares the targets that it stands for ([`Target`]), as it declares its settings. A
-//! [`Fault`] is one of them with every name known and every value possible.
+//! [`Fault`] is one of them with every name known and every value possible. While a role runs, a
+//! [`Switchboard`] keeps the faults that it suffers, and [`http`] is where it is told of them.
+
+pub mod http;
+mod switchboard;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::settings::{DurationRange, share};
+
+pub use switchboard::{ACTIVE_MAX, Active, Because, HISTORY_MAX, LASTS_MAX, Lifted, NotInjected, Switchboard};
 
 /// Something that can be broken on purpose.
 #[derive(Debug, PartialEq)]
@@ -79,6 +85,26 @@ pub enum Unfit {
     Missing { kind: &'static str, parameter: &'static str, meaning: &'static str },
     #[error("`{parameter}`: {why}")]
     Value { parameter: &'static str, why: String },
+}
+
+impl Unfit {
+    /// What could have been meant instead, as a question; for a parameter that nothing comes near,
+    /// what there is.
+    pub fn hint(&self) -> Option<String> {
+        let (given, known) = match self {
+            Self::Kind { kind, known, .. } => (kind, known),
+            Self::Parameter { parameter, known, .. } => (parameter, known),
+            _ => return None,
+        };
+        let distance = |name: &str| strsim::damerau_levenshtein(given, name);
+        let nearest = known.iter().copied().min_by_key(|name| distance(name));
+        match nearest.filter(|name| distance(name) <= 1 + name.len() / 4) {
+            Some(name) => Some(format!("did you mean `{name}`?")),
+            None if matches!(self, Self::Kind { .. }) => None,
+            None if known.is_empty() => Some("it takes none".to_owned()),
+            None => Some(format!("it takes {}", known.join(", "))),
+        }
+    }
 }
 
 impl Target {
