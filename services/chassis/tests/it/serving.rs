@@ -134,7 +134,7 @@ impl Drop for Running {
     }
 }
 
-fn env(role: &'static str, folder: &TempDir, peers: BTreeMap<&'static str, String>) -> Env {
+pub fn env(role: &'static str, folder: &TempDir, peers: BTreeMap<&'static str, String>) -> Env {
     let storage = Storage::Folder(folder.path().to_owned());
     let clock = Arc::new(SystemClock);
     let seeds = Seeds::from_number(1).scope(role);
