@@ -2,47 +2,49 @@
 
 use chassis::chaos::{Kind, Parameter, Shape, Target};
 
+use crate::application::mischief::{kind, parameter};
+
 /// The target's name, and its kinds of faults.
 pub const FAULTS: Target = Target {
     name: "payment-provider",
     role: crate::ROLE,
     kinds: &[
-        Kind { name: "outage", meaning: "every call is refused at once", parameters: &[] },
+        Kind { name: kind::OUTAGE, meaning: "every call is refused at once", parameters: &[] },
         Kind {
-            name: "latency",
+            name: kind::LATENCY,
             meaning: "every call takes longer",
             parameters: &[Parameter {
-                name: "latency",
+                name: parameter::LATENCY,
                 shape: Shape::Durations,
                 default: None,
                 meaning: "the time that each call takes on top of its own",
             }],
         },
         Kind {
-            name: "error_rate",
+            name: kind::ERROR_RATE,
             meaning: "some calls fail before they have any effect",
             parameters: &[Parameter {
-                name: "rate",
+                name: parameter::RATE,
                 shape: Shape::Share,
                 default: None,
                 meaning: "the share that fails",
             }],
         },
         Kind {
-            name: "decline_rate",
+            name: kind::DECLINE_RATE,
             meaning: "the bank declines more cards than the settings say",
             parameters: &[Parameter {
-                name: "rate",
+                name: parameter::RATE,
                 shape: Shape::Share,
                 default: None,
                 meaning: "the share of keys that is declined, those that the settings decline among them",
             }],
         },
         Kind {
-            name: "timeout_after_charge",
+            name: kind::TIMEOUT_AFTER_CHARGE,
             meaning: "the charge is made, and its answer never comes",
             parameters: &[Parameter {
-                name: "rate",
+                name: parameter::RATE,
                 shape: Shape::Share,
                 default: Some("1"),
                 meaning: "the share of charges whose answer is lost",

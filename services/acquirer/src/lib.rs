@@ -4,9 +4,9 @@
 //! The hexagon, from the inside out:
 //! - `domain`: what a key may become (captured, declined, voided, refunded) and which ledger line
 //!   each change leaves;
-//! - `application`: the four calls, their latency, and which keys the bank declines; it needs a
-//!   [`application::ports::Ledger`];
-//! - `adapters`: gRPC inwards, SQLite outwards.
+//! - `application`: the four calls, their latency, which keys the bank declines, and what faults do
+//!   to a call; it needs a [`application::ports::Ledger`];
+//! - `adapters`: gRPC inwards, SQLite outwards. Faults come in over the chassis' ops port.
 //!
 //! What is deliberately absent: an outbox and events. A real acquirer tells nobody anything; one
 //! has to ask.
@@ -19,8 +19,8 @@ mod faults;
 
 use std::sync::Arc;
 
-use axum::Router;
 use chassis::Backing;
+use chassis::chaos;
 use chassis::env::{Env, StartError};
 use chassis::serve::{App, Service};
 use proto::acquirer::v1::acquirer_service_server::AcquirerServiceServer;
@@ -45,6 +45,8 @@ pub fn build(config: Config, env: Env) -> Result<Service, StartError> {
     let ledger = SqliteLedger::open(&embedded.storage, &env.metrics)?;
     let Config { latency, decline_rate } = config;
     let acquirer = Acquirer::new(Arc::new(ledger), env.clock.clone(), env.seeds.clone(), latency, decline_rate);
+    let suffering = acquirer.clone();
+    let ops = chaos::http::ops(&env, &FAULTS, move |active| suffering.suffer(active));
     let routes = Routes::new(AcquirerServiceServer::new(Handler::new(acquirer)));
-    Ok(Service { env, app: App::Grpc(routes), ops: Router::new(), tasks: Vec::new() })
+    Ok(Service { env, app: App::Grpc(routes), ops, tasks: Vec::new() })
 }

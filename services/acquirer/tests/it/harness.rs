@@ -10,13 +10,15 @@ use chassis::context::{Context, Tracer};
 use chassis::events::sqlite::SqliteEventLog;
 use chassis::grpc::{Identity, PeerChannel, channel};
 use chassis::metrics::Metrics;
-use chassis::net::{BoundPort, SystemNetwork};
+use chassis::net::{BoundPort, Network, SystemNetwork};
 use chassis::rng::Seeds;
 use chassis::settings;
 use chassis::sqlite::Storage;
 use chassis::{Backing, Embedded, Env};
 use proto::acquirer::v1::acquirer_service_client::AcquirerServiceClient;
+use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
 pub type Client = AcquirerServiceClient<PeerChannel>;
@@ -25,6 +27,7 @@ pub type Client = AcquirerServiceClient<PeerChannel>;
 pub struct Running {
     pub env: Env,
     pub storage: Storage,
+    ops: String,
     _folder: TempDir,
 }
 
@@ -36,6 +39,15 @@ impl Drop for Running {
 
 /// Starts an acquirer with these settings, such as `("acquirer.latency", "0ms")`.
 pub fn start(settings: &[(&str, &str)]) -> Running {
+    start_with(settings, false)
+}
+
+/// The same, open to faults.
+pub fn start_with_chaos(settings: &[(&str, &str)]) -> Running {
+    start_with(settings, true)
+}
+
+fn start_with(settings: &[(&str, &str)], chaos: bool) -> Running {
     let folder = tempfile::tempdir().unwrap();
     let storage = Storage::Folder(folder.path().to_owned());
     let main = BoundPort::bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -54,14 +66,15 @@ pub fn start(settings: &[(&str, &str)]) -> Running {
         backing: Backing::Embedded(Embedded { storage: storage.clone(), log }),
         metrics: Metrics::new(acquirer::ROLE),
         ops: Arc::default(),
-        chaos: false,
+        chaos,
         shutdown: CancellationToken::new(),
     };
     let values = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let config = settings::parse(acquirer::ROLE, &values).unwrap();
     let service = acquirer::build(config, env.clone()).unwrap();
+    let ops_address = ops.address().unwrap().to_string();
     tokio::spawn(chassis::serve::run(service, main.listen().unwrap(), ops.listen().unwrap()));
-    Running { env, storage, _folder: folder }
+    Running { env, storage, ops: ops_address, _folder: folder }
 }
 
 impl Running {
@@ -96,5 +109,42 @@ impl Running {
         let connection = self.storage.open_read_only("acquirer_db").unwrap();
         let mut lines = connection.prepare("SELECT kind FROM ledger WHERE key = ?1 ORDER BY sequence").unwrap();
         lines.query_map([key], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+
+    /// What the ops port answers to a service.
+    pub async fn ops(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let token = self.env.keys.issue("sim", Role::Service, Duration::from_secs(60), self.env.clock.now());
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nhost: ops\r\nconnection: close\r\nauthorization: Bearer {token}");
+        let request = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let mut socket = SystemNetwork.connect(&self.ops).await.unwrap();
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+
+    /// Injects a fault that is called as its kind.
+    pub async fn inject(&self, kind: &str, parameters: &[(&str, &str)]) {
+        let name = kind.replace('_', "-");
+        let parameters: BTreeMap<_, _> = parameters.iter().copied().collect();
+        let body = json!({"kind": kind, "parameters": parameters}).to_string();
+        let (status, answer) = self.ops("PUT", &format!("/chaos/faults/{name}"), &body).await;
+        assert_eq!(status, 201, "{answer}");
+    }
+
+    /// Lifts the fault of this kind, and answers how many calls it touched.
+    pub async fn lift(&self, kind: &str) -> u64 {
+        let name = kind.replace('_', "-");
+        let (status, answer) = self.ops("DELETE", &format!("/chaos/faults/{name}"), "").await;
+        assert_eq!(status, 200, "{answer}");
+        answer["hits"].as_u64().unwrap()
+    }
+
+    /// How many calls each active fault has touched, oldest first.
+    pub async fn hits(&self) -> Vec<u64> {
+        let (_, faults) = self.ops("GET", "/chaos/faults", "").await;
+        faults["active"].as_array().unwrap().iter().map(|fault| fault["hits"].as_u64().unwrap()).collect()
     }
 }

@@ -8,31 +8,31 @@ use tonic::{Code, Status};
 
 use crate::harness::{Client, Running, start};
 
-const FAST: (&str, &str) = ("acquirer.latency", "0ms");
-const FAR: i64 = i64::MAX;
+pub const FAST: (&str, &str) = ("acquirer.latency", "0ms");
+pub const FAR: i64 = i64::MAX;
 
-fn ask(key: &str, minor: i64, not_after_us: i64) -> ChargeRequest {
+pub fn ask(key: &str, minor: i64, not_after_us: i64) -> ChargeRequest {
     ChargeRequest { key: key.to_owned(), amount: Some(Money { minor, currency: "EUR".to_owned() }), not_after_us }
 }
 
-async fn charge(client: &mut Client, key: &str) -> Result<ChargeResponse, Status> {
+pub async fn charge(client: &mut Client, key: &str) -> Result<ChargeResponse, Status> {
     client.charge(ask(key, 500, FAR)).await.map(tonic::Response::into_inner)
 }
 
-async fn void(client: &mut Client, key: &str) -> KeyState {
+pub async fn void(client: &mut Client, key: &str) -> KeyState {
     client.void(VoidRequest { key: key.to_owned() }).await.unwrap().into_inner().state()
 }
 
-async fn refund(client: &mut Client, key: &str) -> Result<(), Code> {
+pub async fn refund(client: &mut Client, key: &str) -> Result<(), Code> {
     client.refund(RefundRequest { key: key.to_owned() }).await.map(|_| ()).map_err(|status| status.code())
 }
 
-async fn status(client: &mut Client, key: &str) -> KeyState {
+pub async fn status(client: &mut Client, key: &str) -> KeyState {
     client.status(StatusRequest { key: key.to_owned() }).await.unwrap().into_inner().state()
 }
 
 /// Which of a hundred keys are declined, asked in that order.
-async fn declined(running: &Running, keys: impl Iterator<Item = usize>) -> Vec<usize> {
+pub async fn declined(running: &Running, keys: impl Iterator<Item = usize>) -> Vec<usize> {
     let mut client = running.client();
     let mut declined = Vec::new();
     for number in keys {

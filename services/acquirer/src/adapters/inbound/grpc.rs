@@ -40,7 +40,10 @@ impl From<AcquirerError> for Status {
             }
             AcquirerError::Refused(refusal @ Refusal::NeverCaptured) => Self::failed_precondition(refusal.to_string()),
             AcquirerError::Busy => Self::resource_exhausted(error.to_string()),
-            AcquirerError::CutOff => Self::unavailable(error.to_string()),
+            AcquirerError::CutOff | AcquirerError::Down | AcquirerError::AnswerLost => {
+                Self::unavailable(error.to_string())
+            }
+            AcquirerError::Failed => Self::internal(error.to_string()),
             AcquirerError::Store(error) => error.into(),
         }
     }
