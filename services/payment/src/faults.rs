@@ -2,12 +2,14 @@
 
 use chassis::chaos::{Kind, Target};
 
+use crate::application::breaker::kind;
+
 /// The target's name, and its kinds of faults.
 pub const FAULTS: Target = Target {
     name: "breaker",
     role: crate::ROLE,
     kinds: &[
-        Kind { name: "force_open", meaning: "no charge reaches the payment provider", parameters: &[] },
-        Kind { name: "force_closed", meaning: "it lets every charge through, whatever fails", parameters: &[] },
+        Kind { name: kind::FORCE_OPEN, meaning: "no charge reaches the payment provider", parameters: &[] },
+        Kind { name: kind::FORCE_CLOSED, meaning: "it lets every charge through, whatever fails", parameters: &[] },
     ],
 };

@@ -5,7 +5,7 @@
 //! - `domain`: the payment (an aggregate whose events are its history) and the circuit breaker;
 //! - `application`: processing a payment in its three moments, resolving what got lost between
 //!   them, and the compensation; it needs an [`application::ports::PaymentStore`] and an
-//!   [`application::ports::Provider`];
+//!   [`application::ports::Provider`]. Faults may force the breaker;
 //! - `adapters`: gRPC and the ops port inwards, SQLite and the acquirer's gRPC outwards.
 //!
 //! What is deliberately absent: retries. Whoever asks again finds the answer; asking again is the
@@ -20,6 +20,7 @@ mod faults;
 use std::sync::Arc;
 
 use chassis::Backing;
+use chassis::chaos;
 use chassis::env::{Env, StartError};
 use chassis::events::Stream;
 use chassis::events::relay::Relay;
@@ -62,6 +63,8 @@ pub fn build(config: Config, env: Env) -> Result<Service, StartError> {
     let payments = Payments::new(store, provider, breaker.clone(), env.clock.clone(), config.charge_window);
 
     ops::register(&env.metrics, breaker.clone());
+    let forced = breaker.clone();
+    let faults = chaos::http::ops(&env, &FAULTS, move |active| forced.suffer(active));
     let (shutdown, under_way) = (env.shutdown.clone(), payments.clone());
     // Keeps the service from stopping before the payments under way have their result.
     let drain = async move {
@@ -70,5 +73,5 @@ pub fn build(config: Config, env: Env) -> Result<Service, StartError> {
     };
     let tasks: Vec<Task> = vec![Box::pin(relay.run(env.shutdown.clone())), Box::pin(drain)];
     let routes = Routes::new(PaymentServiceServer::new(Handler::new(payments)));
-    Ok(Service { env, app: App::Grpc(routes), ops: ops::router(breaker), tasks })
+    Ok(Service { env, app: App::Grpc(routes), ops: ops::router(breaker).merge(faults), tasks })
 }

@@ -44,6 +44,16 @@ impl Settings {
         }
         Ok(())
     }
+
+    /// Whether a call that ended then no longer counts.
+    fn is_too_old(&self, ended_at: Duration, now: Duration) -> bool {
+        now.saturating_sub(ended_at) > self.window_time
+    }
+
+    /// Whether a probe that was let through then will not be waited for.
+    fn is_lost(&self, since: Duration, now: Duration) -> bool {
+        now.saturating_sub(since) >= self.probe_timeout
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,6 +129,20 @@ pub enum Ended {
     Failed,
 }
 
+/// What the breaker would judge by at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Window {
+    /// Calls that count while it is closed: those that are not too old by now. How many of them
+    /// failed, and how many were slow.
+    pub calls: usize,
+    pub failed: usize,
+    pub slow: usize,
+    /// How long it still refuses; `None` unless it is open, and while it is forced open.
+    pub open_for_left: Option<Duration>,
+    /// Probes that have ended while it is half-open, those that are lost by now among them.
+    pub probes_reported: usize,
+}
+
 #[derive(Debug)]
 struct Call {
     at: Duration,
@@ -166,6 +190,31 @@ impl Breaker {
 
     pub const fn forced(&self) -> Option<Forced> {
         self.forced
+    }
+
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// For whoever looks on; changes nothing.
+    pub fn window(&self, now: Duration) -> Window {
+        match &self.mode {
+            Mode::Closed(calls) => {
+                let counted = |call: &&Call| !self.settings.is_too_old(call.at, now);
+                let calls: Vec<&Call> = calls.iter().filter(counted).collect();
+                let failed = calls.iter().filter(|call| call.failed).count();
+                let slow = calls.iter().filter(|call| call.slow).count();
+                Window { calls: calls.len(), failed, slow, ..Window::default() }
+            }
+            Mode::Open { since } => {
+                let left = self.settings.open_for.saturating_sub(now.saturating_sub(*since));
+                Window { open_for_left: self.forced.is_none().then_some(left), ..Window::default() }
+            }
+            Mode::HalfOpen(probing) => {
+                let lost = probing.in_flight.values().filter(|since| self.settings.is_lost(**since, now)).count();
+                Window { probes_reported: probing.reported + lost, ..Window::default() }
+            }
+        }
     }
 
     /// Asks for leave to call; `None` is a refusal.
@@ -266,7 +315,7 @@ impl Breaker {
             Mode::Open { .. } => Some(self.change(Mode::HalfOpen(Probing::default()), now, Why::OpenLongEnough)),
             Mode::HalfOpen(probing) => {
                 let waiting = probing.in_flight.len();
-                probing.in_flight.retain(|_, since| now.saturating_sub(*since) < self.settings.probe_timeout);
+                probing.in_flight.retain(|_, since| !self.settings.is_lost(*since, now));
                 let lost = waiting - probing.in_flight.len();
                 probing.reported += lost;
                 probing.failed += lost;
@@ -277,7 +326,7 @@ impl Breaker {
 
     fn judge_window(&mut self, now: Duration) -> Option<Transition> {
         let Mode::Closed(calls) = &mut self.mode else { return None };
-        while calls.front().is_some_and(|call| now.saturating_sub(call.at) > self.settings.window_time) {
+        while calls.front().is_some_and(|call| self.settings.is_too_old(call.at, now)) {
             calls.pop_front();
         }
         if calls.len() < self.settings.minimum_calls {

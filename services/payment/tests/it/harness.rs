@@ -18,6 +18,7 @@ use chassis::sqlite::Storage;
 use chassis::{Backing, Embedded, Env};
 use kernel::UserId;
 use proto::payment::v1::payment_service_client::PaymentServiceClient;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,7 @@ pub struct Running {
     /// Stops the acquirer alone.
     pub acquirer: CancellationToken,
     ops_address: String,
+    acquirer_ops: String,
     _folder: TempDir,
 }
 
@@ -52,7 +54,7 @@ fn values(settings: &[(&str, &str)]) -> BTreeMap<String, String> {
     settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// What a role is lent, with its peers at these addresses.
+/// What a role is lent, open to faults, with its peers at these addresses.
 fn env(
     role: &'static str,
     peers: BTreeMap<&'static str, String>,
@@ -72,7 +74,7 @@ fn env(
         backing: Backing::Embedded(Embedded { storage: storage.clone(), log: log.clone() }),
         metrics: Metrics::new(role),
         ops: Arc::default(),
-        chaos: false,
+        chaos: true,
         shutdown: CancellationToken::new(),
     }
 }
@@ -88,7 +90,7 @@ pub fn start(settings: &[(&str, &str)]) -> Running {
     let clock: SharedClock = Arc::new(SystemClock);
     let log = Arc::new(SqliteEventLog::open(&storage, clock.clone()).unwrap());
     let ((main, address), (ops, ops_address)) = (port(), port());
-    let ((acquirer_main, acquirer_address), (acquirer_ops, _)) = (port(), port());
+    let ((acquirer_main, acquirer_address), (acquirer_ops, acquirer_ops_address)) = (port(), port());
     let peers = BTreeMap::from([(payment::ROLE, address), (acquirer::ROLE, acquirer_address)]);
     let values = values(settings);
 
@@ -100,7 +102,15 @@ pub fn start(settings: &[(&str, &str)]) -> Running {
     let env = env(payment::ROLE, peers, &storage, &log, &clock);
     let config = settings::parse(payment::ROLE, &values).unwrap();
     serve(payment::build(config, env.clone()).unwrap(), main, ops);
-    Running { env, storage, log, acquirer: acquirer_stop, ops_address, _folder: folder }
+    Running {
+        env,
+        storage,
+        log,
+        acquirer: acquirer_stop,
+        ops_address,
+        acquirer_ops: acquirer_ops_address,
+        _folder: folder,
+    }
 }
 
 /// Why a payment service with these settings does not start, if so.
@@ -135,12 +145,34 @@ impl Running {
 
     /// The body that the ops port answers to `GET path`.
     pub async fn ops(&self, path: &str) -> String {
-        let mut socket = SystemNetwork.connect(&self.ops_address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: ops\r\nconnection: close\r\n\r\n");
+        let (status, body) = self.ask(&self.ops_address, "GET", path, "").await;
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
+    /// Breaks something at the breaker, or mends it.
+    pub async fn breaker_faults(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let (status, body) = self.ask(&self.ops_address, method, &format!("/chaos/faults{path}"), body).await;
+        (status, serde_json::from_str(&body).unwrap())
+    }
+
+    /// The same at the payment provider.
+    pub async fn provider_faults(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let (status, body) = self.ask(&self.acquirer_ops, method, &format!("/chaos/faults{path}"), body).await;
+        (status, serde_json::from_str(&body).unwrap())
+    }
+
+    /// What an ops port answers to a service.
+    async fn ask(&self, address: &str, method: &str, path: &str, body: &str) -> (u16, String) {
+        let token = self.env.keys.issue("sim", Role::Service, Duration::from_secs(60), self.env.clock.now());
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nhost: ops\r\nconnection: close\r\nauthorization: Bearer {token}");
+        let request = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let mut socket = SystemNetwork.connect(address).await.unwrap();
         socket.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head[9..12].parse().unwrap(), body.to_owned())
     }
 }

@@ -4,6 +4,7 @@
 
 mod contract;
 mod fakes;
+mod faults;
 mod harness;
 mod histories;
 mod moments;

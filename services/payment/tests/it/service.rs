@@ -16,9 +16,9 @@ use tonic::{Code, Status};
 use crate::contract::{order, user};
 use crate::harness::{Client, Running, refusal_to_start, start};
 
-const FAST: (&str, &str) = ("acquirer.latency", "0ms");
+pub const FAST: (&str, &str) = ("acquirer.latency", "0ms");
 
-fn request(number: u128, who: u128, minor: i64) -> ProcessPaymentRequest {
+pub fn request(number: u128, who: u128, minor: i64) -> ProcessPaymentRequest {
     ProcessPaymentRequest {
         order_id: order(number).to_string(),
         user_id: user(who).to_string(),
@@ -26,22 +26,22 @@ fn request(number: u128, who: u128, minor: i64) -> ProcessPaymentRequest {
     }
 }
 
-async fn pay(client: &mut Client, number: u128) -> Outcome {
+pub async fn pay(client: &mut Client, number: u128) -> Outcome {
     client.process_payment(request(number, 1, 100)).await.unwrap().into_inner().outcome.unwrap()
 }
 
-async fn refund(client: &mut Client, number: u128) -> Result<bool, Status> {
+pub async fn refund(client: &mut Client, number: u128) -> Result<bool, Status> {
     let request = RefundPaymentRequest { order_id: order(number).to_string() };
     client.refund_payment(request).await.map(|answer| answer.into_inner().money_returned)
 }
 
-async fn state(client: &mut Client, number: u128) -> Result<String, Code> {
+pub async fn state(client: &mut Client, number: u128) -> Result<String, Code> {
     let request = GetPaymentRequest { order_id: order(number).to_string() };
     client.get_payment(request).await.map(|answer| answer.into_inner().state).map_err(|status| status.code())
 }
 
 /// Asks again until the outcome is known.
-async fn pay_until_known(client: &mut Client, number: u128) -> Outcome {
+pub async fn pay_until_known(client: &mut Client, number: u128) -> Outcome {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let outcome = pay(client, number).await;
@@ -170,7 +170,16 @@ async fn an_outage_opens_the_breaker_and_the_ops_port_shows_it() {
     let running = start(&breaker);
     let mut client = running.client();
     pay(&mut client, 1).await;
-    assert_eq!(running.ops("/breaker").await, r#"{"state":"closed","transitions":[]}"#);
+    let body: serde_json::Value = serde_json::from_str(&running.ops("/breaker").await).unwrap();
+    let expected = serde_json::json!({
+        "state": "closed", "forced": null, "transitions": [],
+        "window": {
+            "calls": 1, "failed": 0, "slow": 0, "window_calls": 50, "minimum_calls": 3, "window_ms": 10_000,
+            "failure_rate": 0.5, "slow_rate": 0.8, "open_for_ms": 3_600_000, "open_for_left_ms": null,
+            "probes": 5, "probes_reported": 0,
+        },
+    });
+    assert_eq!(body, expected);
     running.acquirer.cancel();
 
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -190,6 +199,8 @@ async fn an_outage_opens_the_breaker_and_the_ops_port_shows_it() {
 
     let body: serde_json::Value = serde_json::from_str(&running.ops("/breaker").await).unwrap();
     assert_eq!(body["state"], "open");
+    let left = body["window"]["open_for_left_ms"].as_u64().unwrap();
+    assert!((1..=3_600_000).contains(&left), "{left}");
     let transition = &body["transitions"][0];
     assert_eq!((&transition["from"], &transition["to"]), (&"closed".into(), &"open".into()));
     assert!(transition["at_us"].as_i64().unwrap() > 0 && transition["why"].is_string());

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::routing::get;
 use axum::{Json, Router};
@@ -14,12 +15,31 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use serde::Serialize;
 
 use crate::application::breaker::{CircuitBreaker, Snapshot};
-use crate::domain::breaker::State;
+use crate::domain::breaker::{Forced, Settings, State};
 
 #[derive(Serialize)]
 struct Body {
     state: &'static str,
+    forced: Option<&'static str>,
+    window: BodyWindow,
     transitions: Vec<BodyTransition>,
+}
+
+/// What it counts at this moment, and the settings that it judges it by.
+#[derive(Serialize)]
+struct BodyWindow {
+    calls: usize,
+    failed: usize,
+    slow: usize,
+    window_calls: usize,
+    minimum_calls: usize,
+    window_ms: u64,
+    failure_rate: f64,
+    slow_rate: f64,
+    open_for_ms: u64,
+    open_for_left_ms: Option<u64>,
+    probes: usize,
+    probes_reported: usize,
 }
 
 #[derive(Serialize)]
@@ -30,21 +50,44 @@ struct BodyTransition {
     why: String,
 }
 
-impl From<Snapshot> for Body {
-    fn from(snapshot: Snapshot) -> Self {
+impl Body {
+    fn of(snapshot: Snapshot, settings: &Settings) -> Self {
         let transitions = snapshot.transitions.into_iter().map(|record| BodyTransition {
             at_us: record.at.as_micros(),
             from: record.from.as_str(),
             to: record.to.as_str(),
             why: record.why,
         });
-        Self { state: snapshot.state.as_str(), transitions: transitions.collect() }
+        let window = BodyWindow {
+            calls: snapshot.window.calls,
+            failed: snapshot.window.failed,
+            slow: snapshot.window.slow,
+            window_calls: settings.window_calls,
+            minimum_calls: settings.minimum_calls,
+            window_ms: millis(settings.window_time),
+            failure_rate: settings.failure_rate,
+            slow_rate: settings.slow_rate,
+            open_for_ms: millis(settings.open_for),
+            open_for_left_ms: snapshot.window.open_for_left.map(millis),
+            probes: settings.probes,
+            probes_reported: snapshot.window.probes_reported,
+        };
+        let forced = snapshot.forced.map(|forced| match forced {
+            Forced::Open => State::Open.as_str(),
+            Forced::Closed => State::Closed.as_str(),
+        });
+        Self { state: snapshot.state.as_str(), forced, window, transitions: transitions.collect() }
     }
 }
 
-/// `GET /breaker`: its state and its last transitions.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// `GET /breaker`: its state, what it counts, and its last transitions.
 pub fn router(breaker: Arc<CircuitBreaker>) -> Router {
-    Router::new().route("/breaker", get(move || async move { Json(Body::from(breaker.snapshot())) }))
+    let body = move || Json(Body::of(breaker.snapshot(), &breaker.settings()));
+    Router::new().route("/breaker", get(move || async move { body() }))
 }
 
 /// Adds the breaker to `/metrics`.

@@ -188,6 +188,38 @@ fn forced_closed_lets_everything_through() {
 }
 
 #[test]
+fn the_window_counts_what_is_not_too_old_and_changes_nothing() {
+    let mut breaker = Breaker::new(Settings { minimum_calls: 10, ..settings() });
+    call(&mut breaker, Ended::Failed, QUICK, at(0));
+    call(&mut breaker, Ended::Succeeded, SLOW, at(5_000));
+    call(&mut breaker, Ended::Failed, SLOW, at(6_000));
+    let counts = |now| {
+        let Window { calls, failed, slow, .. } = breaker.window(at(now));
+        (calls, failed, slow)
+    };
+    assert_eq!(counts(6_000), (3, 2, 2));
+    assert_eq!(counts(10_000), (3, 2, 2), "as old as it may be");
+    assert_eq!(counts(10_001), (2, 1, 2));
+    assert_eq!(counts(60_000), (0, 0, 0));
+    assert_eq!(counts(6_000), (3, 2, 2), "it was only looked at");
+}
+
+#[test]
+fn the_window_tells_how_long_it_stays_open_and_how_the_probes_are_doing() {
+    let mut breaker = opened();
+    assert_eq!(breaker.window(at(400)), Window { open_for_left: Some(at(600)), ..Window::default() });
+    assert_eq!(breaker.window(at(5_000)).open_for_left, Some(Duration::ZERO), "nobody has asked for leave since");
+    breaker.force(Some(Forced::Open), at(5_000));
+    assert_eq!(breaker.window(at(5_000)), Window::default(), "for as long as it is forced");
+
+    let mut breaker = opened();
+    call(&mut breaker, Ended::Succeeded, QUICK, at(1_000));
+    let (_lost, _) = breaker.admit(at(1_000));
+    assert_eq!(breaker.window(at(2_999)), Window { probes_reported: 1, ..Window::default() });
+    assert_eq!(breaker.window(at(3_000)).probes_reported, 2);
+}
+
+#[test]
 fn settings_that_could_never_open_are_refused() {
     assert!(settings().check().is_ok());
     assert!(Settings { minimum_calls: 11, ..settings() }.check().is_err());
