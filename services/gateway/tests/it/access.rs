@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::harness::{USER, shop, shop_with};
 
-const PRIVATE: [(&str, &str); 13] = [
+const PRIVATE: [(&str, &str); 14] = [
     ("GET", "/users/me"),
     ("PUT", "/users/me"),
     ("POST", "/products"),
@@ -21,6 +21,7 @@ const PRIVATE: [(&str, &str); 13] = [
     ("POST", "/orders/6f726465-0000-5000-8000-000000000001/cancel"),
     ("GET", "/payments"),
     ("POST", "/admin/users"),
+    ("GET", "/admin/roles"),
 ];
 
 #[tokio::test]
@@ -74,13 +75,16 @@ async fn what_is_staffs_or_admins_is_refused_to_others() {
         ("DELETE", "/products/1"),
         ("POST", "/inventory/1/restock"),
         ("POST", "/admin/users"),
+        ("GET", "/admin/roles"),
     ];
     for (method, path) in staff {
         let reply = shop.ask(method, path).by(Role::Customer).send().await;
         assert_eq!((reply.status, reply.problem().as_str()), (403, "forbidden"), "{method} {path}");
     }
-    let reply = shop.ask("POST", "/admin/users").by(Role::Staff).send().await;
-    assert_eq!((reply.status, reply.problem().as_str()), (403, "forbidden"));
+    for (method, path) in [("POST", "/admin/users"), ("GET", "/admin/roles")] {
+        let reply = shop.ask(method, path).by(Role::Staff).send().await;
+        assert_eq!((reply.status, reply.problem().as_str()), (403, "forbidden"), "{method} {path}");
+    }
     assert_eq!(shop.fakes.count(), 0, "nothing reached a service");
 }
 

@@ -26,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 use crate::fakes::Fakes;
 
 pub const USER: &str = "00000000-0000-0000-0000-000000000001";
+/// The only ops port that the gateway is told of.
+pub const PAYMENT_OPS: &str = "payment.test:9001";
 pub const PEERS: [&str; 5] = ["user", "product", "order", "payment", "inventory"];
 
 pub struct Shop {
@@ -100,7 +102,7 @@ pub fn env(role: &'static str, peers: BTreeMap<&'static str, String>, folder: &T
         keys: Keys::new(&[7; 32]).unwrap(),
         backing: Backing::Embedded(Embedded { storage, log }),
         metrics: Metrics::new(role),
-        ops: Arc::default(),
+        ops: Arc::new(BTreeMap::from([("payment", PAYMENT_OPS.to_owned())])),
         chaos: false,
         shutdown: CancellationToken::new(),
     }

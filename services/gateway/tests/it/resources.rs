@@ -4,7 +4,7 @@ use chassis::auth::Role;
 use serde_json::{Value, json};
 
 use crate::fakes::ORDER;
-use crate::harness::{USER, shop};
+use crate::harness::{PAYMENT_OPS, USER, shop};
 
 #[tokio::test]
 async fn registering_and_signing_in_answer_a_session() {
@@ -154,4 +154,18 @@ async fn an_admin_makes_many_users_at_once() {
         assert_eq!(reply.status, 400);
         assert!(reply.detail().contains("count"));
     }
+}
+
+#[tokio::test]
+async fn an_admin_finds_the_ports_of_every_role() {
+    let shop = shop().await;
+    let reply = shop.ask("GET", "/admin/roles").by(Role::Admin).send().await;
+    let roles = reply.json();
+    let named: Vec<&str> = roles.as_array().unwrap().iter().map(|role| role["role"].as_str().unwrap()).collect();
+    assert_eq!((reply.status, named), (200, vec!["inventory", "order", "payment", "product", "user"]));
+    let address = &roles[2]["address"];
+    assert!(address.as_str().unwrap().starts_with("127.0.0.1:"), "{address}");
+    assert_eq!(roles[2], json!({"role": "payment", "address": address, "ops": PAYMENT_OPS}));
+    assert_eq!(roles[0]["ops"], Value::Null, "nobody said");
+    assert_eq!(shop.fakes.count(), 0, "nothing reached a service");
 }

@@ -1,9 +1,11 @@
-//! What only an admin does: making many accounts at once, for a load test.
+//! What only an admin does: making many accounts at once, for a load test, and finding the ports of
+//! every role.
 
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Json as Reply, Response};
+use chassis::Env;
 use proto::user::v1 as user;
 use serde::{Deserialize, Serialize};
 
@@ -55,4 +57,27 @@ pub(super) async fn register_bulk(
         .collect();
     let sessions = sessions.ok_or_else(|| Problem::broken_answer("a session without a user"))?;
     Ok(Reply(SessionsJson { sessions }).into_response())
+}
+
+/// Where a role listens.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct RoleJson {
+    role: &'static str,
+    /// `host:port` of its main port.
+    address: String,
+    /// `host:port` of its ops port; `null` when nobody said.
+    ops: Option<String>,
+}
+
+/// Every role that this gateway was told of, by name.
+pub(super) fn roles_of(env: &Env) -> Vec<RoleJson> {
+    let role = |(role, address): (&&'static str, &String)| {
+        let ops = env.ops.get(role).cloned();
+        RoleJson { role, address: address.clone(), ops }
+    };
+    env.peers.iter().map(role).collect()
+}
+
+pub(super) async fn roles(State(gateway): State<Shared>, _: Admin) -> Reply<Vec<RoleJson>> {
+    Reply(gateway.roles.clone())
 }

@@ -42,6 +42,7 @@ pub struct Gateway {
     idempotency_keys: Names,
     tracer: Tracer,
     metrics: HttpMetrics,
+    roles: Vec<admin::RoleJson>,
     order_wait: Duration,
     body_limit_bytes: usize,
 }
@@ -65,6 +66,7 @@ impl Gateway {
             idempotency_keys: names("idempotency-keys"),
             tracer: env.tracer.clone(),
             metrics: HttpMetrics::register(&env.metrics),
+            roles: admin::roles_of(env),
             order_wait: config.order_wait,
             body_limit_bytes: usize::try_from(config.body_limit).unwrap_or(usize::MAX),
         })
@@ -89,7 +91,8 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/orders/{id}/history", get(orders::history))
         .route("/orders/{id}/cancel", post(orders::cancel))
         .route("/payments", get(payments::list))
-        .route("/admin/users", post(admin::register_bulk));
+        .route("/admin/users", post(admin::register_bulk))
+        .route("/admin/roles", get(admin::roles));
     let guarded = |routes: Router<Shared>, access| {
         let guard = Guard { gateway: gateway.clone(), access };
         routes.route_layer(from_fn_with_state(guard, middleware::guard))
