@@ -18,7 +18,7 @@ use kernel::{Currency, Money, Timestamp};
 use proto::acquirer::v1::{KeyState, RefundRequest, StatusRequest, VoidRequest};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
@@ -255,6 +255,27 @@ async fn a_swallowed_answer_keeps_its_caller_for_ten_seconds_at_most() {
     desk.inject("timeout_after_charge", &[]);
     assert_eq!(desk.takes_ms("k").await, 10_010);
     assert!(matches!(desk.charge("k").await, Err(AcquirerError::AnswerLost)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn swallowed_answers_take_no_place_from_other_calls_and_are_bounded_themselves() {
+    let desk = Arc::new(desk());
+    desk.inject("timeout_after_charge", &[]);
+    // As many as may be under way, and as many as may wait.
+    let waiting = (0..4096).map(|number| {
+        let desk = desk.clone();
+        tokio::spawn(async move { desk.charge(&format!("key-{number}")).await })
+    });
+    let waiting: Vec<_> = waiting.collect();
+    sleep(Duration::from_secs(1)).await;
+    assert!(waiting.iter().all(|call| !call.is_finished()));
+    assert!(desk.acquirer.status(&"key-0".parse().unwrap()).await.unwrap().is_some());
+    assert_eq!(desk.takes_ms("one-more").await, 10, "nobody waits in its place");
+    assert!(desk.knows("one-more").await);
+    desk.faults.lift_all();
+    for call in waiting {
+        assert!(matches!(call.await.unwrap(), Err(AcquirerError::AnswerLost)));
+    }
 }
 
 #[tokio::test(start_paused = true)]
