@@ -130,12 +130,19 @@ pub struct SeedArgs {
     /// The scenario whose users, products and stock are wanted.
     #[arg(value_name = "SCENARIO", default_value = "scenarios/smoke.yaml")]
     pub scenario: PathBuf,
-    /// The shop's address.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    pub target: String,
     /// Writes what was seeded, for `shopctl audit --manifest`.
     #[arg(long, value_name = "FILE")]
     pub manifest: Option<PathBuf>,
+    #[command(flatten)]
+    pub shop: TargetArgs,
+}
+
+/// A running shop, and who signs in there.
+#[derive(Debug, Args)]
+pub struct TargetArgs {
+    /// The shop's address.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub target: String,
     #[command(flatten)]
     pub admin: AdminArgs,
 }

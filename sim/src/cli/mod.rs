@@ -9,6 +9,7 @@ pub mod scenario;
 pub mod seed;
 pub mod signals;
 pub mod simulate;
+pub mod target;
 pub mod up;
 
 use std::io::Write as _;

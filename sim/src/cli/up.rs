@@ -22,7 +22,7 @@ use crate::world::{Admin, shop};
 const SECRET_FILE: &str = "jwt.secret";
 
 pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
-    let admin = Admin { email: args.admin.admin_email.clone(), password: args.admin.admin_password.clone() };
+    let admin = Admin::from(&args.admin);
     let settings = admin.known_to(settings(args)?);
     let temporary = match &args.data {
         Some(_) => None,
