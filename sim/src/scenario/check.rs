@@ -34,6 +34,13 @@ impl Check {
         value
     }
 
+    /// The name of a scenario or a fault.
+    pub(super) fn name(&mut self, text: &str, at: &NodePath) {
+        if !is_name(text) {
+            self.value(at, format!("{} is 1 to 48 of a-z, 0-9 and `-`, not {}", named(at), quote(text)));
+        }
+    }
+
     /// A whole number within `range`.
     pub(super) fn whole<N>(&mut self, text: &str, at: &NodePath, range: RangeInclusive<N>) -> N
     where
@@ -102,6 +109,12 @@ impl Check {
         }
         text
     }
+}
+
+/// Whether `text` can name a scenario or a fault: 1 to 48 of `a-z 0-9 -`.
+pub fn is_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=48).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 /// A finite number in plain digits; Rust would read `inf` and `NaN` too.

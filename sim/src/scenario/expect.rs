@@ -9,29 +9,158 @@ use chassis::settings::duration;
 use indexmap::IndexMap;
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
-use serde_yaml::Value;
 
 use super::check::{Check, decimal};
+use super::during::DuringFile;
 use super::error::quote;
+use super::fault::{FAULTS_MAX, Faults};
+use super::file::Keys;
+use super::keys::{Key, Need, Shape};
 use super::places::NodePath;
 
-/// All invariants that can be checked after a run.
-pub const INVARIANTS: &[&str] = &[
-    "stock_conserved",
-    "stock_not_negative",
-    "confirmed_iff_captured",
-    "cancelled_net_zero",
-    "charged_at_most_once",
-    "ledger_matches_payments",
-    "legal_transitions",
-    "events_gapless",
-    "fold_matches_row",
-    "stream_matches_events",
-    "nothing_in_flight",
-    "acknowledged_orders_exist",
-    "one_key_one_order",
-    "answers_hold",
-    "never_told_more_than_stock",
+pub use super::during::During;
+
+/// Something that must be true after every run, whatever the load.
+#[derive(Debug, Clone, Copy)]
+pub struct Invariant {
+    pub name: &'static str,
+    pub oracle: Oracle,
+    /// One line for people.
+    pub meaning: &'static str,
+}
+
+/// What an invariant is read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Oracle {
+    /// What the services and the acquirer wrote down.
+    Books,
+    /// What customers saw.
+    Witness,
+}
+
+const DESCRIBED: [Invariant; 15] = [
+    Invariant {
+        name: "stock_conserved",
+        oracle: Oracle::Books,
+        meaning: "per product: what came in = available + reserved + sold; reserved and sold are what the orders' \
+                  reservations add up to; the seeder brought what its manifest says",
+    },
+    Invariant { name: "stock_not_negative", oracle: Oracle::Books, meaning: "no count is below zero" },
+    Invariant {
+        name: "confirmed_iff_captured",
+        oracle: Oracle::Books,
+        meaning: "a confirmed order is charged once, its price, not refunded, and has exactly its units; a cancelled \
+                  one's customer is not charged",
+    },
+    Invariant {
+        name: "cancelled_net_zero",
+        oracle: Oracle::Books,
+        meaning: "a cancelled order's customer has paid nothing, and no unit is held or sold to it",
+    },
+    Invariant {
+        name: "charged_at_most_once",
+        oracle: Oracle::Books,
+        meaning: "at most one capture for each order, no more refunds than captures",
+    },
+    Invariant {
+        name: "ledger_matches_payments",
+        oracle: Oracle::Books,
+        meaning: "the acquirer's ledger, its summary of the key, the payment and the order agree on user, amount and \
+                  state; no payment is left open under an order that has ended; nothing is stored under an order that \
+                  does not exist",
+    },
+    Invariant {
+        name: "legal_transitions",
+        oracle: Oracle::Books,
+        meaning: "only the state changes that the saga allows",
+    },
+    Invariant {
+        name: "events_gapless",
+        oracle: Oracle::Books,
+        meaning: "the versions of an order's events, of its payment's and of its stock's have no gap",
+    },
+    Invariant {
+        name: "fold_matches_row",
+        oracle: Oracle::Books,
+        meaning: "the order's row is the fold of its events; its payment and its reservations are what their last \
+                  events made them",
+    },
+    Invariant {
+        name: "stream_matches_events",
+        oracle: Oracle::Books,
+        meaning: "`ORDERS`, `PAYMENTS` and `INVENTORY` have the same facts as the stores that they were fed from",
+    },
+    Invariant {
+        name: "nothing_in_flight",
+        oracle: Oracle::Books,
+        meaning: "every order has ended and no work on it is due, every event is published, no reservation is held",
+    },
+    Invariant {
+        name: "acknowledged_orders_exist",
+        oracle: Oracle::Witness,
+        meaning: "every order that an answer named exists and belongs to that user",
+    },
+    Invariant {
+        name: "one_key_one_order",
+        oracle: Oracle::Witness,
+        meaning: "no key was answered with two orders, no order to two keys, and there are no more orders than keys",
+    },
+    Invariant {
+        name: "answers_hold",
+        oracle: Oracle::Witness,
+        meaning: "what was told as an end is still so, and the order is of the items asked for",
+    },
+    Invariant {
+        name: "never_told_more_than_stock",
+        oracle: Oracle::Witness,
+        meaning: "nobody was told of more units than existed",
+    },
+];
+
+/// All invariants that can be checked after a run, with what they mean.
+pub const INVARIANTS_DESCRIBED: &[Invariant] = &DESCRIBED;
+
+/// Their names.
+pub const INVARIANTS: &[&str] = &{
+    let mut names = [""; DESCRIBED.len()];
+    let mut index = 0;
+    // A constant cannot call an iterator.
+    while index < names.len() {
+        names[index] = DESCRIBED[index].name;
+        index += 1;
+    }
+    names
+};
+
+/// The comparisons of thresholds, longer ones first where one begins another.
+pub(super) const COMPARISONS: &[(&str, Comparison)] = &[
+    ("<=", Comparison::LessOrEqual),
+    ("<", Comparison::Less),
+    (">=", Comparison::GreaterOrEqual),
+    (">", Comparison::Greater),
+    ("==", Comparison::Equal),
+    ("!=", Comparison::NotEqual),
+];
+
+pub(super) const KEYS: &[Key] = &[
+    Key {
+        name: "thresholds",
+        shape: Shape::Map("thresholds"),
+        need: Need::Optional,
+        meaning: "service levels, judged on the whole load but its warmup",
+    },
+    Key {
+        name: "during",
+        shape: Shape::Named("during", FAULTS_MAX),
+        need: Need::Optional,
+        meaning: "what is expected while a fault is active, and of its end; by the fault's name",
+    },
+    Key {
+        name: "invariants",
+        shape: Shape::Map("invariants"),
+        need: Need::Default("all"),
+        meaning: "what must be true after the run: `all`, or a list of names",
+    },
 ];
 
 /// What a metric is made of, and so which aggregates it has.
@@ -71,6 +200,8 @@ const STEP_TAG: (&str, &[&str]) = (
 );
 const OUTCOME_TAG: (&str, &[&str]) = ("outcome", &["done", "refused", "ongoing", "unknown"]);
 const FATE_TAG: (&str, &[&str]) = ("fate", &["confirmed", "cancelled", "rejected", "errors", "unknown"]);
+const FROM_TAG: (&str, &[&str]) = ("from", &["pending", "reserved", "paid"]);
+const REASON_TAG: (&str, &[&str]) = ("reason", &["sold_out", "declined", "unavailable", "by_client"]);
 const REQUEST_TAG: (&str, &[&str]) = ("name", &["search", "view", "order", "await", "cancel", "retry"]);
 
 /// All metrics, in the order of the documentation.
@@ -100,6 +231,12 @@ pub const METRICS: &[Metric] = &[
         meaning: "orders that were started, by how they ended",
     },
     Metric {
+        name: "cancellations",
+        kind: MetricKind::Counter,
+        tags: &[FROM_TAG, REASON_TAG],
+        meaning: "orders that were cancelled, by the state in which that was decided and the reason",
+    },
+    Metric {
         name: "http_req_duration",
         kind: MetricKind::Trend,
         tags: &[REQUEST_TAG],
@@ -109,9 +246,15 @@ pub const METRICS: &[Metric] = &[
         name: "http_req_failed",
         kind: MetricKind::Rate,
         tags: &[],
-        meaning: "requests that got no answer or no 2xx, out of all",
+        meaning: "requests without an answer, with one that is no 2xx, or (`await`) without the end that they waited \
+                  for, out of all",
     },
-    Metric { name: "http_reqs", kind: MetricKind::Counter, tags: &[], meaning: "requests that were sent" },
+    Metric {
+        name: "http_reqs",
+        kind: MetricKind::Counter,
+        tags: &[],
+        meaning: "requests that were sent; an `await` counts as one, however often it looks",
+    },
     Metric { name: "iterations", kind: MetricKind::Counter, tags: &[], meaning: "journeys that came to their end" },
     Metric {
         name: "dropped_iterations",
@@ -127,6 +270,23 @@ pub const METRICS: &[Metric] = &[
     },
 ];
 
+const STEPS_ANYWHERE: &str = "its steps may be due before, in and after the fault";
+
+/// Metrics that cannot be told for the time of a fault alone, each with the reason.
+pub(super) const WHOLE_RUN_ONLY: &[(&str, &str)] = &[
+    ("iterations", STEPS_ANYWHERE),
+    ("iteration_duration", STEPS_ANYWHERE),
+    ("dropped_iterations", "counted for the whole load only"),
+    ("cancellations", "read from the books, which are closed after the run"),
+];
+
+/// The time that thresholds speak of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Window {
+    Run,
+    Fault,
+}
+
 /// The metric with this name.
 pub fn metric(name: &str) -> Option<&'static Metric> {
     METRICS.iter().find(|metric| metric.name == name)
@@ -140,19 +300,6 @@ pub struct Expect {
     pub during: Vec<During>,
     /// Names out of [`INVARIANTS`], in that order.
     pub invariants: Vec<&'static str>,
-}
-
-/// What is expected while one of the scenario's faults is active, and of its end.
-#[derive(Debug, Clone, PartialEq)]
-pub struct During {
-    /// The name of a fault of this scenario.
-    pub fault: String,
-    /// From the injection to the breaker's opening.
-    pub breaker_opens_within: Option<Duration>,
-    /// From the lifting to the moment from which on the breaker stays closed.
-    pub recovers_within: Option<Duration>,
-    /// Judged on what was due while the fault was active.
-    pub thresholds: Vec<Threshold>,
 }
 
 /// One expression over one metric, or over the part of it that the tags select.
@@ -218,7 +365,7 @@ impl Threshold {
 #[serde(deny_unknown_fields)]
 pub(super) struct ExpectFile {
     thresholds: Option<IndexMap<String, Vec<String>>>,
-    during: Option<Value>,
+    during: Option<IndexMap<String, Keys<DuringFile>>>,
     invariants: Option<InvariantsFile>,
 }
 
@@ -257,28 +404,12 @@ impl<'de> Visitor<'de> for InvariantsVisitor {
     }
 }
 
-/// Whether something is written there that asks to be done.
-pub(super) fn is_given(value: Option<&Value>) -> bool {
-    match value {
-        None | Some(Value::Null) => false,
-        Some(Value::Sequence(items)) => !items.is_empty(),
-        Some(Value::Mapping(map)) => !map.is_empty(),
-        Some(_) => true,
-    }
-}
-
 impl ExpectFile {
-    pub(super) fn validate(self, at: &NodePath, check: &mut Check) -> Expect {
-        if is_given(self.during.as_ref()) {
-            let message = "`during` judges faults, and this build cannot inject faults yet";
-            check.key(&at.key("during"), message).help("leave `during` out");
-        }
-        let thresholds = self.thresholds.unwrap_or_default();
-        let thresholds = thresholds
-            .into_iter()
-            .flat_map(|(selector, expressions)| self::thresholds(&selector, &expressions, &at.key("thresholds"), check))
-            .collect();
-        Expect { thresholds, during: Vec::new(), invariants: invariants(self.invariants, &at.key("invariants"), check) }
+    pub(super) fn validate(self, at: &NodePath, faults: &Faults, check: &mut Check) -> Expect {
+        let written = self.thresholds.unwrap_or_default();
+        let thresholds = thresholds(written, &at.key("thresholds"), Window::Run, check);
+        let during = super::during::during(self.during.unwrap_or_default(), &at.key("during"), faults, check);
+        Expect { thresholds, during, invariants: invariants(self.invariants, &at.key("invariants"), check) }
     }
 }
 
@@ -304,30 +435,57 @@ fn invariants(written: Option<InvariantsFile>, at: &NodePath, check: &mut Check)
     INVARIANTS.iter().copied().filter(|known| names.iter().any(|name| name == known)).collect()
 }
 
-fn thresholds(selector_text: &str, expressions: &[String], at: &NodePath, check: &mut Check) -> Vec<Threshold> {
-    let at = at.key(selector_text);
-    let Some((metric, tags)) = selector(selector_text, &at, check) else { return Vec::new() };
-    if expressions.is_empty() {
-        check.key(&at, format!("{} has no expression", quote(selector_text)));
-    }
-    let parsed = expressions.iter().enumerate().filter_map(|(index, text)| match expression(text, metric) {
-        Ok(expression) => Some(Threshold {
-            metric: metric.name,
-            tags: tags.clone(),
-            expression,
-            selector_text: selector_text.to_owned(),
-            text: text.clone(),
-        }),
-        Err(message) => {
-            check.value(&at.index(index), message);
-            None
+/// Turns the thresholds of the file into those of the scenario, for the time that `window` says.
+pub(super) fn thresholds(
+    written: IndexMap<String, Vec<String>>,
+    at: &NodePath,
+    window: Window,
+    check: &mut Check,
+) -> Vec<Threshold> {
+    let mut thresholds = Vec::new();
+    for (text, expressions) in written {
+        let at = at.key(&text);
+        let Some(selector) = selector(&text, &at, check) else { continue };
+        let whole_run_only = WHOLE_RUN_ONLY.iter().find(|(metric, _)| *metric == selector.metric.name);
+        if let (Window::Fault, Some((metric, why))) = (window, whole_run_only) {
+            check.key(&at, format!("`{metric}` cannot be judged during a fault: {why}"));
+            continue;
         }
-    });
-    parsed.collect()
+        if expressions.is_empty() {
+            check.key(&at, format!("{} has no expression", quote(&text)));
+        }
+        thresholds.extend(selector.thresholds(&text, &expressions, &at, check));
+    }
+    thresholds
+}
+
+/// A metric, or the part of it that tags select.
+struct Selector {
+    metric: &'static Metric,
+    tags: BTreeMap<String, String>,
+}
+
+impl Selector {
+    fn thresholds(&self, written: &str, expressions: &[String], at: &NodePath, check: &mut Check) -> Vec<Threshold> {
+        let read = expressions.iter().enumerate().filter_map(|(index, text)| match expression(text, self.metric) {
+            Ok(expression) => Some(Threshold {
+                metric: self.metric.name,
+                tags: self.tags.clone(),
+                expression,
+                selector_text: written.to_owned(),
+                text: text.clone(),
+            }),
+            Err(message) => {
+                check.value(&at.index(index), message);
+                None
+            }
+        });
+        read.collect()
+    }
 }
 
 /// Takes `metric{tag:value,…}` apart.
-fn selector(text: &str, at: &NodePath, check: &mut Check) -> Option<(&'static Metric, BTreeMap<String, String>)> {
+fn selector(text: &str, at: &NodePath, check: &mut Check) -> Option<Selector> {
     let (name, filters) = match text.split_once('{') {
         None => (text, ""),
         Some((name, rest)) => match rest.strip_suffix('}') {
@@ -346,24 +504,30 @@ fn selector(text: &str, at: &NodePath, check: &mut Check) -> Option<(&'static Me
     };
     let mut tags = BTreeMap::new();
     for filter in filters.split(',').filter(|_| !filters.is_empty()) {
-        let (tag, value) =
-            filter.split_once(':').map_or((filter.trim(), ""), |(tag, value)| (tag.trim(), value.trim()));
-        let Some((_, values)) = metric.tags.iter().find(|(known, _)| *known == tag) else {
-            let problem = check.key(at, format!("`{name}` has no tag {}", quote(tag)));
-            problem.suggest(tag, metric.tags.iter().map(|(known, _)| *known));
-            return None;
-        };
-        if !values.contains(&value) {
-            let problem = check.key(at, format!("the tag `{tag}` of `{name}` has no value {}", quote(value)));
-            problem.suggest(value, values.iter().copied());
-            return None;
-        }
+        let (tag, value) = tag(filter, metric, at, check)?;
         if tags.insert(tag.to_owned(), value.to_owned()).is_some() {
             check.key(at, format!("the tag `{tag}` is given twice"));
             return None;
         }
     }
-    Some((metric, tags))
+    Some(Selector { metric, tags })
+}
+
+/// Takes `tag:value` apart.
+fn tag<'a>(filter: &'a str, metric: &Metric, at: &NodePath, check: &mut Check) -> Option<(&'a str, &'a str)> {
+    let (tag, value) = filter.split_once(':').map_or((filter.trim(), ""), |(tag, value)| (tag.trim(), value.trim()));
+    let name = metric.name;
+    let Some((_, values)) = metric.tags.iter().find(|(known, _)| *known == tag) else {
+        let problem = check.key(at, format!("`{name}` has no tag {}", quote(tag)));
+        problem.suggest(tag, metric.tags.iter().map(|(known, _)| *known));
+        return None;
+    };
+    if !values.contains(&value) {
+        let problem = check.key(at, format!("the tag `{tag}` of `{name}` has no value {}", quote(value)));
+        problem.suggest(value, values.iter().copied());
+        return None;
+    }
+    Some((tag, value))
 }
 
 fn expression(text: &str, metric: &Metric) -> Result<Expression, String> {
@@ -372,15 +536,9 @@ fn expression(text: &str, metric: &Metric) -> Result<Expression, String> {
     let (left, right) = text.split_at(at);
     let operator_ends = right.find(|character| !"<>=!".contains(character)).ok_or_else(form)?;
     let (operator, bound) = right.split_at(operator_ends);
-    let comparison = match operator {
-        "<" => Comparison::Less,
-        "<=" => Comparison::LessOrEqual,
-        ">" => Comparison::Greater,
-        ">=" => Comparison::GreaterOrEqual,
-        "==" => Comparison::Equal,
-        "!=" => Comparison::NotEqual,
-        other => return Err(format!("{} is no comparison; there are <, <=, >, >=, == and !=", quote(other))),
-    };
+    let comparison = COMPARISONS.iter().find(|(known, _)| *known == operator).map(|(_, comparison)| *comparison);
+    let comparison =
+        comparison.ok_or_else(|| format!("{} is no comparison; there are <, <=, >, >=, == and !=", quote(operator)))?;
     let aggregate = aggregate(left.trim(), metric)?;
     let bound = self::bound(bound.trim(), metric.kind).ok_or_else(form)?;
     Ok(Expression { aggregate, comparison, bound })
@@ -423,7 +581,8 @@ fn aggregate(text: &str, metric: &Metric) -> Result<Aggregate, String> {
     Err(format!("`{}` has no {}; it has {}", metric.name, quote(text), aggregates(metric.kind)))
 }
 
-fn aggregates(kind: MetricKind) -> &'static str {
+/// The aggregates of a metric of this kind, for people.
+pub(super) fn aggregates(kind: MetricKind) -> &'static str {
     match kind {
         MetricKind::Trend => "avg, min, med, max and p(N)",
         MetricKind::Rate => "rate",
@@ -546,7 +705,17 @@ load: { g: { executor: constant-vus, vus: 1, duration: 1s, journey: [ view: any 
     }
 
     #[test]
-    fn during_waits_for_faults() {
-        check(&format!("{HEAD}expect: {{ during: {{ a: {{}} }} }}"), &[("5:11", "cannot inject faults yet")]);
+    fn cancellations_are_told_apart_by_state_and_reason() {
+        let text = threshold("cancellations{from:reserved,reason:by_client}", "count>=1");
+        assert_eq!(parsed(&text).expect.thresholds[0].tags["from"], "reserved");
+        check(
+            &threshold("cancellations{from:RESERVED}", "count>=1"),
+            &[("7:5", "the tag `from` of `cancellations` has no value `RESERVED`, did you mean `reserved`?")],
+        );
+    }
+
+    #[test]
+    fn every_metric_that_is_told_for_the_whole_run_only_exists() {
+        assert!(WHOLE_RUN_ONLY.iter().all(|(name, _)| metric(name).is_some()));
     }
 }

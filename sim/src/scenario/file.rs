@@ -11,6 +11,7 @@ use serde_yaml::Value;
 
 use super::error::{Problems, quote};
 use super::expect::ExpectFile;
+use super::fault::FaultFile;
 use super::load::GroupFile;
 use super::places::{NodePath, Segment};
 use super::shop::ShopFile;
@@ -27,7 +28,7 @@ pub(super) struct ScenarioFile {
     pub seed: Option<String>,
     pub shop: Option<Keys<ShopFile>>,
     pub load: Option<IndexMap<String, Keys<GroupFile>>>,
-    pub faults: Option<Value>,
+    pub faults: Option<Vec<FaultFile>>,
     pub expect: Option<Keys<ExpectFile>>,
     pub warmup: Option<String>,
     pub graceful_stop: Option<String>,

@@ -23,6 +23,7 @@ const STEPS_MAX: usize = 100;
 const ITEMS_MAX: usize = 50;
 const SEARCH_CHARS_MAX: usize = 100;
 const THINK_MAX: Duration = Duration::from_secs(3600);
+const COPIES_MAX: u32 = 10;
 const WAIT_DEFAULT: Duration = Duration::from_secs(2);
 const WAIT_MAX: Duration = Duration::from_secs(30);
 const AWAIT_DEFAULT: Duration = Duration::from_secs(10);
@@ -96,6 +97,7 @@ enum Argument {
 struct OrderFile {
     items: Option<Vec<Keys<OrderItemFile>>>,
     wait: Option<String>,
+    copies: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -218,6 +220,7 @@ fn refuse(name: &str, at: &NodePath, check: &mut Check) {
 impl OrderFile {
     fn validate(self, at: &NodePath, catalog: &Catalog, check: &mut Check) -> Option<OrderStep> {
         let wait = self.wait.map(|text| check.duration(&text, &at.key("wait"), Duration::ZERO..=WAIT_MAX));
+        let copies = self.copies.map(|text| check.whole(&text, &at.key("copies"), 1..=COPIES_MAX));
         let items = check.required(self.items, at, "items")?;
         let at = at.key("items");
         if !(1..=ITEMS_MAX).contains(&items.len()) {
@@ -225,7 +228,7 @@ impl OrderFile {
         }
         let items = items.into_iter().take(ITEMS_MAX).enumerate();
         let items = items.filter_map(|(index, Keys(item))| item.validate(&at.index(index), catalog, check));
-        Some(OrderStep { items: items.collect(), wait: wait.unwrap_or(WAIT_DEFAULT), copies: 1 })
+        Some(OrderStep { items: items.collect(), wait: wait.unwrap_or(WAIT_DEFAULT), copies: copies.unwrap_or(1) })
     }
 }
 
@@ -337,6 +340,15 @@ load:
     }
 
     #[test]
+    fn an_order_is_sent_once_unless_copies_are_asked_for() {
+        for (keys, copies) in [("", 1), (", copies: 1", 1), (", copies: 10", 10)] {
+            let text = steps(&[&format!("- order: {{ items: [ {{ sku: any }} ]{keys} }}")]);
+            let Step::Order(order) = parsed(&text).load[0].journey[0].clone() else { panic!() };
+            assert_eq!(order.copies, copies);
+        }
+    }
+
+    #[test]
     fn each_wrong_step_is_told_what_is_wrong() {
         for (line, place, message) in [
             ("- serch: x", "10:9", "unknown step `serch`, did you mean `search`?"),
@@ -365,6 +377,9 @@ load:
             ("- order: { items: [ { sku: any, quantity: 1...2 } ] }", "10:49", "`quantity` is a number from 1"),
             ("- order: { items: [ { sku: any, qty: 1 } ] }", "10:39", "unknown key `qty`"),
             ("- order: { items: [ { sku: any } ], wait: 31s }", "10:49", "`wait` is a duration from 0s to 30s"),
+            ("- order: { items: [ { sku: any } ], copies: 0 }", "10:51", "`copies` is a whole number from 1 to 10"),
+            ("- order: { items: [ { sku: any } ], copies: 11 }", "10:51", "`copies` is a whole number from 1 to 10"),
+            ("- order: { items: [ { sku: any } ], copies: 1..3 }", "10:51", "`copies` is a whole number from 1 to 10"),
             ("- cancel", "10:9", "`cancel` needs an `order` before it"),
             ("- [ a ]", "10:9", "an item of `journey` is a step"),
             ("- {}", "10:9", "unknown step ``"),

@@ -7,11 +7,13 @@
 //! that [`load`](fn@load) opens.
 
 mod check;
+mod during;
 pub mod error;
 pub mod expect;
 pub mod fault;
 mod file;
 pub mod journey;
+mod keys;
 pub mod load;
 mod overrides;
 mod places;
@@ -31,6 +33,8 @@ pub use fault::PlannedFault;
 pub use load::{Executor, Group};
 pub use places::Spot;
 pub use shop::{Known, Shop};
+
+pub use check::is_name;
 
 use check::{Check, shown};
 use error::{Problems, Source, quote};
@@ -185,7 +189,7 @@ fn validate(file: ScenarioFile, settings: &Known) -> Result<Scenario, Problems> 
     let check = &mut Check::default();
     check.required(file.version, &root, "version");
     let name = check.required(file.name, &root, "name");
-    let name = name.inspect(|name| judge_name(name, &root.key("name"), check)).unwrap_or_default();
+    let name = name.inspect(|name| check.name(name, &root.key("name"))).unwrap_or_default();
     let about = file.about.unwrap_or_default();
     if about.chars().count() > ABOUT_CHARS_MAX {
         check.value(&root.key("about"), format!("`about` is at most {ABOUT_CHARS_MAX} characters"));
@@ -193,10 +197,8 @@ fn validate(file: ScenarioFile, settings: &Known) -> Result<Scenario, Problems> 
     let seed = file.seed.map_or(SEED_DEFAULT, |text| check.whole(&text, &root.key("seed"), 0..=u64::MAX));
     let shop = check.required(file.shop, &root, "shop").map(|shop| shop.0.validate(&root.key("shop"), settings, check));
     let load = check.required(file.load, &root, "load");
-    if expect::is_given(file.faults.as_ref()) {
-        check.key(&root.key("faults"), "this build cannot inject faults yet").help("leave `faults` out");
-    }
-    let expect = file.expect.unwrap_or_default().0.validate(&root.key("expect"), check);
+    let faults = fault::faults(file.faults.unwrap_or_default(), &root.key("faults"), settings, check);
+    let expect = file.expect.unwrap_or_default().0.validate(&root.key("expect"), &faults, check);
     let graceful_stop = patience(file.graceful_stop, "graceful_stop", PATIENCE_DEFAULT, check);
     let quiescence_timeout = patience(file.quiescence_timeout, "quiescence_timeout", QUIESCENCE_DEFAULT, check);
     let warmup = file.warmup.map(|text| check.duration(&text, &root.key("warmup"), Duration::ZERO..=WARMUP_MAX));
@@ -211,7 +213,7 @@ fn validate(file: ScenarioFile, settings: &Known) -> Result<Scenario, Problems> 
             seed,
             shop,
             load,
-            faults: Vec::new(),
+            faults: faults.planned,
             expect,
             warmup,
             graceful_stop,
@@ -219,7 +221,7 @@ fn validate(file: ScenarioFile, settings: &Known) -> Result<Scenario, Problems> 
             origin,
             hash,
         };
-        judge_warmup(&scenario, &root.key("warmup"), check);
+        judge_times(&scenario, &root, check);
         if check.problems.is_empty() {
             return Ok(scenario);
         }
@@ -227,18 +229,17 @@ fn validate(file: ScenarioFile, settings: &Known) -> Result<Scenario, Problems> 
     Err(std::mem::take(&mut check.problems))
 }
 
-fn judge_name(name: &str, at: &NodePath, check: &mut Check) {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if !(1..=48).contains(&name.len()) || !name.bytes().all(allowed) {
-        check.value(at, format!("`name` is 1 to 48 of a-z, 0-9 and `-`, not {}", quote(name)));
+/// Judges what has to lie within the load, once all of it is right in itself.
+fn judge_times(scenario: &Scenario, root: &NodePath, check: &mut Check) {
+    if !check.problems.is_empty() {
+        return;
     }
-}
-
-fn judge_warmup(scenario: &Scenario, at: &NodePath, check: &mut Check) {
     let (warmup, load) = (scenario.warmup, scenario.duration());
-    if check.problems.is_empty() && warmup >= load {
-        check.value(at, format!("`warmup` is {}, but the load is over after {}", shown(warmup), shown(load)));
+    if warmup >= load {
+        let message = format!("`warmup` is {}, but the load is over after {}", shown(warmup), shown(load));
+        check.value(&root.key("warmup"), message);
     }
+    fault::judge_times(&scenario.faults, load, &root.key("faults"), check);
 }
 
 fn patience(text: Option<String>, key: &str, default: Duration, check: &mut Check) -> Duration {

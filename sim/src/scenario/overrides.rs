@@ -8,6 +8,8 @@ use super::places::{self, NodePath, Place, Places, Segment};
 /// More than this many are no longer typed by a person.
 const OVERRIDES_MAX: usize = 1000;
 const SEGMENTS_MAX: usize = 16;
+/// More names than this are not listed in a message.
+const NAMES_MAX: usize = 16;
 
 /// Applies the overrides in their order, and tells `places` where the changed nodes come from.
 pub(super) fn apply(overrides: &[(String, String)], tree: &mut Value, places: &mut Places, problems: &mut Problems) {
@@ -75,7 +77,7 @@ fn segment<'a>(node: &Value, rest: &'a str, at: &NodePath) -> Result<(Segment, O
     match node {
         Value::Sequence(items) => match first.parse::<usize>() {
             Ok(index) if index < items.len() => Ok((Segment::Index(index), after)),
-            _ => Err(format!("`{at}` is a list of {}; {} is no index in it", items.len(), quote(first))),
+            _ => item_named(items, rest, at),
         },
         Value::Mapping(map) => {
             let known = map.keys().filter_map(Value::as_str);
@@ -93,6 +95,21 @@ fn segment<'a>(node: &Value, rest: &'a str, at: &NodePath) -> Result<(Segment, O
         Value::Null => new_key(first, rest, after, at),
         _ => Err(format!("`{at}` is a single value; nothing stands inside it")),
     }
+}
+
+/// A list's item by the name that it gives itself, as faults do.
+fn item_named<'a>(items: &[Value], rest: &'a str, at: &NodePath) -> Result<(Segment, Option<&'a str>), String> {
+    let names = || items.iter().zip(0..).filter_map(|(item, index)| Some((item.get("name")?.as_str()?, index)));
+    let named = names().filter(|(name, _)| continues(name, rest)).max_by_key(|(name, _)| name.len());
+    if let Some((name, index)) = named {
+        return Ok((Segment::Index(index), rest.get(name.len() + 1..)));
+    }
+    let first = quote(rest.split('.').next().unwrap_or_default());
+    let known = names().take(NAMES_MAX).map(|(name, _)| quote(name)).collect::<Vec<_>>().join(", ");
+    Err(match known.as_str() {
+        "" => format!("`{at}` is a list of {}; {first} is no index in it", items.len()),
+        known => format!("`{at}` has no item {first}; it has {known}"),
+    })
 }
 
 fn continues(key: &str, rest: &str) -> bool {
@@ -139,6 +156,8 @@ mod tests {
             ("shop: { settings: { a.b: 1 } }", "shop.settings.a.b", "2", "shop: { settings: { a.b: 2 } }"),
             ("l: { s: [ { t: 1 }, { t: 2 } ] }", "l.s.1.t", "5", "l: { s: [ { t: 1 }, { t: 5 } ] }"),
             ("l: { s: [ 1 ] }", "l.s", "[ a, b ]", "l: { s: [ a, b ] }"),
+            ("l: [ { name: a }, { name: b } ]", "l.b.t", "5", "l: [ { name: a }, { name: b, t: 5 } ]"),
+            ("l: [ { name: a }, { name: a.b } ]", "l.a.b.t", "5", "l: [ { name: a }, { name: a.b, t: 5 } ]"),
         ] {
             assert_eq!(after(source, path, value), Ok(places::read(expected).unwrap().0), "{path}={value}");
         }
@@ -150,6 +169,8 @@ mod tests {
             ("seed: 1", "seed.x", "`seed` is a single value"),
             ("l: [ 1 ]", "l.1", "`l` is a list of 1; `1` is no index in it"),
             ("l: [ 1 ]", "l.x", "`x` is no index in it"),
+            ("l: [ { name: a } ]", "l.x.t", "`l` has no item `x`; it has `a`"),
+            ("l: [ { name: a } ]", "l.1.t", "`l` has no item `1`; it has `a`"),
             ("seed: 1", "", "an empty part"),
             ("seed: 1", "load..x", "an empty part"),
             ("load: { buyers: {} }", "load.byers.max_vus", "the load has no group `byers`; it has `buyers`"),

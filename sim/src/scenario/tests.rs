@@ -14,6 +14,13 @@ shop: { users: 1, catalog: { generate: 1, stock: 1 } }
 load: { g: { executor: constant-vus, vus: 1, duration: 1s, journey: [ view: any ] } }
 ";
 
+/// Something that has nothing to do with payments.
+static FRIDGE: chassis::chaos::Target = chassis::chaos::Target {
+    name: "fridge",
+    role: "kitchen",
+    kinds: &[chassis::chaos::Kind { name: "open", meaning: "it stays open", parameters: &[] }],
+};
+
 /// Settings as the services of the real build would know them.
 pub(super) fn settings() -> Known {
     let names = ["acquirer.decline_rate", "acquirer.latency", "gateway.rate_limit_per_minute"];
@@ -25,7 +32,7 @@ pub(super) fn settings() -> Known {
     Known {
         names: names.map(str::to_owned).to_vec(),
         check: Box::new(check),
-        targets: vec![&acquirer::FAULTS, &payment::FAULTS],
+        targets: vec![&acquirer::FAULTS, &payment::FAULTS, &FRIDGE],
     }
 }
 
@@ -45,11 +52,17 @@ pub(super) fn check(source: &str, expected: &[(&str, &str)]) {
     assert!(fits, "expected {expected:#?}\nfound {found:#?}\nin\n{source}");
 }
 
+/// The place and the message of everything that is wrong with `source`.
+pub(super) fn errors(source: &str) -> Vec<(String, String)> {
+    let errors = parse(source, "x.yaml", &[], &settings()).expect_err("this scenario is not right").errors;
+    errors.into_iter().map(|error| (place(&error), error.message)).collect()
+}
+
 fn place(error: &ScenarioError) -> String {
     error.spot.map(|spot| format!("{}:{}", spot.line, spot.column)).unwrap_or_default()
 }
 
-fn overridden(source: &str, overrides: &[(&str, &str)]) -> Result<Scenario, ScenarioErrors> {
+pub(super) fn overridden(source: &str, overrides: &[(&str, &str)]) -> Result<Scenario, ScenarioErrors> {
     let overrides: Vec<_> = overrides.iter().map(|(path, value)| ((*path).to_owned(), (*value).to_owned())).collect();
     parse(source, "x.yaml", &overrides, &settings())
 }
@@ -127,7 +140,8 @@ fn top_level_values_are_what_they_should_be() {
         ("warmup: 1s", "5:9", "`warmup` is 1s, but the load is over after 1s"),
         ("graceful_stop: 11m", "5:16", "`graceful_stop` is a duration from 0s to 10m, not `11m`"),
         ("quiescence_timeout: soon", "5:21", "not `soon`"),
-        ("faults: [ { name: a } ]", "5:1", "this build cannot inject faults yet"),
+        ("faults: outage", "5:9", "`faults` is a list"),
+        ("faults: [ outage ]", "5:11", "an item of `faults` is a map of keys"),
         ("expect: [ a ]", "5:9", "`expect` is a map of keys; a list stands here"),
         ("zebra: 1", "5:1", "unknown key `zebra`"),
         ("\"a`, expected `b\": 1", "5:1", "unknown key `a`, expected `b`"),
