@@ -26,6 +26,9 @@ pub enum Command {
     Seed(SeedArgs),
     /// Check the books that a shop left behind.
     Audit(AuditArgs),
+    /// Break a running shop on purpose, and mend it; the shop was started with `up --chaos`.
+    #[command(subcommand)]
+    Fault(FaultCommand),
     /// List and check scenario files; list the settings that they may hold.
     #[command(subcommand)]
     Scenario(ScenarioCommand),
@@ -172,6 +175,46 @@ pub struct AuditArgs {
     /// What was seeded; without it the books' own restocks are believed.
     #[arg(long, value_name = "FILE")]
     pub manifest: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum FaultCommand {
+    /// List what can be broken, and how.
+    Kinds,
+    /// List what is broken now.
+    List {
+        #[command(flatten)]
+        shop: TargetArgs,
+    },
+    /// Break something.
+    Inject(Injection),
+    /// Mend it: the named faults, or all of them.
+    Clear {
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+        #[command(flatten)]
+        shop: TargetArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Injection {
+    /// What to break: payment-provider or breaker.
+    #[arg(value_name = "WHAT")]
+    pub on: String,
+    /// How; see `shopctl fault kinds`.
+    pub kind: String,
+    /// What the kind takes, for example latency=300ms..600ms.
+    #[arg(value_name = "NAME=VALUE", value_parser = overriding)]
+    pub parameters: Vec<Override>,
+    /// How the fault is called; after its kind otherwise.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Lifts it after this time; it stays until `fault clear` otherwise.
+    #[arg(long = "for", value_name = "DURATION", value_parser = chassis::settings::duration)]
+    pub lasts: Option<std::time::Duration>,
+    #[command(flatten)]
+    pub shop: TargetArgs,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,6 +4,7 @@ pub mod args;
 pub mod audit;
 pub mod doctor;
 pub mod exit;
+pub mod fault;
 pub mod run;
 pub mod scenario;
 pub mod seed;
@@ -55,6 +56,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Seed(command) => seed::run(&command),
         Command::Audit(command) => audit::run(&command),
         Command::Scenario(command) => scenario::run(&command),
+        Command::Fault(command) => fault::run(&command),
         Command::Doctor => doctor::run(),
         Command::Simulate(command) => simulate::run(&command),
     }
