@@ -5,6 +5,7 @@ pub mod audit;
 pub mod doctor;
 pub mod exit;
 pub mod fault;
+pub mod logs;
 pub mod run;
 pub mod scenario;
 pub mod seed;
@@ -16,10 +17,6 @@ pub mod up;
 use std::io::Write as _;
 
 use clap::Parser;
-use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
 
 use args::{Arguments, Command};
 use exit::{ExitCode, Failure};
@@ -38,7 +35,7 @@ pub fn main() -> std::process::ExitCode {
     let outcome = match arguments.command {
         Command::Simulate(command) => simulate::run(&command),
         other => {
-            log_as_json();
+            logs::start();
             dispatch(other)
         }
     };
@@ -60,16 +57,6 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Doctor => doctor::run(),
         Command::Simulate(command) => simulate::run(&command),
     }
-}
-
-/// JSON lines on standard error: warnings, unless `SHOPCTL_LOG` asks for more (`info`,
-/// `shop::http=info`, `order=debug` …).
-fn log_as_json() {
-    let asked = std::env::var("SHOPCTL_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
-    let filter = asked.unwrap_or_else(|| Targets::new().with_default(tracing::Level::WARN));
-    let lines = tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr);
-    // There is no other subscriber yet.
-    let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
 }
 
 /// The runtime that commands run on.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::args::{Output, RunArgs};
 use super::exit::{ExitCode, Failure};
 use super::signals::Signals;
-use super::{runtime, say};
+use super::{logs, runtime, say};
 use crate::audit::manifest;
 use crate::report::summary::Circumstances;
 use crate::report::{Summary, World, markdown, terminal};
@@ -29,6 +29,9 @@ use crate::world::{Admin, shop};
 
 /// What a crash may lose.
 pub const DURABILITY: &str = "SQLite in WAL mode, synchronous=NORMAL";
+
+/// The services' log in a run's folder.
+const LOG: &str = "log.jsonl";
 
 /// Runs every scenario in turn; the most severe exit code counts.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
@@ -87,6 +90,8 @@ impl Report {
 
 fn run_one(args: &RunArgs, scenario: &Scenario, reports: &mut [Report]) -> Result<ExitCode, Failure> {
     let folder = run_folder(&args.out, &scenario.name).map_err(Failure::invalid)?;
+    let log = folder.join(LOG);
+    logs::into_file(&log).map_err(|error| Failure::invalid(format!("error: {}: {error}", log.display())))?;
     say(format_args!("{} (seed {}): {}", scenario.name, scenario.seed, scenario.about));
     let summary = runtime()?.block_on(in_real_time(scenario, &folder))?;
     // The verdict first: nothing that goes wrong with files may hide it.
