@@ -80,6 +80,7 @@ impl Bench {
         let mut child = Command::new(env!("CARGO_BIN_EXE_shopctl"))
             .args(arguments)
             .current_dir(self.folder.path())
+            .env("SHOPCTL_LOG", "error")
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -115,6 +116,21 @@ impl Running {
     pub fn says(&mut self, text: &str) -> String {
         let found = self.lines.by_ref().map_while(Result::ok).find(|line| line.contains(text));
         found.unwrap_or_else(|| panic!("it ended without saying `{text}`"))
+    }
+}
+
+impl Running {
+    /// `kill -9`.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// What Ctrl-C or a container's end does.
+    pub fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success());
     }
 }
 

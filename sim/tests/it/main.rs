@@ -5,6 +5,8 @@
 
 mod cli;
 mod determinism;
+mod faults;
 mod harness;
+mod kill;
 mod planted;
 mod verdict;
