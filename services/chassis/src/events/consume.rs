@@ -1,61 +1,114 @@
 //! Runs a handler over a durable consumer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{Consumer, Message};
 use crate::context::Context;
+use crate::store::StoreError;
 
 /// How many messages are taken at once.
 const BATCH: usize = 64;
 
 /// Reacts to one message. Deliveries repeat and come out of order: handlers are idempotent.
 #[async_trait]
-pub trait Handler: Send + Sync {
+pub trait Handler: Send + Sync + 'static {
     /// # Errors
     /// A reason to deliver the message again later.
     async fn handle(&self, message: &Message) -> Result<(), String>;
 }
 
-/// Feeds `handler` until shutdown; acknowledges what it took, asks again for what it did not.
+/// A message that has been handled, and the reason to deliver it again, if there is one.
+type Handled = (Message, Result<(), String>);
+
+/// Feeds `handler` one message after the other until shutdown; acknowledges what it took, asks again
+/// for what it did not.
 pub async fn run(mut consumer: Box<dyn Consumer>, handler: &dyn Handler, shutdown: CancellationToken) {
+    while let Some(batch) = next(&mut *consumer, BATCH, &shutdown).await {
+        let mut handled = Vec::with_capacity(batch.len());
+        for message in batch {
+            handled.push(handle(handler, message).await);
+        }
+        settle(&mut *consumer, handled).await;
+    }
+}
+
+/// Feeds `handler` like [`run`], with up to `most` messages under way at once: for handlers that wait
+/// for somebody else most of the time. A batch is acknowledged as a whole, when its last message is
+/// handled, so a handler must end within a bounded time, and within the consumer's `ack_wait`.
+pub async fn run_concurrently(
+    mut consumer: Box<dyn Consumer>,
+    handler: Arc<dyn Handler>,
+    most: usize,
+    shutdown: CancellationToken,
+) {
+    while let Some(batch) = next(&mut *consumer, BATCH.max(most), &shutdown).await {
+        let handled = handle_all(&handler, most.max(1), batch).await;
+        settle(&mut *consumer, handled).await;
+    }
+}
+
+/// The next batch; `None` at shutdown.
+async fn next(consumer: &mut dyn Consumer, most: usize, shutdown: &CancellationToken) -> Option<Vec<Message>> {
     loop {
         let batch = tokio::select! {
             biased;
-            () = shutdown.cancelled() => return,
-            batch = consumer.next(BATCH) => batch,
+            () = shutdown.cancelled() => return None,
+            batch = consumer.next(most) => batch,
         };
-        let outcome = match batch {
-            Ok(batch) => handle(&mut *consumer, handler, batch).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = outcome {
-            tracing::warn!(%error, "a consumer waits");
-            tokio::time::sleep(Duration::from_millis(200)).await;
+        match batch {
+            Ok(batch) => return Some(batch),
+            Err(error) => wait(&error).await,
         }
     }
 }
 
-async fn handle(
-    consumer: &mut dyn Consumer,
-    handler: &dyn Handler,
-    batch: Vec<Message>,
-) -> Result<(), crate::StoreError> {
-    let mut done = Vec::with_capacity(batch.len());
-    for message in batch {
-        let trace = message.event.traceparent.as_ref().and_then(|text| text.parse().ok());
-        let context = Context { trace, token: None };
-        match context.scope(handler.handle(&message)).await {
-            Ok(()) => done.push(message.sequence),
-            Err(reason) => {
-                let id = message.event.id();
-                tracing::warn!(stream = %message.stream, event = id, deliveries = message.deliveries, reason);
-                let delay = Duration::from_millis(100) * 2u32.saturating_pow(message.deliveries.min(8));
-                consumer.retry_later(message.sequence, delay).await?;
-            }
+async fn handle(handler: &dyn Handler, message: Message) -> Handled {
+    let trace = message.event.traceparent.as_ref().and_then(|text| text.parse().ok());
+    let outcome = Context { trace, token: None }.scope(handler.handle(&message)).await;
+    (message, outcome)
+}
+
+async fn handle_all(handler: &Arc<dyn Handler>, most: usize, batch: Vec<Message>) -> Vec<Handled> {
+    let (mut waiting, mut under_way, mut handled) = (batch.into_iter(), JoinSet::new(), Vec::new());
+    loop {
+        for message in waiting.by_ref().take(most - under_way.len()) {
+            let handler = handler.clone();
+            under_way.spawn(async move { handle(&*handler, message).await });
+        }
+        match under_way.join_next().await {
+            None => return handled,
+            Some(Ok(one)) => handled.push(one),
+            // Neither acknowledged nor put off: it comes again after the consumer's `ack_wait`.
+            Some(Err(error)) => tracing::error!(%error, "a handler broke down"),
         }
     }
-    consumer.acknowledge(&done).await
+}
+
+/// Acknowledges what was taken, in one go, and puts off the rest, each longer at every delivery.
+async fn settle(consumer: &mut dyn Consumer, handled: Vec<Handled>) {
+    let done: Vec<i64> =
+        handled.iter().filter(|(_, outcome)| outcome.is_ok()).map(|(message, _)| message.sequence).collect();
+    let mut settled = consumer.acknowledge(&done).await;
+    for (message, outcome) in handled {
+        let Err(reason) = outcome else { continue };
+        let id = message.event.id();
+        tracing::warn!(stream = %message.stream, event = id, deliveries = message.deliveries, reason);
+        let delay = Duration::from_millis(100) * 2u32.saturating_pow(message.deliveries.min(8));
+        if settled.is_ok() {
+            settled = consumer.retry_later(message.sequence, delay).await;
+        }
+    }
+    if let Err(error) = settled {
+        wait(&error).await;
+    }
+}
+
+async fn wait(error: &StoreError) {
+    tracing::warn!(%error, "a consumer waits");
+    tokio::time::sleep(Duration::from_millis(200)).await;
 }

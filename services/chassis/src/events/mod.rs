@@ -141,7 +141,8 @@ pub trait Consumer: Send {
     async fn next(&mut self, most: usize) -> Result<Vec<Message>, StoreError>;
     /// These are done with, for good.
     async fn acknowledge(&mut self, sequences: &[i64]) -> Result<(), StoreError>;
-    /// Deliver this one again after `delay`.
+    /// Deliver this one again after `delay`. One that has had its last delivery MUST go to
+    /// `DEAD_LETTERS` at once.
     async fn retry_later(&mut self, sequence: i64, delay: std::time::Duration) -> Result<(), StoreError>;
 }
 

@@ -318,10 +318,14 @@ impl Consumer for SqliteConsumer {
     }
 
     async fn retry_later(&mut self, sequence: i64, delay: std::time::Duration) -> Result<(), StoreError> {
-        let due = self.clock.now().plus(delay).as_micros();
+        let now = self.clock.now();
+        let (due, at_once) = (now.plus(delay).as_micros(), now.as_micros());
+        // There is nothing to wait for before it is parked.
+        let sql = "UPDATE pending SET due_at = iif(deliveries >= ?6, ?5, ?4)
+                   WHERE stream = ?1 AND name = ?2 AND sequence = ?3";
+        let (stream, name, most) = (self.stream.name(), self.settings.name, self.settings.deliveries_max);
         self.db.write("retry_later", |tx| {
-            tx.prepare_cached("UPDATE pending SET due_at = ?4 WHERE stream = ?1 AND name = ?2 AND sequence = ?3")?
-                .execute(params![self.stream.name(), self.settings.name, sequence, due])?;
+            tx.prepare_cached(sql)?.execute(params![stream, name, sequence, due, at_once, most])?;
             Ok(())
         })
     }

@@ -303,6 +303,23 @@ pub async fn poison_is_parked_and_the_others_go_on(log: &dyn EventLog) {
     assert_quiet(&mut *consumer).await;
 }
 
+pub async fn poison_put_off_after_its_last_delivery_is_parked_at_once(log: &dyn EventLog) {
+    let stand = put_all(log, "poison", 1).await;
+    let settings = ConsumerSettings { name: "undertaker", ack_wait: ACK_WAIT, deliveries_max: 100 };
+    let mut parked = log.consumer(Stream::DeadLetters, settings).await.unwrap();
+    let mut consumer = consumer_with(log, "choking", 1).await;
+    take(&mut *consumer, 1).await;
+    let put_off_at = Instant::now();
+    consumer.retry_later(stand[0], ACK_WAIT * 4).await.unwrap();
+    let letters = tokio::select! {
+        biased;
+        letters = take(&mut *parked, 1) => letters,
+        came = consumer.next(1) => panic!("it had its last delivery: {came:?}"),
+    };
+    assert_eq!(letters[0].event.data, event("poison", 1).data);
+    assert!(put_off_at.elapsed() < ACK_WAIT, "parked after {:?}", put_off_at.elapsed());
+}
+
 pub async fn a_dead_letter_that_nobody_can_read_does_not_multiply(log: &dyn EventLog) {
     put_all(log, "poison", 1).await;
     let mut choking = consumer_with(log, "choking", 1).await;

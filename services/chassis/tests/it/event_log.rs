@@ -36,6 +36,7 @@ keeps!(
     a_message_put_off_comes_again_when_it_said,
     acknowledging_twice_or_what_never_was_is_harmless,
     poison_is_parked_and_the_others_go_on,
+    poison_put_off_after_its_last_delivery_is_parked_at_once,
     a_dead_letter_that_nobody_can_read_does_not_multiply,
     consumers_of_different_names_each_get_everything,
     handles_of_one_name_share_the_work,
