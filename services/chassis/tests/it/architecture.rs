@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Crates beside the services that are no services themselves.
 const SHARED: [&str; 2] = ["kernel", "chassis"];
-const SERVICES: [&str; 7] = ["user", "product", "order", "payment", "inventory", "acquirer", "gateway"];
+const SERVICES: [&str; 8] = ["user", "product", "order", "payment", "inventory", "notification", "acquirer", "gateway"];
 const PLACES: [&str; 4] = ["config.rs", "domain", "application", "adapters"];
 
 /// The domain is pure and synchronous.

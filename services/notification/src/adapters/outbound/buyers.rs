@@ -1,0 +1,31 @@
+//! Buyers, read from the event log: an order's first event names its own.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chassis::StoreError;
+use chassis::events::{EventLog, Stream};
+use kernel::{OrderId, UserId};
+use serde::Deserialize;
+
+use crate::application::ports::Buyers;
+
+pub struct LogBuyers {
+    pub log: Arc<dyn EventLog>,
+}
+
+/// What is read of `OrderCreated`.
+#[derive(Deserialize)]
+struct Created {
+    user: UserId,
+}
+
+#[async_trait]
+impl Buyers for LogBuyers {
+    async fn of(&self, order: OrderId) -> Result<Option<UserId>, StoreError> {
+        let messages = self.log.read(Stream::Orders, &order.to_string()).await?;
+        let created = messages.iter().find(|message| message.event.kind == "OrderCreated");
+        let created = created.map(|message| serde_json::from_str::<Created>(&message.event.data)).transpose()?;
+        Ok(created.map(|created| created.user))
+    }
+}

@@ -1,0 +1,3 @@
+pub mod buyers;
+pub mod courier;
+pub mod recipients;

@@ -1,0 +1,4 @@
+//! Telling customers.
+
+pub mod notify;
+pub mod ports;

@@ -1,0 +1,193 @@
+//! The whole service on sockets, with a user service beside it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chassis::auth::{Caller, Keys};
+use chassis::clock::SystemClock;
+use chassis::context::Tracer;
+use chassis::events::sqlite::SqliteEventLog;
+use chassis::events::{Event, EventLog, Publish, Stream};
+use chassis::metrics::Metrics;
+use chassis::net::{BoundPort, SystemNetwork};
+use chassis::rng::Seeds;
+use chassis::serve::{App, Service};
+use chassis::sqlite::Storage;
+use chassis::{Backing, Embedded, Env};
+use kernel::Timestamp;
+use proto::user::v1 as wire;
+use proto::user::v1::user_service_server::{UserService, UserServiceServer};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+
+use crate::harness::{STRANGER, address, order, user};
+
+/// Knows everybody but one; answers services only, and notes who was asked for.
+#[derive(Clone, Default)]
+struct Users {
+    asked_for: Arc<Mutex<Vec<String>>>,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl UserService for Users {
+    async fn get_user(&self, request: Request<wire::GetUserRequest>) -> Answer<wire::User> {
+        Caller::of(&request).require_service()?;
+        let id = request.into_inner().id;
+        self.asked_for.lock().unwrap().push(id.clone());
+        let number = id.parse::<kernel::UserId>().unwrap().as_uuid().as_u128();
+        match number {
+            STRANGER => Err(Status::not_found("there is no such user")),
+            number => Ok(Response::new(wire::User { id, email: address(number), ..wire::User::default() })),
+        }
+    }
+    async fn register(&self, _: Request<wire::RegisterRequest>) -> Answer<wire::Session> {
+        Err(Status::unimplemented(""))
+    }
+    async fn login(&self, _: Request<wire::LoginRequest>) -> Answer<wire::Session> {
+        Err(Status::unimplemented(""))
+    }
+    async fn update_profile(&self, _: Request<wire::UpdateProfileRequest>) -> Answer<wire::User> {
+        Err(Status::unimplemented(""))
+    }
+    async fn register_bulk(&self, _: Request<wire::RegisterBulkRequest>) -> Answer<wire::RegisterBulkResponse> {
+        Err(Status::unimplemented(""))
+    }
+}
+
+struct Running {
+    env: Env,
+    users: Users,
+    ops: String,
+    _folder: TempDir,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.env.shutdown.cancel();
+    }
+}
+
+fn free_port() -> BoundPort {
+    BoundPort::bind("127.0.0.1:0".parse().unwrap()).unwrap()
+}
+
+fn start(settings: &[(&str, &str)]) -> Running {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::Folder(folder.path().to_owned());
+    let clock = Arc::new(SystemClock);
+    let log = Arc::new(SqliteEventLog::open(&storage, clock.clone()).unwrap());
+    let seeds = Seeds::from_number(1);
+    let (main, ops, users_main, users_ops) = (free_port(), free_port(), free_port(), free_port());
+    let ops_address = ops.address().unwrap().to_string();
+    let env = Env {
+        role: notification::ROLE,
+        clock,
+        tracer: Tracer::new(&seeds),
+        seeds,
+        network: Arc::new(SystemNetwork),
+        peers: Arc::new(BTreeMap::from([("user", users_main.address().unwrap().to_string())])),
+        ops: Arc::default(),
+        chaos: false,
+        keys: Keys::new(&[7; 32]).unwrap(),
+        backing: Backing::Embedded(Embedded { storage, log }),
+        metrics: Metrics::new(notification::ROLE),
+        shutdown: CancellationToken::new(),
+    };
+    let users = Users::default();
+    let routes = Routes::new(UserServiceServer::new(users.clone()));
+    let users_env = Env { role: "user", metrics: Metrics::new("user"), ..env.clone() };
+    let users_service = Service { env: users_env, app: App::Grpc(routes), ops: axum::Router::new(), tasks: Vec::new() };
+    tokio::spawn(chassis::serve::run(users_service, users_main.listen().unwrap(), users_ops.listen().unwrap()));
+
+    let values = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let config = chassis::settings::parse(notification::ROLE, &values).unwrap();
+    let service = notification::build(config, env.clone()).unwrap();
+    tokio::spawn(chassis::serve::run(service, main.listen().unwrap(), ops.listen().unwrap()));
+    Running { env, users, ops: ops_address, _folder: folder }
+}
+
+impl Running {
+    async fn cancelled_order(&self, number: u128, user: kernel::UserId) {
+        let event = Event {
+            aggregate: order(number).to_string(),
+            version: 1,
+            kind: "OrderCancelled".into(),
+            data: format!(r#"{{"user":"{user}"}}"#),
+            occurred_at: Timestamp::default(),
+            traceparent: None,
+        };
+        let Backing::Embedded(embedded) = &self.env.backing;
+        embedded.log.publish(Stream::Orders, &[Publish { event, expected_last: 0 }]).await.remove(0).unwrap();
+    }
+
+    async fn get(&self, path: &str) -> String {
+        let mut socket = self.env.network.connect(&self.ops).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// Scrapes the metrics until they show this many messages of that outcome.
+    async fn counted(&self, outcome: &str, count: u32) {
+        let labels = format!(r#"{{service="notification",channel="email",kind="OrderCancelled",outcome="{outcome}"}}"#);
+        let line = format!("notifications_total{labels} {count}");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let metrics = self.get("/metrics").await;
+            if metrics.lines().any(|shown| shown == line) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "waited for {line}\n{metrics}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_recipient_is_asked_for_in_the_services_own_name_and_remembered() {
+    let running = start(&[]);
+    running.cancelled_order(1, user(7)).await;
+    running.counted("accepted", 1).await;
+    running.cancelled_order(2, user(7)).await;
+    running.cancelled_order(3, user(8)).await;
+    running.counted("accepted", 3).await;
+    assert_eq!(*running.users.asked_for.lock().unwrap(), [user(7).to_string(), user(8).to_string()]);
+    let Backing::Embedded(embedded) = &running.env.backing;
+    let ledger = embedded.storage.open_read_only(notification::DATABASE).unwrap();
+    let mut lines = ledger.prepare("SELECT recipient FROM accepted ORDER BY event_id").unwrap();
+    let recipients: Vec<String> = lines.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    assert_eq!(recipients, [address(7), address(7), address(8)]);
+}
+
+#[tokio::test]
+async fn an_unknown_user_is_given_up_on_after_the_tries_that_the_settings_allow() {
+    let running = start(&[("notification.deliveries", "2")]);
+    running.cancelled_order(1, user(STRANGER)).await;
+    running.cancelled_order(2, user(7)).await;
+    running.counted("accepted", 1).await;
+    running.counted("unaddressed", 2).await;
+    let Backing::Embedded(embedded) = &running.env.backing;
+    let letter = format!("ORDERS.notification-service.{}/1", order(1));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while embedded.log.last(Stream::DeadLetters, &letter).await.unwrap().is_none() {
+        assert!(Instant::now() < deadline, "it was never parked");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(running.users.asked_for.lock().unwrap().len(), 3, "an unknown user is not remembered");
+}
+
+#[tokio::test]
+async fn the_ops_port_says_that_it_is_ready() {
+    let running = start(&[]);
+    assert!(running.get("/readyz").await.starts_with("HTTP/1.1 200"));
+    assert!(running.get("/healthz").await.starts_with("HTTP/1.1 200"));
+}
