@@ -29,12 +29,13 @@ use chassis::serve::{App, Service, Task};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use adapters::inbound::events::{Announce, CONSUMER};
+use adapters::inbound::events::Announce;
 use adapters::outbound::buyers::LogBuyers;
 use adapters::outbound::courier::{Manners, SimulatedCourier};
 use adapters::outbound::recipients::GrpcRecipients;
 use application::notify::Notifier;
 
+pub use adapters::inbound::events::CONSUMER;
 pub use adapters::outbound::courier::DATABASE;
 pub use config::Config;
 

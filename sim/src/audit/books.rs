@@ -55,6 +55,23 @@ pub struct OrderRow {
     pub stock_committed: bool,
 }
 
+/// A message that the mail and SMS provider accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedMessage {
+    /// `<STREAM>/<aggregate>/<version>`.
+    pub event_id: String,
+    pub channel: String,
+}
+
+/// What customers were told about one order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Notices {
+    /// What the provider accepted under the order's id.
+    pub accepted: Vec<AcceptedMessage>,
+    /// Ids of events that the notification service gave up on.
+    pub given_up: Vec<String>,
+}
+
 /// One order in all books.
 #[derive(Debug, Clone)]
 pub struct OrderBook {
@@ -73,6 +90,8 @@ pub struct OrderBook {
     pub charge_state: Option<String>,
     /// (product, quantity, state), by product.
     pub reservations: Vec<(i64, i64, String)>,
+    /// `None` in books of a shop that told its customers nothing.
+    pub notices: Option<Notices>,
 }
 
 /// Things in the books that belong to no order.
@@ -81,6 +100,8 @@ pub struct Orphans {
     /// Ids that something is stored under (a payment, a charge, a ledger line, a reservation, an
     /// event) without an order, the first hundred.
     pub ids: Vec<String>,
+    /// Ids that a message was accepted under without an order, the first hundred.
+    pub told: Vec<String>,
 }
 
 /// What is under way.
@@ -91,6 +112,8 @@ pub struct InFlight {
     /// Outbox rows not yet known to be in the event log.
     pub unpublished: u64,
     pub held_reservations: u64,
+    /// Messages of the event log that a consumer is not done with yet, counted for each consumer.
+    pub unacknowledged: u64,
 }
 
 impl InFlight {

@@ -9,7 +9,12 @@ use chassis::sqlite::{Storage, outbox};
 use kernel::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::books::{Books, InFlight, LedgerLine, OrderBook, OrderRow, Orphans, PaymentRow, StockRow};
+use super::books::{
+    AcceptedMessage, Books, InFlight, LedgerLine, Notices, OrderBook, OrderRow, Orphans, PaymentRow, StockRow,
+};
+
+/// How many ids without an order are kept of each sort.
+const ORPHANS_MAX: usize = 100;
 
 struct Connections {
     order: Connection,
@@ -18,6 +23,8 @@ struct Connections {
     user: Connection,
     acquirer: Connection,
     log: Connection,
+    /// The mail and SMS provider's ledger; a shop of an older version had none.
+    courier: Option<Connection>,
 }
 
 /// Reads files, or the memory of a simulation.
@@ -27,13 +34,20 @@ impl SqliteBooks {
     /// # Errors
     /// When a database is missing.
     pub fn open(storage: &Storage) -> Result<Self, StoreError> {
+        let log = storage.open_read_only("event_log")?;
+        let courier = match storage.open_read_only(notification::DATABASE) {
+            Ok(courier) => Some(courier),
+            Err(_) if !notifies(&log)? => None,
+            Err(error) => return Err(error),
+        };
         Ok(Self(Mutex::new(Connections {
             order: storage.open_read_only("order_db")?,
             payment: storage.open_read_only("payment_db")?,
             inventory: storage.open_read_only("inventory_db")?,
             user: storage.open_read_only("user_db")?,
             acquirer: storage.open_read_only("acquirer_db")?,
-            log: storage.open_read_only("event_log")?,
+            log,
+            courier,
         })))
     }
 
@@ -51,6 +65,12 @@ fn all<T>(
     let mut statement = connection.prepare_cached(sql)?;
     let rows = statement.query_map(parameters, read)?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Whether a notification service has ever read this log.
+fn notifies(log: &Connection) -> Result<bool, StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM consumers WHERE name = ?1)";
+    Ok(log.query_row(sql, [notification::CONSUMER], |row| row.get(0))?)
 }
 
 fn order_row(row: &Row<'_>) -> rusqlite::Result<OrderRow> {
@@ -104,8 +124,46 @@ impl Connections {
             ledger,
             charge_state,
             reservations,
+            notices: self.notices(id)?,
             row,
         })
+    }
+
+    fn notices(&self, order: &str) -> Result<Option<Notices>, StoreError> {
+        let Some(courier) = &self.courier else { return Ok(None) };
+        let sql = "SELECT event_id, channel FROM accepted WHERE order_id = ?1 ORDER BY event_id, channel";
+        let accepted =
+            all(courier, sql, [order], |row| Ok(AcceptedMessage { event_id: row.get(0)?, channel: row.get(1)? }))?;
+        let mut given_up = Vec::new();
+        for stream in [Stream::Orders, Stream::Payments] {
+            // A dead letter is filed under `<stream>.<consumer>.<event>`; `0` comes right after `/`.
+            let filed = format!("{stream}.{}.", notification::CONSUMER);
+            let sql = "SELECT aggregate FROM messages INDEXED BY messages_by_aggregate
+                       WHERE stream = 'DEAD_LETTERS' AND aggregate >= ?1 AND aggregate < ?2 ORDER BY aggregate";
+            let range = [format!("{filed}{order}/"), format!("{filed}{order}0")];
+            let letters: Vec<String> = all(&self.log, sql, range, |row| row.get(0))?;
+            let events = letters.iter().filter_map(|letter| letter.strip_prefix(&filed));
+            given_up.extend(events.map(|event| format!("{stream}/{event}")));
+        }
+        Ok(Some(Notices { accepted, given_up }))
+    }
+
+    fn has_order(&self, id: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM orders WHERE id = ?1)";
+        Ok(self.order.prepare_cached(sql)?.query_row([id], |row| row.get(0))?)
+    }
+
+    /// The first ids that `sql` finds in `connection` and that no order has.
+    fn without_order(&self, connection: &Connection, sql: &str, found: &mut Vec<String>) -> Result<(), StoreError> {
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let id: String = row.get(0)?;
+            if found.len() < ORPHANS_MAX && !self.has_order(&id)? {
+                found.push(id);
+            }
+        }
+        Ok(())
     }
 
     fn stream(&self, stream: Stream, aggregate: &str) -> Result<Vec<Event>, StoreError> {
@@ -183,25 +241,19 @@ impl Books for SqliteBooks {
             (&books.log, "SELECT DISTINCT aggregate FROM messages WHERE stream = 'PAYMENTS'"),
         ];
         for (connection, sql) in sources {
-            let mut statement = connection.prepare_cached(sql)?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                let id: String = row.get(0)?;
-                let known: bool = books
-                    .order
-                    .prepare_cached("SELECT EXISTS (SELECT 1 FROM orders WHERE id = ?1)")?
-                    .query_row([&id], |row| row.get(0))?;
-                if !known && orphans.ids.len() < 100 {
-                    orphans.ids.push(id);
-                }
-            }
+            books.without_order(connection, sql, &mut orphans.ids)?;
+        }
+        if let Some(courier) = &books.courier {
+            books.without_order(courier, "SELECT DISTINCT order_id FROM accepted", &mut orphans.told)?;
         }
         Ok(orphans)
     }
 
     async fn in_flight(&self) -> Result<InFlight, StoreError> {
         let books = self.lock();
-        let open = "SELECT count(*) FROM orders WHERE due_at IS NOT NULL";
+        // Causes before effects: what moves on between two questions is then seen by the later one.
+        let orders = count(&books.order, "SELECT count(*) FROM orders WHERE due_at IS NOT NULL")?;
+        let held_reservations = count(&books.inventory, "SELECT count(*) FROM reservations WHERE state = 'held'")?;
         let unpublished = |connection: &Connection, table: &str| {
             count(connection, &format!("SELECT count(*) FROM {table} WHERE published_at IS NULL"))
         };
@@ -211,10 +263,15 @@ impl Books for SqliteBooks {
             unpublished(&books.inventory, "inventory_events")?,
             unpublished(&books.user, "user_events")?,
         ];
+        // Sequences have no gap, so that nothing has to be counted one by one.
+        let unacknowledged = "SELECT (SELECT count(*) FROM pending) + coalesce(sum(max(0,
+                coalesce((SELECT max(sequence) FROM messages m WHERE m.stream = c.stream), 0) - c.delivered)), 0)
+            FROM consumers c";
         Ok(InFlight {
-            orders: count(&books.order, open)?,
+            orders,
             unpublished: unpublished.iter().sum(),
-            held_reservations: count(&books.inventory, "SELECT count(*) FROM reservations WHERE state = 'held'")?,
+            held_reservations,
+            unacknowledged: count(&books.log, unacknowledged)?,
         })
     }
 }

@@ -38,7 +38,7 @@ pub enum Oracle {
     Witness,
 }
 
-const DESCRIBED: [Invariant; 15] = [
+const DESCRIBED: [Invariant; 16] = [
     Invariant {
         name: "stock_conserved",
         oracle: Oracle::Books,
@@ -94,6 +94,12 @@ const DESCRIBED: [Invariant; 15] = [
         name: "nothing_in_flight",
         oracle: Oracle::Books,
         meaning: "every order has ended and no work on it is due, every event is published, no reservation is held",
+    },
+    Invariant {
+        name: "notified_once",
+        oracle: Oracle::Books,
+        meaning: "customers were told of every confirmed or cancelled order and of every failed payment, once on each \
+                  channel, and of nothing else",
     },
     Invariant {
         name: "acknowledged_orders_exist",

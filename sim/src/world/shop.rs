@@ -10,12 +10,28 @@ use chassis::settings::{self, Described};
 use crate::scenario::Known;
 
 /// Every role, peers before those who call them.
-pub const ROLES: [&str; 7] =
-    [acquirer::ROLE, user::ROLE, product::ROLE, inventory::ROLE, payment::ROLE, order::ROLE, gateway::ROLE];
+pub const ROLES: [&str; 8] = [
+    acquirer::ROLE,
+    user::ROLE,
+    product::ROLE,
+    inventory::ROLE,
+    payment::ROLE,
+    order::ROLE,
+    notification::ROLE,
+    gateway::ROLE,
+];
 
 /// The databases of the embedded family.
-pub const DATABASES: [&str; 7] =
-    ["acquirer_db", "user_db", "product_db", "inventory_db", "payment_db", "order_db", "event_log"];
+pub const DATABASES: [&str; 8] = [
+    "acquirer_db",
+    "user_db",
+    "product_db",
+    "inventory_db",
+    "payment_db",
+    "order_db",
+    notification::DATABASE,
+    "event_log",
+];
 
 /// Everything that faults can be injected into.
 pub const TARGETS: [&chassis::chaos::Target; 2] = [&acquirer::FAULTS, &payment::FAULTS];
@@ -34,6 +50,7 @@ pub fn build(role: &str, settings: &Settings, env: Env) -> Result<Service, Start
         inventory::ROLE => inventory::build(configured(inventory::ROLE, settings)?, env),
         payment::ROLE => payment::build(configured(payment::ROLE, settings)?, env),
         order::ROLE => order::build(configured(order::ROLE, settings)?, env),
+        notification::ROLE => notification::build(configured(notification::ROLE, settings)?, env),
         gateway::ROLE => gateway::build(configured(gateway::ROLE, settings)?, env),
         other => Err(StartError(format!("there is no role `{other}`"))),
     }
@@ -55,6 +72,7 @@ pub fn described_settings() -> Vec<Described> {
         settings::describe::<inventory::Config>(inventory::ROLE),
         settings::describe::<payment::Config>(payment::ROLE),
         settings::describe::<order::Config>(order::ROLE),
+        settings::describe::<notification::Config>(notification::ROLE),
         settings::describe::<gateway::Config>(gateway::ROLE),
     ]
     .concat();
@@ -78,6 +96,7 @@ fn check(name: &str, value: &str) -> Result<(), String> {
         inventory::ROLE => settings::parse::<inventory::Config>(inventory::ROLE, &one).map(drop),
         payment::ROLE => settings::parse::<payment::Config>(payment::ROLE, &one).map(drop),
         order::ROLE => settings::parse::<order::Config>(order::ROLE, &one).map(drop),
+        notification::ROLE => settings::parse::<notification::Config>(notification::ROLE, &one).map(drop),
         gateway::ROLE => settings::parse::<gateway::Config>(gateway::ROLE, &one).map(drop),
         other => Err(format!("there is no role `{other}`")),
     }

@@ -28,8 +28,13 @@ fn a_seed_played_twice_in_one_process_leaves_the_same_trace() {
     assert_eq!(first_difference(&first.trace, &second.trace), None);
     assert_eq!(first.record, second.record);
     assert_eq!(first.summary.exit_code, 0, "{:?}", first.summary.verdict);
-    for what in ["rpc received service=order", "commit store=order_db", "event stream=ORDERS", "event stream=PAYMENTS"]
-    {
+    for what in [
+        "rpc received service=order",
+        "commit store=order_db",
+        "event stream=ORDERS",
+        "event stream=PAYMENTS",
+        "commit store=courier_db",
+    ] {
         assert!(first.trace.contains(what), "the trace has no {what}");
     }
 }

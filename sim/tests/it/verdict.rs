@@ -126,6 +126,31 @@ const TAMPERINGS: &[(&str, &str, &str)] = &[
     ("event_log", "DELETE FROM messages WHERE stream = 'ORDERS' AND version = 2", "stream_matches_events"),
     ("event_log", "DELETE FROM messages WHERE stream = 'PAYMENTS'", "stream_matches_events"),
     ("event_log", "DELETE FROM messages WHERE stream = 'INVENTORY'", "stream_matches_events"),
+    ("event_log", "UPDATE consumers SET delivered = delivered - 1", "nothing_in_flight"),
+    ("event_log", "INSERT INTO pending VALUES ('ORDERS', 'notification-service', 1, 1, 1)", "nothing_in_flight"),
+    ("event_log", "UPDATE messages SET kind = 'OrderConfirmed' WHERE kind = 'OrderCancelled'", "notified_once"),
+    (
+        "event_log",
+        "INSERT INTO messages SELECT 'DEAD_LETTERS', 1, 'ORDERS.notification-service.' || aggregate || '/' || version,
+         1, kind, data, occurred_at, NULL FROM messages WHERE kind = 'OrderConfirmed' LIMIT 1",
+        "notified_once",
+    ),
+    ("courier_db", "DELETE FROM accepted WHERE channel = 'sms'", "notified_once"),
+    ("courier_db", "DELETE FROM accepted WHERE event_id LIKE 'PAYMENTS/%'", "notified_once"),
+    ("courier_db", "UPDATE accepted SET event_id = event_id || '0'", "notified_once"),
+    (
+        "courier_db",
+        "UPDATE accepted SET order_id = (SELECT max(order_id) FROM accepted)
+         WHERE order_id = (SELECT min(order_id) FROM accepted)",
+        "notified_once",
+    ),
+    ("courier_db", "UPDATE accepted SET order_id = 'nobody' WHERE channel = 'sms'", "notified_once"),
+    (
+        "courier_db",
+        "INSERT INTO accepted SELECT event_id, 'sms', recipient, '', body, order_id, accepted_at FROM accepted
+         WHERE event_id LIKE 'PAYMENTS/%'",
+        "notified_once",
+    ),
 ];
 
 #[test]
@@ -143,6 +168,57 @@ fn an_audit_notices_every_tampering_and_names_an_order_or_a_product() {
         assert!(ended.stdout().contains(&format!("BROKEN  {invariant} ")), "{sql}\n{}", ended.stdout());
         std::fs::remove_dir_all(&copy).unwrap();
     }
+}
+
+/// Makes a run's folder one of a shop that told its customers nothing, as older ones did.
+fn forget_notifications(run: &Path) {
+    for suffix in ["", "-wal", "-shm"] {
+        // Only the database itself is there for certain.
+        let _ = std::fs::remove_file(run.join(format!("data/courier_db.db{suffix}")));
+    }
+    let log = rusqlite::Connection::open(run.join("data/event_log.db")).unwrap();
+    for table in ["consumers", "pending"] {
+        log.execute(&format!("DELETE FROM {table} WHERE name = 'notification-service'"), []).unwrap();
+    }
+}
+
+#[test]
+fn books_of_a_shop_that_told_nobody_are_audited_without_that_invariant() {
+    let bench = Bench::new(TINY);
+    bench.shopctl(&["run", "scenario.yaml"]).exits(0);
+    let run = bench.run_folder();
+    let audit = || bench.shopctl(&["audit", "--run", &run.to_string_lossy()]);
+    assert!(audit().exits(0).stdout().contains("notified_once"));
+    forget_notifications(&run);
+    let audited = audit().exits(0).stdout();
+    assert!(!audited.contains("notified_once") && audited.contains("nothing_in_flight"), "{audited}");
+}
+
+#[test]
+fn a_providers_ledger_that_is_gone_is_not_taken_for_one_that_never_was() {
+    let bench = Bench::new(TINY);
+    bench.shopctl(&["run", "scenario.yaml"]).exits(0);
+    let run = bench.run_folder();
+    std::fs::remove_file(run.join("data/courier_db.db")).unwrap();
+    let ended = bench.shopctl(&["audit", "--run", &run.to_string_lossy()]).exits(104);
+    assert!(ended.stderr().contains("courier_db"), "{}", ended.stderr());
+}
+
+#[test]
+fn a_run_waits_for_the_messages_and_says_which_events_were_given_up_on() {
+    let bench = Bench::new(TINY);
+    let slow = "shop.settings.notification.provider_latency=300ms";
+    bench.shopctl(&["run", "scenario.yaml", "--set", slow]).exits(0);
+    std::fs::remove_dir_all(bench.path("reports")).unwrap();
+
+    let broken = ["notification.provider_failure_rate=1", "notification.deliveries=2"];
+    let [rate, tries] = broken.map(|setting| format!("shop.settings.{setting}"));
+    let ended = bench.shopctl(&["run", "scenario.yaml", "--set", &rate, "--set", &tries]).exits(111);
+    let summary = bench.summary();
+    let broken: Vec<_> = summary.invariants.iter().filter(|finding| finding.violations > 0).collect();
+    assert_eq!(broken.iter().map(|finding| finding.name.as_str()).collect::<Vec<_>>(), ["notified_once"]);
+    assert!(broken[0].examples[0].contains("DEAD_LETTERS"), "{}", broken[0].examples[0]);
+    assert!(ended.stdout().contains("notified_once"), "{}", ended.stdout());
 }
 
 #[test]

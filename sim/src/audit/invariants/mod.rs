@@ -5,6 +5,7 @@
 
 mod history;
 mod money;
+mod notices;
 mod stock;
 
 use std::collections::BTreeMap;
@@ -68,6 +69,10 @@ pub async fn audit(evidence: Evidence<'_>) -> Result<Audit, StoreError> {
         let what = format!("order {id} does not exist, but something is stored under it");
         per_order.ledger_matches_payments.check(Some(what));
     }
+    for id in &orphans.told {
+        let what = format!("order {id} does not exist, but somebody was told of it");
+        per_order.notified_once.check(Some(what));
+    }
     let in_flight = evidence.books.in_flight().await?;
     let cancellations = std::mem::take(&mut per_order.cancellations);
     findings.extend(per_order.finish(in_flight));
@@ -103,10 +108,13 @@ struct PerOrder<'a> {
     fold_matches_row: Finding,
     stream_matches_events: Finding,
     nothing_in_flight: Finding,
+    notified_once: Finding,
     acknowledged_orders_exist: Finding,
     answers_hold: Finding,
     has_witness: bool,
     cancellations: BTreeMap<(String, String), u64>,
+    /// Whether the shop of these books told its customers anything.
+    notifies: bool,
 }
 
 impl<'a> PerOrder<'a> {
@@ -129,10 +137,12 @@ impl<'a> PerOrder<'a> {
             fold_matches_row: Finding::new("fold_matches_row"),
             stream_matches_events: Finding::new("stream_matches_events"),
             nothing_in_flight: Finding::new("nothing_in_flight"),
+            notified_once: Finding::new("notified_once"),
             acknowledged_orders_exist: Finding::new("acknowledged_orders_exist"),
             answers_hold: Finding::new("answers_hold"),
             has_witness: witness.is_some(),
             cancellations: BTreeMap::new(),
+            notifies: false,
         }
     }
 
@@ -140,6 +150,7 @@ impl<'a> PerOrder<'a> {
         self.money(book);
         self.history(book);
         self.rest(book);
+        self.notified(book);
         self.told(book);
         if let Some(cancellation) = history::cancellation(&book.events) {
             *self.cancellations.entry(cancellation).or_default() += 1;
@@ -190,6 +201,14 @@ impl<'a> PerOrder<'a> {
         });
     }
 
+    fn notified(&mut self, book: &OrderBook) {
+        let Some(notices) = &book.notices else { return };
+        self.notifies = true;
+        for verdict in notices::told_once(book, notices) {
+            self.notified_once.check(verdict.map(|what| format!("order {}: {what}", book.row.id)));
+        }
+    }
+
     fn told(&mut self, book: &OrderBook) {
         let id = book.row.id.as_str();
         let Some(((user, key), known)) = self.witness.remove(id) else { return };
@@ -215,6 +234,9 @@ impl<'a> PerOrder<'a> {
         self.nothing_in_flight.expect(in_flight.held_reservations == 0, || {
             format!("{} reservations are still held", in_flight.held_reservations)
         });
+        self.nothing_in_flight.expect(in_flight.unacknowledged == 0, || {
+            format!("{} messages of the event log wait for their consumers", in_flight.unacknowledged)
+        });
         let mut findings = vec![
             self.confirmed_iff_captured,
             self.cancelled_net_zero,
@@ -226,6 +248,9 @@ impl<'a> PerOrder<'a> {
             self.stream_matches_events,
             self.nothing_in_flight,
         ];
+        if self.notifies || self.notified_once.violations > 0 {
+            findings.push(self.notified_once);
+        }
         if self.has_witness {
             for (id, ((user, key), _)) in &self.witness {
                 let what = format!("order {id} was answered to user {user} (key {key}), but does not exist");
