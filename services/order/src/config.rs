@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chassis::settings::duration;
+use chassis::settings::{duration, share};
 use clap::Args;
 
 /// Settings of the order service, the saga's orchestrator.
@@ -26,7 +26,18 @@ pub struct Config {
     /// No retry waits longer.
     #[arg(long, env = "ORDER_BACKOFF_CAP", default_value = "2s", value_parser = duration)]
     pub backoff_cap: Duration,
-    /// From this many attempts on, a compensation that does not succeed is an alert.
+    /// Retries that each first attempt of a step pays for, 0 to 1; beyond the budget a forward step is
+    /// given up and a compensation waits as long as any retry may.
+    #[arg(long, env = "ORDER_RETRY_BUDGET", default_value = "0.2", value_parser = share)]
+    pub retry_budget: f64,
+    /// Retries a second that are paid for in any case; ten seconds' worth gathers.
+    #[arg(long, env = "ORDER_RETRY_BUDGET_PER_S", default_value = "10", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub retry_budget_per_s: u32,
+    /// Definite errors of a compensation, after which the order waits for an operator.
+    #[arg(long, env = "ORDER_OPERATOR_AFTER", default_value = "5", value_parser = clap::value_parser!(u32).range(1..))]
+    pub operator_after: u32,
+    /// From this many attempts of unknown outcome on, a compensation or the final sale is an alert and
+    /// listed as stuck.
     #[arg(long, env = "ORDER_ALERT_AFTER", default_value = "10", value_parser = clap::value_parser!(u32).range(1..))]
     pub alert_after: u32,
     /// Orders driven at once; further ones wait for their due time.

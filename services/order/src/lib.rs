@@ -6,7 +6,7 @@
 //! - `application` — [`application::orders`] places, shows and cancels orders;
 //!   [`application::driver`] drives them and picks up those that are due; [`application::ports`]
 //!   says what both need of the world.
-//! - `adapters/inbound` — gRPC for clients, the event log's news, `/steps` for the recorder.
+//! - `adapters/inbound` — gRPC for clients and operators, the event log's news, `/steps` for the recorder.
 //! - `adapters/outbound` — SQLite for orders and outbox, gRPC to product, inventory and payment,
 //!   the event log for histories.
 
@@ -40,6 +40,7 @@ use adapters::outbound::sqlite::{DATABASE, EVENTS, MIGRATIONS, SqliteOrders};
 use adapters::outbound::stock::GrpcStock;
 use application::driver::{Driver, Pace, Parts, Planted};
 use application::orders::OrderDesk;
+use application::retries::Retries;
 use application::steps::StepRecorder;
 use application::waiters::Waiters;
 use domain::saga::Patience;
@@ -61,7 +62,11 @@ pub fn build(config: Config, env: Env) -> Result<Service, StartError> {
     let peer = |role: &str| channel(&env, role, Identity::Service(env.clone()), config.step_timeout);
 
     let (steps, waiters) = (StepRecorder::default(), Waiters::default());
-    env.metrics.register(|registry| steps.register(registry));
+    let retries = Retries::new(config.retry_budget, config.retry_budget_per_s, env.clock.clone());
+    env.metrics.register(|registry| {
+        steps.register(registry);
+        retries.register(registry);
+    });
     let driver = Driver::new(Parts {
         orders: orders.clone(),
         stock: Arc::new(GrpcStock::new(peer("inventory")?)),
@@ -70,6 +75,7 @@ pub fn build(config: Config, env: Env) -> Result<Service, StartError> {
         tracer: env.tracer.clone(),
         seeds: env.seeds.clone(),
         steps: steps.clone(),
+        retries,
         waiters: waiters.clone(),
         pace: pace(&config),
         planted: planted(&config),
@@ -105,7 +111,11 @@ async fn listen(log: Arc<dyn EventLog>, stream: Stream, driver: Driver, env: Env
 
 fn pace(config: &Config) -> Pace {
     Pace {
-        patience: Patience { attempts_max: config.attempts, order_deadline: config.deadline },
+        patience: Patience {
+            attempts_max: config.attempts,
+            order_deadline: config.deadline,
+            operator_after: config.operator_after,
+        },
         lease: config.lease,
         backoff_base: config.backoff_base,
         backoff_cap: config.backoff_cap,

@@ -15,15 +15,15 @@ use chassis::{StoreError, rng::Seeds};
 use kernel::{OrderId, Timestamp};
 use rand::RngExt;
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::ports::{Attempt, Commit, Orders, Payments, Postpone, Stock, Stored};
+use super::retries::Retries;
 use super::steps::StepRecorder;
 use super::waiters::Waiters;
 use crate::domain::saga::{self, Done, Patience, Verdict};
-use crate::domain::{Order, OrderEvent, Outcome, Reply, Step};
+use crate::domain::{Order, OrderEvent, Outcome, Reply, Step, Tries};
 
 /// How the driver paces itself.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +34,8 @@ pub struct Pace {
     pub lease: Duration,
     pub backoff_base: Duration,
     pub backoff_cap: Duration,
-    /// From this many attempts on, a compensation or a sale that does not succeed is an alert.
+    /// From this many attempts of unknown outcome on, a compensation or a sale is an alert, and listed as
+    /// stuck.
     pub alert_after: u32,
     /// Orders driven at once.
     pub in_flight_max: usize,
@@ -60,6 +61,7 @@ struct Inner {
     tracer: Tracer,
     jitter: std::sync::Mutex<Stream>,
     steps: StepRecorder,
+    retries: Retries,
     waiters: Waiters,
     pace: Pace,
     planted: Planted,
@@ -77,6 +79,7 @@ pub struct Parts {
     pub tracer: Tracer,
     pub seeds: Seeds,
     pub steps: StepRecorder,
+    pub retries: Retries,
     pub waiters: Waiters,
     pub pace: Pace,
     pub planted: Planted,
@@ -84,7 +87,7 @@ pub struct Parts {
 
 impl Driver {
     pub fn new(parts: Parts) -> Self {
-        let Parts { orders, stock, payments, clock, tracer, seeds, steps, waiters, pace, planted } = parts;
+        let Parts { orders, stock, payments, clock, tracer, seeds, steps, retries, waiters, pace, planted } = parts;
         let jitter = std::sync::Mutex::new(seeds.stream("backoff"));
         let slots = Arc::new(Semaphore::new(pace.in_flight_max));
         Self {
@@ -96,6 +99,7 @@ impl Driver {
                 tracer,
                 jitter,
                 steps,
+                retries,
                 waiters,
                 pace,
                 planted,
@@ -109,6 +113,16 @@ impl Driver {
     /// When an order that is worked on now counts as abandoned.
     pub fn lease_until(&self) -> Timestamp {
         self.inner.clock.now().plus(self.inner.pace.lease)
+    }
+
+    /// See [`Pace::alert_after`].
+    pub fn alert_after(&self) -> u32 {
+        self.inner.pace.alert_after
+    }
+
+    /// Somebody else has made an order due: look for it now.
+    pub fn look(&self) {
+        self.inner.due_changed.notify_one();
     }
 
     /// Starts driving the order. If too many are being driven, its due time brings it back.
@@ -129,7 +143,7 @@ impl Driver {
     /// When the store cannot be reached.
     pub async fn wake(&self, id: OrderId, step: Step) -> Result<(), StoreError> {
         if self.inner.orders.wake(id, step, self.inner.clock.now()).await? {
-            self.inner.due_changed.notify_one();
+            self.look();
         }
         Ok(())
     }
@@ -156,6 +170,7 @@ impl Driver {
     /// order whose driver lost its store, had no slot or was killed becomes due without a word.
     async fn claim_due(&self) -> Result<Duration, StoreError> {
         let inner = &self.inner;
+        inner.retries.look();
         loop {
             let most = inner.slots.available_permits().min(256);
             if most == 0 {
@@ -181,8 +196,7 @@ impl Inner {
         loop {
             let Some(step) = saga::next_step(&stored.order) else { return };
             let progress = match step {
-                Step::Confirm => self.commit_locally(&mut stored, step, OrderEvent::OrderConfirmed {}).await,
-                Step::Cancel => self.commit_locally(&mut stored, step, OrderEvent::OrderCancelled {}).await,
+                Step::Confirm | Step::Cancel => self.commit_locally(&mut stored, step).await,
                 _ => self.attempt(&mut stored, step).await,
             };
             match progress {
@@ -202,46 +216,75 @@ impl Inner {
     }
 
     /// `confirm` and `cancel`: the commit is the step.
-    async fn commit_locally(&self, stored: &mut Stored, step: Step, event: OrderEvent) -> Result<Progress, StoreError> {
-        let started = Instant::now();
+    async fn commit_locally(&self, stored: &mut Stored, step: Step) -> Result<Progress, StoreError> {
+        let in_flight = self.steps.begin(step);
         let attempt = Attempt {
             step,
-            number: stored.attempt + 1,
+            number: stored.tries.attempts + 1,
             outcome: Outcome::Done,
             started_at: self.clock.now(),
             took: None,
             detail: None,
         };
+        let event = saga::event_of(&stored.order, step, Done::Plain);
         self.commit(stored, vec![event], vec![attempt]).await?;
-        self.steps.record(step, Outcome::Done, started.elapsed());
+        in_flight.ended(Outcome::Done);
         Ok(Progress::On)
     }
 
     /// Asks the participant and acts on its reply.
     async fn attempt(&self, stored: &mut Stored, step: Step) -> Result<Progress, StoreError> {
-        let (started, started_at) = (Instant::now(), self.clock.now());
-        let number = stored.attempt + 1;
+        if stored.tries.attempts == 0 {
+            self.retries.first_attempt();
+        }
+        let (in_flight, started_at) = (self.steps.begin(step), self.clock.now());
         let reply = self.call(&stored.order, step).await;
-        let took = started.elapsed();
-        let outcome = reply.outcome();
-        self.steps.record(step, outcome, took);
+        let (outcome, tries) = (reply.outcome(), stored.tries.and(&reply));
+        let took = in_flight.ended(outcome);
         let detail = match &reply {
-            Reply::Unknown { why } => Some(why.clone()),
+            Reply::Unknown { why } | Reply::Broken { why } => Some(why.clone()),
             Reply::Refused(reason) => Some(reason.to_string()),
-            _ => None,
+            Reply::Done(_) | Reply::Ongoing { .. } => None,
         };
-        let attempts = vec![Attempt { step, number, outcome, started_at, took: Some(took), detail }];
-        match saga::decide(&stored.order, step, reply, number, self.clock.now(), self.pace.patience) {
+        let attempt = Attempt { step, number: tries.attempts, outcome, started_at, took: Some(took), detail };
+        match saga::decide(&stored.order, step, reply, tries, self.clock.now(), self.pace.patience) {
             Verdict::Commit(mut events) => {
                 self.sabotage(&mut events);
-                self.commit(stored, events, attempts).await?;
+                self.commit(stored, events, vec![attempt]).await?;
                 Ok(Progress::On)
             }
-            Verdict::Again { at_least } => {
-                self.postpone(stored, step, number, at_least, attempts).await?;
-                Ok(Progress::Later)
+            Verdict::Poll { at_least } => {
+                let delay = at_least + self.backoff(tries.attempts);
+                self.postpone(stored, tries, attempt, delay).await
             }
+            Verdict::Retry => self.retry(stored, tries, attempt).await,
         }
+    }
+
+    /// The step is tried again as far as the budget goes. Beyond it, a forward step is given up; what
+    /// must be done waits as long as any retry may, and is tried then without a token.
+    async fn retry(&self, stored: &mut Stored, tries: Tries, attempt: Attempt) -> Result<Progress, StoreError> {
+        let step = attempt.step;
+        if !step.is_forward() && tries.unknown >= self.pace.alert_after {
+            let (order, attempt) = (stored.order.id, tries.attempts);
+            tracing::error!(%order, %step, attempt, "does not succeed; it is tried again for ever");
+        }
+        if self.retries.allow(step) {
+            let delay = self.backoff(tries.unknown);
+            return self.postpone(stored, tries, attempt, delay).await;
+        }
+        let Some(event) = saga::without_retry(&stored.order, step) else {
+            return self.postpone(stored, tries, attempt, self.pace.backoff_cap).await;
+        };
+        let mut events = [event];
+        self.sabotage(&mut events);
+        self.commit(stored, events.into(), vec![attempt]).await?;
+        Ok(Progress::On)
+    }
+
+    fn backoff(&self, attempt: u32) -> Duration {
+        let share = self.jitter.lock().unwrap_or_else(std::sync::PoisonError::into_inner).random::<f64>();
+        saga::backoff(attempt, self.pace.backoff_base, self.pace.backoff_cap, share)
     }
 
     async fn call(&self, order: &Order, step: Step) -> Reply {
@@ -277,10 +320,17 @@ impl Inner {
             attempts,
             due_at,
         };
+        let why = commit.events.iter().find_map(|event| match event {
+            OrderEvent::OperatorRequested { why } => Some(why.clone()),
+            _ => None,
+        });
         single(self.orders.commit(&[commit]).await)?;
         let ended = order.status.has_ended() && !stored.order.status.has_ended();
         stored.order = order;
-        stored.attempt = 0;
+        stored.tries = Tries::default();
+        if let Some(why) = why {
+            tracing::error!(order = %stored.order.id, why, "needs an operator: mend the cause, then retry the order");
+        }
         if ended {
             self.waiters.ended(&stored.order);
         }
@@ -290,28 +340,21 @@ impl Inner {
     async fn postpone(
         &self,
         stored: &Stored,
-        step: Step,
-        attempt: u32,
-        at_least: Duration,
-        attempts: Vec<Attempt>,
-    ) -> Result<(), StoreError> {
-        let share = self.jitter.lock().unwrap_or_else(std::sync::PoisonError::into_inner).random::<f64>();
-        let delay = at_least + saga::backoff(attempt, self.pace.backoff_base, self.pace.backoff_cap, share);
-        let forward = matches!(step, Step::ReserveStock | Step::ProcessPayment);
-        if !forward && attempt >= self.pace.alert_after {
-            tracing::error!(order = %stored.order.id, %step, attempt, "does not succeed; it is tried again for ever");
-        }
+        tries: Tries,
+        attempt: Attempt,
+        delay: Duration,
+    ) -> Result<Progress, StoreError> {
         let postpone = Postpone {
             id: stored.order.id,
             epoch: stored.epoch,
-            attempt,
-            attempts,
+            tries,
+            unknown_step: Some(attempt.step),
+            attempts: vec![attempt],
             due_at: self.clock.now().plus(delay),
-            unknown_step: Some(step),
         };
         single(self.orders.postpone(&[postpone]).await)?;
         self.due_changed.notify_one();
-        Ok(())
+        Ok(Progress::Later)
     }
 
     fn sabotage(&self, events: &mut [OrderEvent]) {

@@ -3,5 +3,6 @@
 pub mod driver;
 pub mod orders;
 pub mod ports;
+pub mod retries;
 pub mod steps;
 pub mod waiters;

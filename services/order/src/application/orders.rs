@@ -5,20 +5,24 @@ use std::time::Duration;
 
 use chassis::StoreError;
 use chassis::clock::SharedClock;
-use kernel::{OrderId, Quantity, Timestamp, UserId};
+use kernel::{OrderId, Quantity, UserId};
 use tokio::time::Instant;
 
 use super::driver::{Driver, single};
 use super::ports::{
-    Catalogue, Commit, Created, History, HistoryEntry, NewOrder, Orders, ProductRef, QuoteError, Stored,
+    After, Catalogue, Commit, Created, History, HistoryEntry, NewOrder, Orders, ProductRef, QuoteError, Recorded,
+    Stored, Stuck,
 };
 use super::steps::StepRecorder;
 use super::waiters::Waiters;
 use crate::domain::order::{items_fingerprint, normalised};
-use crate::domain::{CancelReason, Line, Order, Outcome, Rejected, Status, Step, saga};
+use crate::domain::{CancelReason, Line, Order, OrderEvent, Outcome, Rejected, Status, Step, Tries, saga};
 
 /// The one tenant so far; part of every order id.
 const TENANT: &str = "shop";
+
+/// So often an operator's retry looks again at an order that moves under its hands.
+const OVERTAKEN_MAX: u32 = 8;
 
 /// Why a request about an order was not done.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -35,6 +39,8 @@ pub enum OrderError {
     KeyReused,
     #[error("an order in state {0} cannot be cancelled")]
     NotCancellable(Status),
+    #[error("the order is {0} and nothing is left to do about it")]
+    NothingToDo(Status),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -101,12 +107,12 @@ impl OrderDesk {
         let lines = self.price(&request.items).await?;
         let fingerprint = items_fingerprint(&lines);
         let created = Order::create(request.user, lines)?;
-        let started = Instant::now();
+        let in_flight = self.steps.begin(Step::Create);
         let (at, due_at) = (self.clock.now(), self.driver.lease_until());
         let new = NewOrder { id, created, fingerprint: fingerprint.clone(), at, due_at };
         match single(self.orders.create(&[new]).await)? {
             Created::New(stored) => {
-                self.steps.record(Step::Create, Outcome::Done, started.elapsed());
+                in_flight.ended(Outcome::Done);
                 let order = stored.order.clone();
                 self.driver.start(stored);
                 Ok((order, true))
@@ -143,7 +149,8 @@ impl OrderDesk {
                 Status::Confirmed => return Err(OrderError::NotCancellable(Status::Confirmed)),
                 Status::Pending | Status::Reserved | Status::Paid => {}
             }
-            match self.take_over(stored).await {
+            let event = saga::abort(&stored.order, CancelReason::ByClient);
+            match self.take_over(stored, event).await {
                 Ok(order) => return Ok(order),
                 // The saga has moved on meanwhile; each retry sees a later state, of which there are few.
                 Err(StoreError::Conflict(_)) => {}
@@ -152,9 +159,39 @@ impl OrderDesk {
         }
     }
 
-    async fn take_over(&self, mut stored: Stored) -> Result<Order, StoreError> {
+    /// Lets an order that is stuck go on now: one that waits for an operator is resumed, one with work
+    /// to do is due at once and has all its tries again.
+    ///
+    /// # Errors
+    /// `NothingToDo` about an order that has come to its end.
+    pub async fn retry(&self, id: OrderId) -> Result<Order, OrderError> {
+        let mut overtaken = StoreError::Conflict(format!("order {id}"));
+        for _ in 0..OVERTAKEN_MAX {
+            let stored = self.stored(id).await?;
+            let retried = match stored.order.status {
+                Status::NeedsOperator => self.take_over(stored, OrderEvent::OperatorResumed {}).await,
+                status if saga::next_step(&stored.order).is_none() => return Err(OrderError::NothingToDo(status)),
+                _ => self.hurry(stored).await,
+            };
+            match retried {
+                Ok(order) => return Ok(order),
+                // Somebody else has moved it on meanwhile: look again.
+                Err(error @ StoreError::Conflict(_)) => overtaken = error,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(overtaken.into())
+    }
+
+    async fn hurry(&self, stored: Stored) -> Result<Order, StoreError> {
+        self.orders.retry(stored.order.id, stored.epoch, self.clock.now()).await?;
+        self.driver.look();
+        Ok(stored.order)
+    }
+
+    /// Commits the event under the next epoch and drives the order on from there.
+    async fn take_over(&self, mut stored: Stored, event: OrderEvent) -> Result<Order, StoreError> {
         let at = self.clock.now();
-        let event = saga::abort(&stored.order, CancelReason::ByClient);
         let expected_version = stored.order.version;
         stored.order.apply(&event, at).map_err(|error| StoreError::Corrupt(error.to_string()))?;
         let commit = Commit {
@@ -169,7 +206,7 @@ impl OrderDesk {
         };
         let epoch = self.orders.take_over(&commit).await?;
         let order = stored.order.clone();
-        self.driver.start(Stored { epoch, attempt: 0, ..stored });
+        self.driver.start(Stored { epoch, tries: Tries::default(), ..stored });
         Ok(order)
     }
 
@@ -181,8 +218,24 @@ impl OrderDesk {
 
     /// # Errors
     /// When the store is away.
-    pub async fn list(&self, user: Option<UserId>, after: Timestamp, most: usize) -> Result<Vec<Order>, OrderError> {
+    pub async fn list(&self, user: Option<UserId>, after: After, most: usize) -> Result<Vec<Order>, OrderError> {
         Ok(self.orders.list(user, after, most).await?)
+    }
+
+    /// Orders that do not get on by themselves, those first that have not for longest.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn stuck(&self, after: After, most: usize) -> Result<Vec<Stuck>, OrderError> {
+        Ok(self.orders.stuck(self.driver.alert_after(), after, most).await?)
+    }
+
+    /// Every attempt of the order's steps behind the one numbered `after`, oldest first.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn attempts(&self, id: OrderId, after: i64, most: usize) -> Result<Vec<Recorded>, OrderError> {
+        Ok(self.orders.attempts(id, after, most).await?)
     }
 
     /// The order's events as the event log has them; the last ones may still be on their way there.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chassis::StoreError;
 use kernel::{Money, OrderId, ProductId, Sku, Timestamp, UserId};
 
-use crate::domain::{Line, Order, OrderEvent, Outcome, Reply, Step};
+use crate::domain::{Line, Order, OrderEvent, Outcome, Reply, Status, Step, Tries};
 
 /// An order as stored, with what guards the next write to it.
 #[derive(Debug, Clone)]
@@ -14,8 +14,8 @@ pub struct Stored {
     pub order: Order,
     /// Raised by whoever takes the order over; a write under an older epoch is refused.
     pub epoch: i64,
-    /// How many attempts of the current step have ended without a decision.
-    pub attempt: u32,
+    /// Of the current step.
+    pub tries: Tries,
     /// The trace that the order began in.
     pub traceparent: Option<String>,
 }
@@ -77,11 +77,45 @@ pub struct Commit {
 pub struct Postpone {
     pub id: OrderId,
     pub epoch: i64,
-    pub attempt: u32,
+    pub tries: Tries,
     pub attempts: Vec<Attempt>,
     pub due_at: Timestamp,
     /// The step whose outcome is not known, so that an event about it may wake the order at once.
     pub unknown_step: Option<Step>,
+}
+
+/// Where a listing by time goes on: behind what came at `at` with this id; without one, behind all that
+/// came at `at`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct After {
+    pub at: Timestamp,
+    pub id: Option<OrderId>,
+}
+
+/// An order that does not get on by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stuck {
+    pub id: OrderId,
+    pub user: UserId,
+    pub status: Status,
+    /// What was tried last, how often in a row, and what the participant said.
+    pub step: Step,
+    pub attempts: u32,
+    pub detail: Option<String>,
+    /// The order's last event: since then it has not got on.
+    pub since: Timestamp,
+    /// `None` for one that waits for an operator.
+    pub due_at: Option<Timestamp>,
+}
+
+/// An attempt as stored.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// From 1 for each order.
+    pub sequence: i64,
+    /// Of the owner who made it.
+    pub epoch: i64,
+    pub attempt: Attempt,
 }
 
 /// Orders: events, their projection and the work that is due, in one store.
@@ -114,8 +148,21 @@ pub trait Orders: Send + Sync + 'static {
 
     async fn get(&self, id: OrderId) -> Result<Option<Stored>, StoreError>;
 
-    /// Oldest first, those created after `after`; of one user or of all.
-    async fn list(&self, user: Option<UserId>, after: Timestamp, most: usize) -> Result<Vec<Order>, StoreError>;
+    /// Oldest first, then by id; of one user or of all.
+    async fn list(&self, user: Option<UserId>, after: After, most: usize) -> Result<Vec<Order>, StoreError>;
+
+    /// Orders that wait for an operator, and those with work to do whose current step has ended
+    /// unknown `unknown_min` times or more; by [`Stuck::since`], oldest first, then by id. MUST NOT look
+    /// at every order to find them.
+    async fn stuck(&self, unknown_min: u32, after: After, most: usize) -> Result<Vec<Stuck>, StoreError>;
+
+    /// Makes the order due now and forgets its tries; raises the epoch, so that an attempt under way
+    /// is not written over that. MUST refuse with `Conflict` when nothing is left to do or `epoch` is
+    /// no longer the order's.
+    async fn retry(&self, id: OrderId, epoch: i64, now: Timestamp) -> Result<(), StoreError>;
+
+    /// The attempts of an order's steps with a sequence above `after`, oldest first.
+    async fn attempts(&self, id: OrderId, after: i64, most: usize) -> Result<Vec<Recorded>, StoreError>;
 }
 
 /// A product by either of its names.

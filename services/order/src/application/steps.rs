@@ -1,4 +1,5 @@
-//! How long the steps take: an HDR histogram by step and outcome, and the same for Prometheus.
+//! How long the steps take, and how many are being taken: an HDR histogram by step and outcome, and the
+//! same for Prometheus.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,8 +9,10 @@ use chassis::metrics::latency_histogram;
 use hdrhistogram::Histogram;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram as Buckets;
 use prometheus_client::registry::Registry;
+use tokio::time::Instant;
 
 use crate::domain::{Outcome, Step};
 
@@ -24,17 +27,45 @@ struct Labels {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StepLabel {
+    step: &'static str,
+}
+
 /// Counts every attempt. Memory is bounded: 8 steps × 4 outcomes, 3 significant digits, 1 µs to 1 h.
 #[derive(Clone)]
 pub struct StepRecorder {
     histograms: Arc<Mutex<Histograms>>,
     buckets: Family<Labels, Buckets, fn() -> Buckets>,
+    in_flight: Family<StepLabel, Gauge>,
+}
+
+/// An attempt under way. It counts as one until it has ended or is dropped.
+pub struct InFlight {
+    recorder: StepRecorder,
+    step: Step,
+    started: Instant,
+}
+
+impl InFlight {
+    /// Records the attempt; answers how long it took.
+    pub fn ended(self, outcome: Outcome) -> Duration {
+        let took = self.started.elapsed();
+        self.recorder.record(self.step, outcome, took);
+        took
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.recorder.gauge(self.step).dec();
+    }
 }
 
 impl Default for StepRecorder {
     fn default() -> Self {
         let buckets = Family::new_with_constructor(latency_histogram as fn() -> Buckets);
-        Self { histograms: Arc::default(), buckets }
+        Self { histograms: Arc::default(), buckets, in_flight: Family::default() }
     }
 }
 
@@ -43,9 +74,25 @@ impl StepRecorder {
     pub fn register(&self, registry: &mut Registry) {
         let help = "Time that an attempt of a saga step took, by step and outcome";
         registry.register("saga_step_duration_seconds", help, self.buckets.clone());
+        registry.register("saga_steps_in_flight", "Attempts of saga steps under way", self.in_flight.clone());
     }
 
-    pub fn record(&self, step: Step, outcome: Outcome, took: Duration) {
+    /// An attempt of `step` begins.
+    pub fn begin(&self, step: Step) -> InFlight {
+        self.gauge(step).inc();
+        InFlight { recorder: self.clone(), step, started: Instant::now() }
+    }
+
+    /// How many attempts of each step are under way.
+    pub fn in_flight(&self) -> [(Step, u64); Step::ALL.len()] {
+        Step::ALL.map(|step| (step, u64::try_from(self.gauge(step).get()).unwrap_or(0)))
+    }
+
+    fn gauge(&self, step: Step) -> Gauge {
+        self.in_flight.get_or_create(&StepLabel { step: step.as_str() }).clone()
+    }
+
+    fn record(&self, step: Step, outcome: Outcome, took: Duration) {
         let labels = Labels { step: step.as_str(), outcome: outcome.as_str() };
         self.buckets.get_or_create(&labels).observe(took.as_secs_f64());
         let micros = u64::try_from(took.as_micros()).unwrap_or(HIGHEST_US).clamp(1, HIGHEST_US);
@@ -79,5 +126,19 @@ mod tests {
         recorder.record(Step::Cancel, Outcome::Unknown, Duration::from_secs(9_999_999));
         let counts: Vec<_> = recorder.snapshot().into_iter().map(|(_, outcome, h)| (outcome, h.len())).collect();
         assert_eq!(counts, [(Outcome::Done, 1), (Outcome::Unknown, 1)]);
+    }
+
+    #[test]
+    fn an_attempt_is_in_flight_until_it_ends_or_is_dropped() {
+        let recorder = StepRecorder::default();
+        let under_way = |step| recorder.in_flight().into_iter().find(|(of, _)| *of == step).unwrap().1;
+        let first = recorder.begin(Step::ReserveStock);
+        let second = recorder.begin(Step::ReserveStock);
+        assert_eq!((under_way(Step::ReserveStock), under_way(Step::CommitStock)), (2, 0));
+        first.ended(Outcome::Done);
+        assert_eq!(under_way(Step::ReserveStock), 1);
+        drop(second);
+        assert_eq!(under_way(Step::ReserveStock), 0);
+        assert_eq!(recorder.snapshot().len(), 1, "what is dropped has no outcome");
     }
 }

@@ -140,7 +140,11 @@ pub enum OrderEvent {
     PaymentProcessed {
         reference: String,
     },
-    OrderConfirmed {},
+    OrderConfirmed {
+        /// Whose order it is, for whoever tells them; absent from old logs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<UserId>,
+    },
     /// The units are sold; the state stays CONFIRMED.
     StockCommitted {},
     /// The decision to abort, with what undoes every step that may have started.
@@ -154,7 +158,13 @@ pub enum OrderEvent {
     StockReleased {
         had_reservation: bool,
     },
-    OrderCancelled {},
+    OrderCancelled {
+        /// Whose order it is, and why it came to nothing; absent from old logs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<UserId>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<CancelReason>,
+    },
     /// A compensation keeps failing: somebody has to look.
     OperatorRequested {
         why: String,
@@ -168,12 +178,12 @@ impl OrderEvent {
             Self::OrderCreated { .. } => "OrderCreated",
             Self::StockReserved {} => "StockReserved",
             Self::PaymentProcessed { .. } => "PaymentProcessed",
-            Self::OrderConfirmed {} => "OrderConfirmed",
+            Self::OrderConfirmed { .. } => "OrderConfirmed",
             Self::StockCommitted {} => "StockCommitted",
             Self::CancellationStarted { .. } => "CancellationStarted",
             Self::PaymentRefunded { .. } => "PaymentRefunded",
             Self::StockReleased { .. } => "StockReleased",
-            Self::OrderCancelled {} => "OrderCancelled",
+            Self::OrderCancelled { .. } => "OrderCancelled",
             Self::OperatorRequested { .. } => "OperatorRequested",
             Self::OperatorResumed {} => "OperatorResumed",
         }
@@ -271,7 +281,7 @@ impl Order {
             OrderEvent::OrderCreated { .. } => return Err(refused),
             OrderEvent::StockReserved {} => self.become_status(Status::Reserved, refused)?,
             OrderEvent::PaymentProcessed { .. } => self.become_status(Status::Paid, refused)?,
-            OrderEvent::OrderConfirmed {} => self.become_status(Status::Confirmed, refused)?,
+            OrderEvent::OrderConfirmed { .. } => self.become_status(Status::Confirmed, refused)?,
             OrderEvent::StockCommitted {} => {
                 if self.status != Status::Confirmed || self.stock_committed {
                     return Err(refused);
@@ -289,7 +299,7 @@ impl Order {
             }
             OrderEvent::PaymentRefunded { .. } => self.compensated(Compensation::RefundPayment, refused)?,
             OrderEvent::StockReleased { .. } => self.compensated(Compensation::ReleaseStock, refused)?,
-            OrderEvent::OrderCancelled {} => {
+            OrderEvent::OrderCancelled { .. } => {
                 if !self.compensations.is_empty() {
                     return Err(refused);
                 }
@@ -390,7 +400,7 @@ pub(crate) mod tests {
         vec![
             E::StockReserved {},
             E::PaymentProcessed { reference: "r".into() },
-            E::OrderConfirmed {},
+            E::OrderConfirmed { user: None },
             E::StockCommitted {},
             E::CancellationStarted { reason: CancelReason::ByClient, compensate: vec![] },
             E::CancellationStarted {
@@ -399,7 +409,7 @@ pub(crate) mod tests {
             },
             E::PaymentRefunded { money_returned: true },
             E::StockReleased { had_reservation: true },
-            E::OrderCancelled {},
+            E::OrderCancelled { user: None, reason: None },
             E::OperatorRequested { why: "?".into() },
             E::OperatorResumed {},
         ]
@@ -424,7 +434,8 @@ pub(crate) mod tests {
     #[test]
     fn a_confirmed_order_cannot_be_cancelled() {
         use OrderEvent as E;
-        let happy = [E::StockReserved {}, E::PaymentProcessed { reference: "r".into() }, E::OrderConfirmed {}];
+        let happy =
+            [E::StockReserved {}, E::PaymentProcessed { reference: "r".into() }, E::OrderConfirmed { user: None }];
         let mut order = after(&happy).unwrap();
         let cancel = E::CancellationStarted { reason: CancelReason::ByClient, compensate: vec![] };
         assert!(order.apply(&cancel, Timestamp::default()).is_err());
@@ -436,11 +447,13 @@ pub(crate) mod tests {
         use OrderEvent as E;
         let compensate = vec![Compensation::RefundPayment, Compensation::ReleaseStock];
         let start = E::CancellationStarted { reason: CancelReason::ByClient, compensate };
-        assert!(after(&[E::StockReserved {}, start.clone(), E::OrderCancelled {}]).is_err());
+        assert!(after(&[E::StockReserved {}, start.clone(), E::OrderCancelled { user: None, reason: None }]).is_err());
         let release = E::StockReleased { had_reservation: true };
         assert!(after(&[E::StockReserved {}, start.clone(), release.clone()]).is_err(), "out of order");
         let refund = E::PaymentRefunded { money_returned: false };
-        let order = after(&[E::StockReserved {}, start, refund, release, E::OrderCancelled {}]).unwrap();
+        let order =
+            after(&[E::StockReserved {}, start, refund, release, E::OrderCancelled { user: None, reason: None }])
+                .unwrap();
         assert_eq!(order.status, Status::Cancelled);
     }
 
@@ -450,6 +463,24 @@ pub(crate) mod tests {
         let event: OrderEvent = serde_json::from_str(stored).unwrap();
         let compensate = vec![Compensation::ReleaseStock];
         assert_eq!(event, OrderEvent::CancellationStarted { reason: CancelReason::SoldOut, compensate });
+    }
+
+    #[test]
+    fn who_and_why_are_told_and_old_logs_that_do_not_say_replay() {
+        let (confirmed, cancelled) =
+            (OrderEvent::OrderConfirmed { user: None }, OrderEvent::OrderCancelled { user: None, reason: None });
+        for (kind, silent) in [("OrderConfirmed", confirmed), ("OrderCancelled", cancelled)] {
+            for data in ["{}", r#"{"user":null}"#] {
+                let stored = format!(r#"{{"kind":"{kind}","data":{data}}}"#);
+                assert_eq!(serde_json::from_str::<OrderEvent>(&stored).unwrap(), silent, "{stored}");
+            }
+            assert_eq!(serde_json::to_string(&silent).unwrap(), format!(r#"{{"kind":"{kind}","data":{{}}}}"#));
+        }
+        let (user, reason) = (Some(UserId::from_uuid(Uuid::nil())), Some(CancelReason::SoldOut));
+        let told = OrderEvent::OrderCancelled { user, reason };
+        let stored = serde_json::to_string(&told).unwrap();
+        assert!(stored.contains(r#""user":"00000000-"#) && stored.contains(r#""reason":"sold_out""#), "{stored}");
+        assert_eq!(serde_json::from_str::<OrderEvent>(&stored).unwrap(), told);
     }
 
     #[test]

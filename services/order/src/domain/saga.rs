@@ -4,6 +4,7 @@
 //! step that may have started is compensated; one that was refused for certain has no effect to undo.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use kernel::Timestamp;
@@ -51,6 +52,23 @@ impl Step {
             Self::Cancel => "cancel",
         }
     }
+
+    /// Before the pivot, and asked of a participant: it may be given up and undone.
+    pub const fn is_forward(self) -> bool {
+        matches!(self, Self::ReserveStock | Self::ProcessPayment)
+    }
+
+    pub const fn is_compensation(self) -> bool {
+        matches!(self, Self::RefundPayment | Self::ReleaseStock)
+    }
+}
+
+impl FromStr for Step {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let named = Self::ALL.into_iter().find(|step| step.as_str() == text);
+        named.ok_or_else(|| format!("`{text}` is not a saga step"))
+    }
 }
 
 impl fmt::Display for Step {
@@ -84,13 +102,30 @@ impl Outcome {
     }
 }
 
+impl FromStr for Outcome {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let named = Self::ALL.into_iter().find(|outcome| outcome.as_str() == text);
+        named.ok_or_else(|| format!("`{text}` is not the outcome of a step"))
+    }
+}
+
 /// What a participant answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     Done(Done),
     Refused(CancelReason),
-    Ongoing { retry_after: Duration },
-    Unknown { why: String },
+    Ongoing {
+        retry_after: Duration,
+    },
+    Unknown {
+        why: String,
+    },
+    /// The participant itself says that it cannot do this: asking again will hardly help. Whether it
+    /// has had an effect all the same is not known, so the outcome is `Unknown`.
+    Broken {
+        why: String,
+    },
 }
 
 /// What a step that is done leaves to remember.
@@ -108,7 +143,32 @@ impl Reply {
             Self::Done(_) => Outcome::Done,
             Self::Refused(_) => Outcome::Refused,
             Self::Ongoing { .. } => Outcome::Ongoing,
-            Self::Unknown { .. } => Outcome::Unknown,
+            Self::Unknown { .. } | Self::Broken { .. } => Outcome::Unknown,
+        }
+    }
+}
+
+/// How often the current step has been tried without a decision.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tries {
+    /// Attempts of any outcome; for people.
+    pub attempts: u32,
+    /// Those whose outcome is unknown. An ongoing one is not among them: asking again is what the
+    /// participant wanted.
+    pub unknown: u32,
+    /// Those of them that the participant answered with a definite error.
+    pub broken: u32,
+}
+
+impl Tries {
+    /// With the attempt that ended in `reply`.
+    pub const fn and(self, reply: &Reply) -> Self {
+        let unknown = matches!(reply.outcome(), Outcome::Unknown) as u32;
+        let broken = matches!(reply, Reply::Broken { .. }) as u32;
+        Self {
+            attempts: self.attempts.saturating_add(1),
+            unknown: self.unknown.saturating_add(unknown),
+            broken: self.broken.saturating_add(broken),
         }
     }
 }
@@ -120,6 +180,8 @@ pub struct Patience {
     pub attempts_max: u32,
     /// From the order's creation; after it, an unanswered forward step is aborted.
     pub order_deadline: Duration,
+    /// Definite errors of a compensation, after which an operator has to look.
+    pub operator_after: u32,
 }
 
 /// What follows from an answer.
@@ -127,8 +189,10 @@ pub struct Patience {
 pub enum Verdict {
     /// Commit these, then go on.
     Commit(Vec<OrderEvent>),
-    /// Try the step again, not before the delay is over.
-    Again { at_least: Duration },
+    /// The participant wants to be asked again, not before the delay is over.
+    Poll { at_least: Duration },
+    /// Nobody knows: try again, if the retry budget has a token for it.
+    Retry,
 }
 
 /// The step that the order's state calls for; `None` when nothing is left to do or an operator has
@@ -162,28 +226,35 @@ pub fn abort(order: &Order, reason: CancelReason) -> OrderEvent {
     OrderEvent::CancellationStarted { reason, compensate: compensations(order) }
 }
 
-/// What an answer to attempt number `attempt` (from 1) of `step` means for the order.
-pub fn decide(order: &Order, step: Step, reply: Reply, attempt: u32, now: Timestamp, patience: Patience) -> Verdict {
+/// What an answer of `step` means for the order. `tries` includes the attempt that was answered.
+pub fn decide(order: &Order, step: Step, reply: Reply, tries: Tries, now: Timestamp, patience: Patience) -> Verdict {
+    let too_late = now.since(order.created_at) >= patience.order_deadline;
+    let give_up = || Verdict::Commit(vec![abort(order, CancelReason::Unavailable)]);
     match reply {
-        Reply::Done(done) => Verdict::Commit(vec![event_of(step, done)]),
+        Reply::Done(done) => Verdict::Commit(vec![event_of(order, step, done)]),
         Reply::Refused(reason) => Verdict::Commit(refused(order, step, reason)),
-        Reply::Ongoing { .. } | Reply::Unknown { .. } => {
-            let at_least = match reply {
-                Reply::Ongoing { retry_after } => retry_after,
-                _ => Duration::ZERO,
-            };
-            let forward = matches!(step, Step::ReserveStock | Step::ProcessPayment);
-            let too_late = now.since(order.created_at) >= patience.order_deadline;
-            let gave_up = matches!(reply, Reply::Unknown { .. }) && attempt >= patience.attempts_max;
-            if forward && (too_late || gave_up) {
-                return Verdict::Commit(vec![abort(order, CancelReason::Unavailable)]);
-            }
-            Verdict::Again { at_least }
+        Reply::Ongoing { .. } if step.is_forward() && too_late => give_up(),
+        Reply::Ongoing { retry_after } => Verdict::Poll { at_least: retry_after },
+        Reply::Unknown { .. } | Reply::Broken { .. }
+            if step.is_forward() && (too_late || tries.unknown >= patience.attempts_max) =>
+        {
+            give_up()
         }
+        Reply::Broken { why } if step.is_compensation() && tries.broken >= patience.operator_after => {
+            Verdict::Commit(vec![OrderEvent::OperatorRequested { why: format!("{step}: {why}") }])
+        }
+        Reply::Unknown { .. } | Reply::Broken { .. } => Verdict::Retry,
     }
 }
 
-fn event_of(step: Step, done: Done) -> OrderEvent {
+/// What to commit when a retry of `step` is not in the budget: a forward step is given up, as if it had
+/// been tried often enough. `None` for what must be done whatever it takes.
+pub fn without_retry(order: &Order, step: Step) -> Option<OrderEvent> {
+    step.is_forward().then(|| abort(order, CancelReason::Unavailable))
+}
+
+/// The event that says that `step` is done.
+pub fn event_of(order: &Order, step: Step, done: Done) -> OrderEvent {
     match (step, done) {
         (Step::ProcessPayment, Done::Paid { reference }) => OrderEvent::PaymentProcessed { reference },
         (Step::ProcessPayment, _) => OrderEvent::PaymentProcessed { reference: String::new() },
@@ -192,9 +263,9 @@ fn event_of(step: Step, done: Done) -> OrderEvent {
         (Step::ReleaseStock, Done::Released { had_reservation }) => OrderEvent::StockReleased { had_reservation },
         (Step::ReleaseStock, _) => OrderEvent::StockReleased { had_reservation: false },
         (Step::ReserveStock | Step::Create, _) => OrderEvent::StockReserved {},
-        (Step::Confirm, _) => OrderEvent::OrderConfirmed {},
+        (Step::Confirm, _) => OrderEvent::OrderConfirmed { user: Some(order.user) },
         (Step::CommitStock, _) => OrderEvent::StockCommitted {},
-        (Step::Cancel, _) => OrderEvent::OrderCancelled {},
+        (Step::Cancel, _) => OrderEvent::OrderCancelled { user: Some(order.user), reason: order.cancel_reason },
     }
 }
 
@@ -226,7 +297,7 @@ mod tests {
     use super::*;
     use OrderEvent as E;
 
-    const PATIENCE: Patience = Patience { attempts_max: 3, order_deadline: Duration::from_secs(30) };
+    const PATIENCE: Patience = Patience { attempts_max: 3, order_deadline: Duration::from_secs(30), operator_after: 2 };
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_micros(seconds * 1_000_000)
@@ -234,6 +305,11 @@ mod tests {
 
     fn reserved() -> Order {
         after(&[E::StockReserved {}]).unwrap()
+    }
+
+    /// So many attempts, all of unknown outcome.
+    const fn tries(unknown: u32) -> Tries {
+        Tries { attempts: unknown, unknown, broken: 0 }
     }
 
     fn unknown() -> Reply {
@@ -246,7 +322,8 @@ mod tests {
         let mut ran = Vec::new();
         while let Some(step) = next_step(&order) {
             ran.push(step);
-            let Verdict::Commit(events) = decide(&order, step, Reply::Done(Done::Plain), 1, at(0), PATIENCE) else {
+            let Verdict::Commit(events) = decide(&order, step, Reply::Done(Done::Plain), tries(1), at(0), PATIENCE)
+            else {
                 panic!("{step} was not done");
             };
             for event in events {
@@ -258,7 +335,8 @@ mod tests {
 
     #[test]
     fn a_sold_out_order_has_nothing_to_undo() {
-        let verdict = decide(&pending(), Step::ReserveStock, Reply::Refused(CancelReason::SoldOut), 1, at(0), PATIENCE);
+        let verdict =
+            decide(&pending(), Step::ReserveStock, Reply::Refused(CancelReason::SoldOut), tries(1), at(0), PATIENCE);
         let expected = E::CancellationStarted { reason: CancelReason::SoldOut, compensate: vec![] };
         assert_eq!(verdict, Verdict::Commit(vec![expected]));
     }
@@ -266,7 +344,7 @@ mod tests {
     #[test]
     fn a_declined_payment_gives_the_stock_back_and_refunds_nothing() {
         let reply = Reply::Refused(CancelReason::Declined);
-        let verdict = decide(&reserved(), Step::ProcessPayment, reply, 1, at(0), PATIENCE);
+        let verdict = decide(&reserved(), Step::ProcessPayment, reply, tries(1), at(0), PATIENCE);
         let compensate = vec![Compensation::ReleaseStock];
         let expected = E::CancellationStarted { reason: CancelReason::Declined, compensate };
         assert_eq!(verdict, Verdict::Commit(vec![expected]));
@@ -275,7 +353,7 @@ mod tests {
     #[test]
     fn a_refusal_that_nobody_keeps_is_compensated_like_an_unknown_step() {
         let reply = Reply::Refused(CancelReason::Unavailable);
-        let verdict = decide(&reserved(), Step::ProcessPayment, reply, 1, at(0), PATIENCE);
+        let verdict = decide(&reserved(), Step::ProcessPayment, reply, tries(1), at(0), PATIENCE);
         let compensate = vec![Compensation::RefundPayment, Compensation::ReleaseStock];
         let expected = E::CancellationStarted { reason: CancelReason::Unavailable, compensate };
         assert_eq!(verdict, Verdict::Commit(vec![expected]));
@@ -283,9 +361,9 @@ mod tests {
 
     #[test]
     fn a_timeout_is_never_taken_for_a_refusal() {
-        let verdict = decide(&reserved(), Step::ProcessPayment, unknown(), 1, at(0), PATIENCE);
-        assert_eq!(verdict, Verdict::Again { at_least: Duration::ZERO });
-        let verdict = decide(&reserved(), Step::ProcessPayment, unknown(), 3, at(0), PATIENCE);
+        let verdict = decide(&reserved(), Step::ProcessPayment, unknown(), tries(1), at(0), PATIENCE);
+        assert_eq!(verdict, Verdict::Retry);
+        let verdict = decide(&reserved(), Step::ProcessPayment, unknown(), tries(3), at(0), PATIENCE);
         let compensate = vec![Compensation::RefundPayment, Compensation::ReleaseStock];
         let expected = E::CancellationStarted { reason: CancelReason::Unavailable, compensate };
         assert_eq!(verdict, Verdict::Commit(vec![expected]), "given up, the payment is compensated too");
@@ -294,9 +372,9 @@ mod tests {
     #[test]
     fn an_ongoing_payment_is_asked_again_until_the_order_is_too_old() {
         let ongoing = || Reply::Ongoing { retry_after: Duration::from_millis(50) };
-        let again = decide(&reserved(), Step::ProcessPayment, ongoing(), 99, at(29), PATIENCE);
-        assert_eq!(again, Verdict::Again { at_least: Duration::from_millis(50) });
-        let late = decide(&reserved(), Step::ProcessPayment, ongoing(), 1, at(30), PATIENCE);
+        let again = decide(&reserved(), Step::ProcessPayment, ongoing(), tries(99), at(29), PATIENCE);
+        assert_eq!(again, Verdict::Poll { at_least: Duration::from_millis(50) });
+        let late = decide(&reserved(), Step::ProcessPayment, ongoing(), tries(1), at(30), PATIENCE);
         assert!(matches!(late, Verdict::Commit(_)));
     }
 
@@ -305,12 +383,60 @@ mod tests {
         let start = abort(&reserved(), CancelReason::ByClient);
         let cancelling = after(&[E::StockReserved {}, start]).unwrap();
         assert_eq!(next_step(&cancelling), Some(Step::RefundPayment));
-        let verdict = decide(&cancelling, Step::RefundPayment, unknown(), 1_000, at(1_000_000), PATIENCE);
-        assert!(matches!(verdict, Verdict::Again { .. }));
+        let verdict = decide(&cancelling, Step::RefundPayment, unknown(), tries(1_000), at(1_000_000), PATIENCE);
+        assert_eq!(verdict, Verdict::Retry);
         let paid = E::PaymentProcessed { reference: "r".into() };
-        let confirmed = after(&[E::StockReserved {}, paid, E::OrderConfirmed {}]).unwrap();
-        let verdict = decide(&confirmed, Step::CommitStock, unknown(), 1_000, at(1_000_000), PATIENCE);
-        assert!(matches!(verdict, Verdict::Again { .. }));
+        let confirmed = after(&[E::StockReserved {}, paid, E::OrderConfirmed { user: None }]).unwrap();
+        let verdict = decide(&confirmed, Step::CommitStock, unknown(), tries(1_000), at(1_000_000), PATIENCE);
+        assert_eq!(verdict, Verdict::Retry);
+    }
+
+    #[test]
+    fn attempts_of_an_ongoing_step_do_not_count_as_unknown_ones() {
+        let ongoing = Reply::Ongoing { retry_after: Duration::ZERO };
+        let polled = (0..9).fold(Tries::default(), |tries, _| tries.and(&ongoing)).and(&unknown());
+        assert_eq!(polled, Tries { attempts: 10, unknown: 1, broken: 0 });
+        assert_eq!(decide(&reserved(), Step::ProcessPayment, unknown(), polled, at(0), PATIENCE), Verdict::Retry);
+    }
+
+    #[test]
+    fn an_operator_is_asked_for_when_a_compensation_answers_errors_and_for_nothing_else() {
+        let broken = || Reply::Broken { why: "no".into() };
+        let often = Tries { attempts: 9, unknown: 9, broken: 2 };
+        let start = abort(&reserved(), CancelReason::ByClient);
+        let cancelling = after(&[E::StockReserved {}, start]).unwrap();
+        let ask = |reply, tries| decide(&cancelling, Step::RefundPayment, reply, tries, at(1_000_000), PATIENCE);
+        assert_eq!(ask(broken(), Tries { broken: 1, ..often }), Verdict::Retry, "not yet");
+        assert_eq!(ask(unknown(), often), Verdict::Retry, "it may only be away");
+        let why = "refund_payment: no".into();
+        assert_eq!(ask(broken(), often), Verdict::Commit(vec![E::OperatorRequested { why }]));
+
+        let forward = decide(&reserved(), Step::ProcessPayment, broken(), often, at(0), PATIENCE);
+        assert_eq!(forward, Verdict::Commit(vec![abort(&reserved(), CancelReason::Unavailable)]));
+        let paid = E::PaymentProcessed { reference: "r".into() };
+        let confirmed = after(&[E::StockReserved {}, paid, E::OrderConfirmed { user: None }]).unwrap();
+        assert_eq!(decide(&confirmed, Step::CommitStock, broken(), often, at(0), PATIENCE), Verdict::Retry);
+    }
+
+    #[test]
+    fn without_a_retry_only_what_can_be_undone_is_given_up() {
+        let order = reserved();
+        let aborted = without_retry(&order, Step::ProcessPayment);
+        assert_eq!(aborted, Some(abort(&order, CancelReason::Unavailable)));
+        for step in [Step::CommitStock, Step::RefundPayment, Step::ReleaseStock] {
+            assert_eq!(without_retry(&order, step), None, "{step}");
+        }
+    }
+
+    #[test]
+    fn steps_and_outcomes_are_read_back_by_their_names() {
+        for step in Step::ALL {
+            assert_eq!(step.as_str().parse(), Ok(step));
+        }
+        for outcome in Outcome::ALL {
+            assert_eq!(outcome.as_str().parse(), Ok(outcome));
+        }
+        assert!("rubbish".parse::<Step>().is_err() && "rubbish".parse::<Outcome>().is_err());
     }
 
     #[test]

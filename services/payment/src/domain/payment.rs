@@ -335,6 +335,11 @@ pub const TOO_LATE: &str = "too_late";
 /// The reason of a payment whose fate was still open when its time was over.
 pub const EXPIRED: &str = "expired";
 
+/// Whether a payment failed for this reason without a bank's decision.
+pub fn never_asked(reason: &str) -> bool {
+    [TOO_LATE, EXPIRED].contains(&reason)
+}
+
 fn settle(payment: &Payment, standing: &Standing, cause: Cause, at: Timestamp) -> Result<Vec<Event>, Refusal> {
     let event = |kind, reason: &str| payment.event(kind, at, &standing.reference, reason);
     let (state, settled) = (payment.state, standing.settled);

@@ -8,13 +8,14 @@ use proto::common::v1 as common;
 use proto::order::v1::item::Product;
 use proto::order::v1::order_service_server::OrderService;
 use proto::order::v1::{
-    self as wire, CancelOrderRequest, CreateOrderRequest, CreateOrderResponse, GetHistoryRequest, GetHistoryResponse,
-    GetOrderRequest, HistoryEvent, ListOrdersRequest, ListOrdersResponse,
+    self as wire, CancelOrderRequest, CreateOrderRequest, CreateOrderResponse, GetAttemptsRequest, GetAttemptsResponse,
+    GetHistoryRequest, GetHistoryResponse, GetOrderRequest, HistoryEvent, ListOrdersRequest, ListOrdersResponse,
+    ListStuckRequest, ListStuckResponse, RetryOrderRequest,
 };
 use tonic::{Request, Response, Status};
 
 use crate::application::orders::{OrderDesk, OrderError, PlaceOrder};
-use crate::application::ports::{ProductRef, QuoteError};
+use crate::application::ports::{After, ProductRef, QuoteError, Recorded, Stuck};
 use crate::domain::Order;
 use crate::domain::order::LINES_MAX;
 
@@ -35,7 +36,7 @@ impl From<OrderError> for Status {
             OrderError::Quote(QuoteError::Unavailable(_)) => Self::unavailable(text),
             OrderError::Rejected(_) | OrderError::Invalid(_) => Self::invalid_argument(text),
             OrderError::KeyReused => Self::already_exists(text),
-            OrderError::NotCancellable(_) => Self::failed_precondition(text),
+            OrderError::NotCancellable(_) | OrderError::NothingToDo(_) => Self::failed_precondition(text),
             OrderError::Store(error) => error.into(),
         }
     }
@@ -65,6 +66,47 @@ impl From<Order> for wire::Order {
             updated_at_us: order.updated_at.as_micros(),
         }
     }
+}
+
+impl From<Recorded> for wire::Attempt {
+    fn from(recorded: Recorded) -> Self {
+        let Recorded { sequence, epoch, attempt } = recorded;
+        Self {
+            sequence,
+            step: attempt.step.to_string(),
+            number: attempt.number,
+            outcome: attempt.outcome.as_str().to_owned(),
+            epoch,
+            started_at_us: attempt.started_at.as_micros(),
+            took_us: attempt.took.map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
+            detail: attempt.detail.unwrap_or_default(),
+        }
+    }
+}
+
+impl From<Stuck> for wire::StuckOrder {
+    fn from(stuck: Stuck) -> Self {
+        Self {
+            id: stuck.id.to_string(),
+            user_id: stuck.user.to_string(),
+            status: stuck.status.to_string(),
+            step: stuck.step.to_string(),
+            attempts: stuck.attempts,
+            detail: stuck.detail.unwrap_or_default(),
+            since_us: stuck.since.as_micros(),
+            due_at_us: stuck.due_at.map(Timestamp::as_micros),
+        }
+    }
+}
+
+fn page(limit: u32, default: u32) -> usize {
+    (if limit == 0 { default } else { limit.min(PAGE_MAX) }) as usize
+}
+
+fn after(at_us: i64, id: &str) -> Result<After, Status> {
+    let id = if id.is_empty() { None } else { Some(id.parse()) };
+    let id = id.transpose().map_err(|error| Status::invalid_argument(format!("after_id: {error}")))?;
+    Ok(After { at: Timestamp::from_micros(at_us), id })
 }
 
 fn order_id(text: &str) -> Result<OrderId, Status> {
@@ -148,9 +190,8 @@ impl OrderService for OrderGrpc {
                 Some(user)
             }
         };
-        let most = if request.limit == 0 { PAGE_DEFAULT } else { request.limit.min(PAGE_MAX) };
-        let after = Timestamp::from_micros(request.after_created_us);
-        let orders = self.desk.list(user, after, most as usize).await?;
+        let after = after(request.after_created_us, &request.after_id)?;
+        let orders = self.desk.list(user, after, page(request.limit, PAGE_DEFAULT)).await?;
         Ok(Response::new(ListOrdersResponse { orders: orders.into_iter().map(Into::into).collect() }))
     }
 
@@ -172,5 +213,30 @@ impl OrderService for OrderGrpc {
         let id = order_id(&request.get_ref().id)?;
         caller.require_owner_or_staff(self.desk.get(id).await?.user)?;
         Ok(Response::new(self.desk.cancel(id).await?.into()))
+    }
+
+    async fn get_attempts(
+        &self,
+        request: Request<GetAttemptsRequest>,
+    ) -> Result<Response<GetAttemptsResponse>, Status> {
+        let caller = Caller::of(&request);
+        let request = request.into_inner();
+        let id = order_id(&request.id)?;
+        caller.require_owner_or_staff(self.desk.get(id).await?.user)?;
+        let attempts = self.desk.attempts(id, request.after_sequence, page(request.limit, PAGE_MAX)).await?;
+        Ok(Response::new(GetAttemptsResponse { attempts: attempts.into_iter().map(Into::into).collect() }))
+    }
+
+    async fn list_stuck(&self, request: Request<ListStuckRequest>) -> Result<Response<ListStuckResponse>, Status> {
+        Caller::of(&request).require_staff()?;
+        let request = request.into_inner();
+        let after = after(request.after_since_us, &request.after_id)?;
+        let orders = self.desk.stuck(after, page(request.limit, PAGE_DEFAULT)).await?;
+        Ok(Response::new(ListStuckResponse { orders: orders.into_iter().map(Into::into).collect() }))
+    }
+
+    async fn retry_order(&self, request: Request<RetryOrderRequest>) -> Result<Response<wire::Order>, Status> {
+        Caller::of(&request).require_staff()?;
+        Ok(Response::new(self.desk.retry(order_id(&request.get_ref().id)?).await?.into()))
     }
 }

@@ -1,5 +1,8 @@
 //! `GET /steps` on the ops port: the latency histogram of every step by outcome, since the process
-//! started, as HDR V2 (base64), so that whoever reads loses no precision.
+//! started, as HDR V2 (base64), so that whoever reads loses no precision. `GET /steps/in_flight`: how many
+//! attempts of each step are under way.
+
+use std::collections::BTreeMap;
 
 use axum::routing::get;
 use axum::{Json, Router};
@@ -19,7 +22,14 @@ struct StepHistogram {
 }
 
 pub fn routes(recorder: StepRecorder) -> Router {
-    Router::new().route("/steps", get(move || async move { Json(snapshot(&recorder)) }))
+    let under_way = recorder.clone();
+    Router::new()
+        .route("/steps", get(move || async move { Json(snapshot(&recorder)) }))
+        .route("/steps/in_flight", get(move || async move { Json(in_flight(&under_way)) }))
+}
+
+fn in_flight(recorder: &StepRecorder) -> BTreeMap<&'static str, u64> {
+    recorder.in_flight().into_iter().map(|(step, attempts)| (step.as_str(), attempts)).collect()
 }
 
 fn snapshot(recorder: &StepRecorder) -> Vec<StepHistogram> {

@@ -10,7 +10,7 @@ use proto::payment::v1::payment_service_client::PaymentServiceClient;
 use proto::payment::v1::process_payment_response::Outcome;
 use proto::payment::v1::{ProcessPaymentRequest, RefundPaymentRequest};
 
-use super::stock::unknown;
+use super::stock::failed;
 use crate::application::ports::Payments;
 use crate::domain::saga::Done;
 use crate::domain::{CancelReason, Reply};
@@ -35,14 +35,12 @@ impl Payments for GrpcPayments {
         };
         let outcome = match self.client.clone().process_payment(request).await {
             Ok(answer) => answer.into_inner().outcome,
-            Err(status) => return unknown(&status),
+            Err(status) => return failed(&status),
         };
         match outcome {
             Some(Outcome::Captured(captured)) => Reply::Done(Done::Paid { reference: captured.acquirer_reference }),
             // The bank was never asked in time: not the customer's fault, so not `declined`.
-            Some(Outcome::Declined(refusal)) if ["expired", "too_late"].contains(&refusal.reason.as_str()) => {
-                Reply::Refused(CancelReason::Unavailable)
-            }
+            Some(Outcome::Declined(refusal)) if refusal.never_asked => Reply::Refused(CancelReason::Unavailable),
             Some(Outcome::Declined(_)) => Reply::Refused(CancelReason::Declined),
             // The breaker is open and this request wrote no intent; one sent before it may do so yet.
             // A compensation came first (`Blocked`) only when this order has been aborted; the write
@@ -58,7 +56,7 @@ impl Payments for GrpcPayments {
     async fn refund(&self, order: OrderId) -> Reply {
         match self.client.clone().refund_payment(RefundPaymentRequest { order_id: order.to_string() }).await {
             Ok(answer) => Reply::Done(Done::Refunded { money_returned: answer.into_inner().money_returned }),
-            Err(status) => unknown(&status),
+            Err(status) => failed(&status),
         }
     }
 }

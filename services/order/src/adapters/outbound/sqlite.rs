@@ -9,14 +9,30 @@ use chassis::context::Context;
 use chassis::events::Event;
 use chassis::sqlite::{Db, outbox};
 use kernel::{OrderId, Timestamp, UserId};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use crate::application::ports::{Attempt, Commit, Created, NewOrder, Orders, Postpone, Stored};
-use crate::domain::{Order, OrderEvent, Step};
+use crate::application::ports::{After, Attempt, Commit, Created, NewOrder, Orders, Postpone, Recorded, Stored, Stuck};
+use crate::domain::{Order, OrderEvent, Step, Tries};
 
 pub const DATABASE: &str = "order_db";
 pub const EVENTS: &str = "order_events";
-pub const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_initial.sql")];
+pub const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/sqlite/0001_initial.sql"),
+    include_str!("../../../migrations/sqlite/0002_recovery.sql"),
+];
+
+/// The last attempt of an order says what it is stuck in. Each half has an index of its own.
+const STUCK: &str = "
+    SELECT found.id, orders.user_id, orders.status, last.step, last.number, last.detail, orders.updated_at, orders.due_at
+    FROM (SELECT id, updated_at FROM orders WHERE status = 'NEEDS_OPERATOR' AND (updated_at, id) > (?2, ?3)
+          UNION ALL
+          SELECT id, updated_at FROM orders
+          WHERE unknown > 0 AND unknown >= ?1 AND due_at IS NOT NULL AND (updated_at, id) > (?2, ?3)
+          ORDER BY updated_at, id LIMIT ?4) AS found
+    JOIN orders ON orders.id = found.id
+    JOIN saga_attempts AS last ON last.order_id = found.id
+         AND last.sequence = (SELECT max(sequence) FROM saga_attempts WHERE order_id = found.id)
+    ORDER BY found.updated_at, found.id";
 
 pub struct SqliteOrders {
     db: Arc<Db>,
@@ -81,17 +97,18 @@ fn append(
 
 /// An order from its own events; the guards from its row.
 fn load(connection: &Connection, id: OrderId) -> Result<Option<Stored>, StoreError> {
-    let sql = "SELECT epoch, attempt, traceparent FROM orders WHERE id = ?1";
-    let row = connection
-        .prepare_cached(sql)?
-        .query_row([id.to_string()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()?;
-    let Some((epoch, attempt, traceparent)) = row else { return Ok(None) };
+    let sql = "SELECT epoch, attempt, unknown, broken, traceparent FROM orders WHERE id = ?1";
+    let guards = |row: &Row<'_>| {
+        let tries = Tries { attempts: row.get(1)?, unknown: row.get(2)?, broken: row.get(3)? };
+        Ok((row.get(0)?, tries, row.get(4)?))
+    };
+    let row = connection.prepare_cached(sql)?.query_row([id.to_string()], guards).optional()?;
+    let Some((epoch, tries, traceparent)) = row else { return Ok(None) };
     let events = outbox::events_of(connection, EVENTS, &id.to_string())?;
     let events: Vec<(OrderEvent, Timestamp)> =
         events.iter().map(|event| Ok((decode(event)?, event.occurred_at))).collect::<Result<_, StoreError>>()?;
     let order = Order::fold(id, events).map_err(|error| StoreError::Corrupt(format!("order {id}: {error}")))?;
-    Ok(Some(Stored { order, epoch, attempt, traceparent }))
+    Ok(Some(Stored { order, epoch, tries, traceparent }))
 }
 
 fn insert(tx: &Transaction<'_>, new: &NewOrder) -> Result<Created, StoreError> {
@@ -129,7 +146,7 @@ fn insert(tx: &Transaction<'_>, new: &NewOrder) -> Result<Created, StoreError> {
         detail: None,
     };
     record(tx, new.id, 1, &[create])?;
-    Ok(Created::New(Stored { order, epoch: 1, attempt: 0, traceparent }))
+    Ok(Created::New(Stored { order, epoch: 1, tries: Tries::default(), traceparent }))
 }
 
 fn record(tx: &Transaction<'_>, id: OrderId, epoch: i64, attempts: &[Attempt]) -> Result<(), StoreError> {
@@ -154,7 +171,8 @@ fn record(tx: &Transaction<'_>, id: OrderId, epoch: i64, attempts: &[Attempt]) -
 /// Fenced by version and epoch; leaves the order under `epoch_after`.
 fn commit(tx: &Transaction<'_>, commit: &Commit, epoch_after: i64) -> Result<(), StoreError> {
     let sql = "UPDATE orders SET status = ?4, cancel_reason = ?5, version = ?6, stock_committed = ?7, epoch = ?8,
-                                 attempt = 0, unknown_step = NULL, due_at = ?9, updated_at = ?10
+                                 attempt = 0, unknown = 0, broken = 0, unknown_step = NULL, due_at = ?9,
+                                 updated_at = ?10
                WHERE id = ?1 AND version = ?2 AND epoch = ?3";
     let order = &commit.order;
     let changed = tx.prepare_cached(sql)?.execute(params![
@@ -177,11 +195,14 @@ fn commit(tx: &Transaction<'_>, commit: &Commit, epoch_after: i64) -> Result<(),
 }
 
 fn postpone(tx: &Transaction<'_>, postpone: &Postpone) -> Result<(), StoreError> {
-    let sql = "UPDATE orders SET attempt = ?3, unknown_step = ?4, due_at = ?5 WHERE id = ?1 AND epoch = ?2";
+    let sql = "UPDATE orders SET attempt = ?3, unknown = ?4, broken = ?5, unknown_step = ?6, due_at = ?7
+               WHERE id = ?1 AND epoch = ?2";
     let changed = tx.prepare_cached(sql)?.execute(params![
         postpone.id.to_string(),
         postpone.epoch,
-        postpone.attempt,
+        postpone.tries.attempts,
+        postpone.tries.unknown,
+        postpone.tries.broken,
         postpone.unknown_step.map(|step| step.as_str()),
         postpone.due_at.as_micros(),
     ])?;
@@ -189,6 +210,43 @@ fn postpone(tx: &Transaction<'_>, postpone: &Postpone) -> Result<(), StoreError>
         return Err(StoreError::Conflict(format!("order {} has another owner", postpone.id)));
     }
     record(tx, postpone.id, postpone.epoch, &postpone.attempts)
+}
+
+fn recorded(row: &Row<'_>) -> Result<Recorded, StoreError> {
+    let (step, outcome): (String, String) = (row.get(1)?, row.get(3)?);
+    let took: Option<u64> = row.get(6)?;
+    let attempt = Attempt {
+        step: step.parse().map_err(StoreError::Corrupt)?,
+        number: row.get(2)?,
+        outcome: outcome.parse().map_err(StoreError::Corrupt)?,
+        started_at: Timestamp::from_micros(row.get(5)?),
+        took: took.map(Duration::from_micros),
+        detail: row.get(7)?,
+    };
+    Ok(Recorded { sequence: row.get(0)?, epoch: row.get(4)?, attempt })
+}
+
+fn stuck(row: &Row<'_>) -> Result<Stuck, StoreError> {
+    let text = |column| row.get::<_, String>(column);
+    let due_at: Option<i64> = row.get(7)?;
+    Ok(Stuck {
+        id: parse_id(&text(0)?)?,
+        user: text(1)?.parse().map_err(|error: kernel::ids::IdError| StoreError::Corrupt(error.to_string()))?,
+        status: text(2)?.parse().map_err(StoreError::Corrupt)?,
+        step: text(3)?.parse().map_err(StoreError::Corrupt)?,
+        attempts: row.get(4)?,
+        detail: row.get(5)?,
+        since: Timestamp::from_micros(row.get(6)?),
+        due_at: due_at.map(Timestamp::from_micros),
+    })
+}
+
+/// What the rows behind a place in a listing are greater than: a time and an id, as they are stored.
+fn behind(after: After) -> (i64, String) {
+    match after.id {
+        Some(id) => (after.at.as_micros(), id.to_string()),
+        None => (after.at.as_micros().saturating_add(1), String::new()),
+    }
 }
 
 fn parse_id(text: &str) -> Result<OrderId, StoreError> {
@@ -263,18 +321,69 @@ impl Orders for SqliteOrders {
         self.db.read(|connection| load(connection, id))
     }
 
-    async fn list(&self, user: Option<UserId>, after: Timestamp, most: usize) -> Result<Vec<Order>, StoreError> {
+    async fn list(&self, user: Option<UserId>, after: After, most: usize) -> Result<Vec<Order>, StoreError> {
+        let everybodys = "SELECT id FROM orders WHERE (created_at, id) > (?1, ?2) ORDER BY created_at, id LIMIT ?3";
+        let users = "SELECT id FROM orders WHERE user_id = ?4 AND (created_at, id) > (?1, ?2)
+                     ORDER BY created_at, id LIMIT ?3";
+        let (at, id) = behind(after);
         self.db.read(|connection| {
-            let sql = "SELECT id FROM orders WHERE (?1 IS NULL OR user_id = ?1) AND created_at > ?2
-                       ORDER BY created_at, id LIMIT ?3";
-            let user = user.map(|user| user.to_string());
-            let ids: Vec<String> = connection
-                .prepare_cached(sql)?
-                .query_map(params![user, after.as_micros(), most], |row| row.get(0))?
-                .collect::<Result<_, _>>()?;
+            let mut statement = connection.prepare_cached(if user.is_some() { users } else { everybodys })?;
+            let ids = |row: &Row<'_>| row.get(0);
+            let rows = match user {
+                Some(user) => statement.query_map(params![at, id, most, user.to_string()], ids)?,
+                None => statement.query_map(params![at, id, most], ids)?,
+            };
+            let ids: Vec<String> = rows.collect::<Result<_, _>>()?;
             let loaded =
                 ids.iter().map(|id| load(connection, parse_id(id)?)).collect::<Result<Vec<_>, StoreError>>()?;
             Ok(loaded.into_iter().flatten().map(|stored| stored.order).collect())
         })
+    }
+
+    async fn stuck(&self, unknown_min: u32, after: After, most: usize) -> Result<Vec<Stuck>, StoreError> {
+        let (at, id) = behind(after);
+        self.db.read(|connection| {
+            let mut statement = connection.prepare_cached(STUCK)?;
+            statement.query_and_then(params![unknown_min, at, id, most], stuck)?.collect()
+        })
+    }
+
+    async fn retry(&self, id: OrderId, epoch: i64, now: Timestamp) -> Result<(), StoreError> {
+        self.db.write("retry_order", |tx| {
+            let sql = "UPDATE orders SET attempt = 0, unknown = 0, broken = 0, due_at = ?3, epoch = epoch + 1
+                       WHERE id = ?1 AND epoch = ?2 AND due_at IS NOT NULL";
+            let changed = tx.prepare_cached(sql)?.execute(params![id.to_string(), epoch, now.as_micros()])?;
+            match changed {
+                0 => Err(StoreError::Conflict(format!("order {id} has another owner or nothing left to do"))),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    async fn attempts(&self, id: OrderId, after: i64, most: usize) -> Result<Vec<Recorded>, StoreError> {
+        self.db.read(|connection| {
+            let sql = "SELECT sequence, step, number, outcome, epoch, started_at, took_us, detail FROM saga_attempts
+                       WHERE order_id = ?1 AND sequence > ?2 ORDER BY sequence LIMIT ?3";
+            let mut statement = connection.prepare_cached(sql)?;
+            statement.query_and_then(params![id.to_string(), after, most], recorded)?.collect()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stuck_orders_are_found_without_looking_at_every_order() {
+        let connection = Connection::open_in_memory().unwrap();
+        MIGRATIONS.iter().for_each(|migration| connection.execute_batch(migration).unwrap());
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {STUCK}")).unwrap();
+        let plan = statement.query_map(params![10, 0, "", 20], |row| row.get::<_, String>(3)).unwrap();
+        let plan: Vec<String> = plan.collect::<Result<_, _>>().unwrap();
+        for used in ["orders_for_operator", "orders_failing"] {
+            assert!(plan.iter().any(|line| line.contains(used)), "{used}: {plan:#?}");
+        }
+        assert!(!plan.iter().any(|line| line == "SCAN orders"), "{plan:#?}");
     }
 }

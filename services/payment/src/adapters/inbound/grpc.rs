@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use crate::application::pay::{Outcome, PayError, Payments};
 use crate::application::ports::Listing;
-use crate::domain::payment::{Payment, Refusal};
+use crate::domain::payment::{Payment, Refusal, never_asked};
 
 const PAGE_DEFAULT: u32 = 20;
 const PAGE_MAX: u32 = 100;
@@ -45,7 +45,9 @@ impl From<Outcome> for wire::ProcessPaymentResponse {
     fn from(outcome: Outcome) -> Self {
         let outcome = match outcome {
             Outcome::Captured { reference } => WireOutcome::Captured(wire::Captured { acquirer_reference: reference }),
-            Outcome::Declined { reason } => WireOutcome::Declined(wire::Declined { reason }),
+            Outcome::Declined { reason } => {
+                WireOutcome::Declined(wire::Declined { never_asked: never_asked(&reason), reason })
+            }
             Outcome::Unavailable => {
                 WireOutcome::Unavailable(wire::Unavailable { message: "payment service unavailable".to_owned() })
             }
