@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chassis::StoreError;
 use kernel::{Currency, Money, OrderId, ProductId, Timestamp};
-use order::application::ports::{Attempt, Commit, Created, NewOrder, Orders, Postpone, Stored};
-use order::domain::{CancelReason, Compensation, Line, Order, OrderEvent, Outcome, Status, Step};
+use order::application::ports::{After, Attempt, Commit, Created, NewOrder, Orders, Postpone, Stored, Stuck};
+use order::domain::{CancelReason, Compensation, Line, Order, OrderEvent, Outcome, Status, Step, Tries};
 
 use crate::harness::user;
 
@@ -18,6 +18,8 @@ const LEASE: Duration = Duration::from_secs(5);
 pub struct Rows {
     /// Status, cancel reason, version, whether sold, epoch, attempt, unknown step, due time.
     pub order: String,
+    /// Attempts of the current step, those of unknown outcome, those answered with an error.
+    pub tries: String,
     /// Version and kind.
     pub events: Vec<String>,
     /// Sequence, step, number, outcome, epoch, how long, detail.
@@ -90,9 +92,10 @@ fn abort(stored: &Stored) -> Commit {
 }
 
 pub fn postpone(stored: &Stored, step: Step, until: Timestamp) -> Postpone {
-    let (id, epoch, attempt_number) = (stored.order.id, stored.epoch, stored.attempt + 1);
+    let (id, epoch, tries) = (stored.order.id, stored.epoch, stored.tries);
+    let tries = Tries { attempts: tries.attempts + 1, unknown: tries.unknown + 1, ..tries };
     let attempts = vec![attempt(step, Outcome::Unknown)];
-    Postpone { id, epoch, attempt: attempt_number, attempts, due_at: until, unknown_step: Some(step) }
+    Postpone { id, epoch, tries, attempts, due_at: until, unknown_step: Some(step) }
 }
 
 pub async fn get(orders: &dyn Orders, id: OrderId) -> Stored {
@@ -113,7 +116,8 @@ fn is_conflict<T>(answer: &Result<T, StoreError>) -> bool {
 
 pub async fn an_order_is_created_once_and_the_second_time_nothing_changes(orders: &dyn Orders, probe: &dyn Probe) {
     let first = created(orders, "k").await;
-    assert_eq!((first.order.status, first.order.version, first.epoch, first.attempt), (Status::Pending, 1, 1, 0));
+    assert_eq!((first.order.status, first.order.version, first.epoch), (Status::Pending, 1, 1));
+    assert_eq!(first.tries, Tries::default());
     let before = probe.rows(first.order.id).await;
     assert_eq!(before.events, ["1 OrderCreated"]);
     assert_eq!(before.attempts, ["1 create 1 done 1 - -"]);
@@ -227,14 +231,16 @@ pub async fn nothing_is_due_when_nothing_is_left_to_do(orders: &dyn Orders) {
 
 pub async fn a_postponed_step_keeps_its_count_until_the_next_commit(orders: &dyn Orders, probe: &dyn Probe) {
     let stored = created(orders, "k").await;
-    postpone_one(orders, postpone(&stored, Step::ReserveStock, at(12))).await.unwrap();
-    assert_eq!(probe.rows(stored.order.id).await.order, "PENDING - 1 0 1 1 reserve_stock 12000000");
-    let again = orders.claim_due(at(12), LEASE, 9).await.unwrap().pop().unwrap();
-    assert_eq!((again.attempt, again.epoch), (1, 2));
-    commit_one(orders, reserve(&again)).await.unwrap();
-    assert_eq!(get(orders, stored.order.id).await.attempt, 0, "the next step starts counting anew");
+    let tries = Tries { attempts: 3, unknown: 2, broken: 1 };
+    postpone_one(orders, Postpone { tries, ..postpone(&stored, Step::ReserveStock, at(12)) }).await.unwrap();
     let rows = probe.rows(stored.order.id).await;
-    assert_eq!(rows.order, "RESERVED - 2 0 2 0 - 17000000");
+    assert_eq!((rows.order.as_str(), rows.tries.as_str()), ("PENDING - 1 0 1 3 reserve_stock 12000000", "3 2 1"));
+    let again = orders.claim_due(at(12), LEASE, 9).await.unwrap().pop().unwrap();
+    assert_eq!((again.tries, again.epoch), (tries, 2));
+    commit_one(orders, reserve(&again)).await.unwrap();
+    assert_eq!(get(orders, stored.order.id).await.tries, Tries::default(), "the next step starts counting anew");
+    let rows = probe.rows(stored.order.id).await;
+    assert_eq!((rows.order.as_str(), rows.tries.as_str()), ("RESERVED - 2 0 2 0 - 17000000", "0 0 0"));
     assert_eq!(
         rows.attempts[1..],
         ["2 reserve_stock 1 unknown 1 1500 because", "3 reserve_stock 1 done 2 1500 because"]
@@ -265,7 +271,7 @@ pub async fn orders_are_listed_oldest_first_by_user_or_all(orders: &dyn Orders) 
     let batch = [new_order(1, "c", 30), new_order(2, "x", 20), new_order(1, "a", 10), new_order(1, "b", 20)];
     assert!(orders.create(&batch).await.iter().all(Result::is_ok));
     let listed = async |who, after, most| {
-        let listed = orders.list(who, at(after), most).await.unwrap();
+        let listed = orders.list(who, After { at: at(after), id: None }, most).await.unwrap();
         listed.into_iter().map(|order| order.id).collect::<Vec<_>>()
     };
     let id = |index: usize| batch[index].id;
@@ -274,6 +280,148 @@ pub async fn orders_are_listed_oldest_first_by_user_or_all(orders: &dyn Orders) 
     assert_eq!(listed(Some(user(1)), 0, 2).await, [id(2), id(3)]);
     assert_eq!(listed(None, 10, 9).await.len(), 3);
     assert!(listed(Some(user(3)), 0, 9).await.is_empty());
+}
+
+pub async fn a_listing_page_by_page_leaves_nothing_out_where_many_came_at_once(orders: &dyn Orders) {
+    let batch = [("a", 10), ("b", 20), ("c", 20), ("d", 20), ("e", 20), ("f", 30)];
+    let batch = batch.map(|(key, seconds)| new_order(1, key, seconds));
+    assert!(orders.create(&batch).await.iter().all(Result::is_ok));
+    let all: Vec<OrderId> =
+        orders.list(None, After::default(), 9).await.unwrap().into_iter().map(|order| order.id).collect();
+    assert_eq!(all.len(), 6);
+    assert!(all[1..5].is_sorted(), "by id where the time is the same");
+    for who in [None, Some(user(1))] {
+        let (mut after, mut seen) = (After::default(), Vec::new());
+        while let Some(last) = {
+            let page = orders.list(who, after, 2).await.unwrap();
+            seen.extend(page.iter().map(|order| order.id));
+            page.last().map(|order| After { at: order.created_at, id: Some(order.id) })
+        } {
+            after = last;
+        }
+        assert_eq!(seen, all);
+    }
+}
+
+/// The order, asked so often for its next step, the last time with an error.
+async fn failing(orders: &dyn Orders, stored: &Stored, unknown: u32) {
+    let tries = Tries { attempts: unknown + 3, unknown, broken: 1 };
+    let last = Attempt { number: tries.attempts, ..attempt(Step::ReserveStock, Outcome::Unknown) };
+    let postponed =
+        Postpone { tries, attempts: vec![last], ..postpone(stored, Step::ReserveStock, stored.order.created_at) };
+    postpone_one(orders, postponed).await.unwrap();
+}
+
+async fn waiting_for_operator(orders: &dyn Orders, key: &str) -> Stored {
+    let stored = created(orders, key).await;
+    commit_one(orders, abort(&stored)).await.unwrap();
+    let cancelling = get(orders, stored.order.id).await;
+    let event = OrderEvent::OperatorRequested { why: "because".into() };
+    let asked = commit(&cancelling, Step::ReleaseStock, event);
+    let last = attempt(Step::ReleaseStock, Outcome::Unknown);
+    commit_one(orders, Commit { attempts: vec![last], due_at: None, ..asked }).await.unwrap();
+    get(orders, stored.order.id).await
+}
+
+pub async fn stuck_are_those_that_wait_for_an_operator_and_those_that_fail_too_often(orders: &dyn Orders) {
+    let asking = waiting_for_operator(orders, "asking").await;
+    let [often, seldom, done, _idle] = [
+        created(orders, "often").await,
+        created(orders, "seldom").await,
+        created(orders, "done").await,
+        created(orders, "idle").await,
+    ];
+    failing(orders, &often, 4).await;
+    failing(orders, &seldom, 3).await;
+    failing(orders, &done, 9).await;
+    commit_one(orders, Commit { due_at: None, ..reserve(&done) }).await.unwrap();
+
+    let stuck = orders.stuck(4, After::default(), 9).await.unwrap();
+    let detail = Some("because".to_owned());
+    let first = Stuck {
+        id: often.order.id,
+        user: user(1),
+        status: Status::Pending,
+        step: Step::ReserveStock,
+        attempts: 7,
+        detail: detail.clone(),
+        since: at(10),
+        due_at: Some(at(10)),
+    };
+    let second = Stuck {
+        id: asking.order.id,
+        user: user(1),
+        status: Status::NeedsOperator,
+        step: Step::ReleaseStock,
+        attempts: 1,
+        detail,
+        since: at(12),
+        due_at: None,
+    };
+    assert_eq!(stuck, [first, second], "those first that have not got on for longest");
+
+    let after = After { at: at(10), id: Some(often.order.id) };
+    let ids = |stuck: Vec<Stuck>| stuck.into_iter().map(|one| one.id).collect::<Vec<_>>();
+    assert_eq!(ids(orders.stuck(4, after, 9).await.unwrap()), [asking.order.id]);
+    assert_eq!(ids(orders.stuck(4, After::default(), 1).await.unwrap()), [often.order.id]);
+    assert_eq!(orders.stuck(3, After::default(), 9).await.unwrap().len(), 3);
+    assert_eq!(ids(orders.stuck(99, After::default(), 9).await.unwrap()), [asking.order.id]);
+}
+
+pub async fn a_retry_makes_an_order_due_with_all_its_tries_and_locks_its_owner_out(
+    orders: &dyn Orders,
+    probe: &dyn Probe,
+) {
+    let stored = created(orders, "k").await;
+    let id = stored.order.id;
+    failing(orders, &stored, 9).await;
+    let before = probe.rows(id).await;
+    assert!(is_conflict(&orders.retry(id, stored.epoch + 1, at(5)).await), "of another epoch");
+    assert!(is_conflict(&orders.retry(new_order(1, "nobody", 0).id, 1, at(5)).await));
+    assert_eq!(probe.rows(id).await, before);
+
+    orders.retry(id, stored.epoch, at(5)).await.unwrap();
+    assert_eq!(orders.next_due().await.unwrap(), Some(at(5)));
+    let retried = get(orders, id).await;
+    assert_eq!((retried.epoch, retried.tries), (stored.epoch + 1, Tries::default()));
+    assert!(is_conflict(&postpone_one(orders, postpone(&stored, Step::ReserveStock, at(99))).await));
+    assert!(is_conflict(&commit_one(orders, reserve(&stored)).await));
+    assert!(orders.stuck(1, After::default(), 9).await.unwrap().is_empty());
+    assert!(orders.wake(id, Step::ReserveStock, at(4)).await.unwrap(), "its step is as unknown as before");
+
+    commit_one(orders, Commit { due_at: None, ..reserve(&retried) }).await.unwrap();
+    assert!(is_conflict(&orders.retry(id, retried.epoch, at(5)).await), "nothing is left to do");
+    let asking = waiting_for_operator(orders, "asking").await;
+    assert!(is_conflict(&orders.retry(asking.order.id, asking.epoch, at(5)).await), "it is not due");
+}
+
+pub async fn attempts_are_read_in_the_order_they_were_made(orders: &dyn Orders) {
+    let stored = created(orders, "k").await;
+    let id = stored.order.id;
+    postpone_one(orders, postpone(&stored, Step::ReserveStock, at(12))).await.unwrap();
+    let again = orders.claim_due(at(12), LEASE, 9).await.unwrap().pop().unwrap();
+    let last = Attempt { number: 2, took: None, detail: None, ..attempt(Step::ReserveStock, Outcome::Done) };
+    commit_one(orders, Commit { attempts: vec![last], ..reserve(&again) }).await.unwrap();
+    created(orders, "another").await;
+
+    let read = async |after, most| {
+        let read = orders.attempts(id, after, most).await.unwrap();
+        read.into_iter()
+            .map(|one| (one.sequence, one.epoch, one.attempt.step, one.attempt.number, one.attempt.outcome))
+            .collect::<Vec<_>>()
+    };
+    let all = [
+        (1, 1, Step::Create, 1, Outcome::Done),
+        (2, 1, Step::ReserveStock, 1, Outcome::Unknown),
+        (3, 2, Step::ReserveStock, 2, Outcome::Done),
+    ];
+    assert_eq!(read(0, 9).await, all);
+    assert_eq!(read(1, 1).await, all[1..2]);
+    assert!(read(3, 9).await.is_empty());
+    let full = orders.attempts(id, 1, 2).await.unwrap();
+    let facts = |index: usize| (full[index].attempt.took, full[index].attempt.detail.as_deref());
+    assert_eq!(facts(0), (Some(Duration::from_micros(1500)), Some("because")));
+    assert_eq!((facts(1), full[1].attempt.started_at), ((None, None), at(11)));
 }
 
 pub async fn one_bad_commit_spoils_no_other_of_its_batch(orders: &dyn Orders, probe: &dyn Probe) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chassis::events::Stream;
 use order::domain::Step;
-use proto::order::v1::{CreateOrderRequest, Item};
+use proto::order::v1::{CreateOrderRequest, Item, ListStuckRequest};
 use tonic::Code;
 
 use crate::harness::user;
@@ -94,6 +94,9 @@ async fn nobody_in_particular_may_do_nothing() {
         assert_eq!(refusal(client.cancel(&order.id).await).0, Code::Unauthenticated);
         assert_eq!(refusal(client.list(&owner, 0, 0).await).0, Code::Unauthenticated);
         assert_eq!(refusal(client.list("", 0, 0).await).0, Code::Unauthenticated);
+        assert_eq!(refusal(client.attempts(&order.id, 0, 0).await).0, Code::Unauthenticated);
+        assert_eq!(refusal(client.stuck(Default::default()).await).0, Code::Unauthenticated);
+        assert_eq!(refusal(client.retry(&order.id).await).0, Code::Unauthenticated);
     }
     assert_eq!(site.staff().list("", 0, 0).await.unwrap().len(), 1, "none of it left a trace");
 }
@@ -112,10 +115,16 @@ async fn an_order_is_its_owners_and_the_staffs() {
     assert_eq!(refusal(other.list(&order.user_id, 0, 0).await).0, Code::PermissionDenied);
     assert_eq!(refusal(other.list("", 0, 0).await).0, Code::PermissionDenied, "everybody's");
     assert_eq!(refusal(owner.list("", 0, 0).await).0, Code::PermissionDenied, "everybody's");
+    assert_eq!(refusal(other.attempts(&order.id, 0, 0).await).0, Code::PermissionDenied);
+    for client in [&owner, &other] {
+        assert_eq!(refusal(client.stuck(Default::default()).await).0, Code::PermissionDenied);
+        assert_eq!(refusal(client.retry(&order.id).await).0, Code::PermissionDenied, "not even one's own");
+    }
 
     for client in [&owner, &site.staff(), &site.service()] {
         assert_eq!(client.get(&order.id).await.unwrap().id, order.id);
         assert_eq!(client.list(&order.user_id, 0, 0).await.unwrap().len(), 1);
+        assert!(!client.attempts(&order.id, 0, 0).await.unwrap().is_empty());
     }
     assert_eq!(site.staff().cancel(&order.id).await.unwrap().cancel_reason, "by_client");
 }
@@ -148,6 +157,9 @@ async fn bad_input_is_refused_with_the_name_of_the_field() {
     let too_much = items(vec![by_id(1, 1_000_000), by_sku("P-1", 1)]);
     assert_eq!(refusal(client.create(too_much).await).0, Code::InvalidArgument, "one line by two names");
     assert_eq!(refusal(client.list("me", 0, 0).await).0, Code::InvalidArgument);
+    let (code, message) = refusal(client.list_behind(&user(1).to_string(), 0, "17", 0).await);
+    assert_eq!(code, Code::InvalidArgument);
+    assert!(message.starts_with("after_id: "), "{message}");
     assert!(client.list(&user(1).to_string(), 0, 0).await.unwrap().is_empty(), "none of it left a trace");
     let longest = CreateOrderRequest { items: vec![by_id(1, 1); 100], ..key(&"x".repeat(128)) };
     assert_eq!(client.order(longest).await.lines.len(), 1, "at the very bounds");
@@ -165,6 +177,8 @@ async fn what_does_not_exist_is_not_found() {
         assert_eq!(refusal(client.get(id).await).0, Code::NotFound);
         assert_eq!(refusal(client.history(id).await).0, Code::NotFound);
         assert_eq!(refusal(client.cancel(id).await).0, Code::NotFound);
+        assert_eq!(refusal(client.attempts(id, 0, 0).await).0, Code::NotFound);
+        assert_eq!(refusal(site.staff().retry(id).await).0, Code::NotFound);
     }
 }
 
@@ -242,6 +256,8 @@ async fn lists_come_oldest_first_in_pages() {
     assert_eq!(list(0, 4_000_000_000).await.len(), 25, "a bound that is too high is lowered");
     let ids = |orders: &[proto::order::v1::Order]| orders.iter().map(|order| order.id.clone()).collect::<Vec<_>>();
     assert_eq!(ids(&list(all[9].created_at_us, 10).await), ids(&all[10..20]));
+    let behind = client.list_behind(&user(1).to_string(), all[9].created_at_us, &all[9].id, 10).await.unwrap();
+    assert_eq!(ids(&behind), ids(&all[10..20]));
 }
 
 #[tokio::test]
@@ -301,6 +317,60 @@ async fn steps_are_measured_by_outcome() {
     assert_eq!(measured.collect::<Vec<_>>(), expected);
     let metrics = site.ops("/metrics").await;
     assert!(metrics.contains(r#"saga_step_duration_seconds_count{service="order",step="confirm",outcome="done"} 1"#));
+    assert!(metrics.contains(r#"saga_retries_total{service="order",step="reserve_stock"} 1"#), "{metrics}");
+    assert!(metrics.contains(r#"retry_budget_tokens{service="order"} "#), "{metrics}");
+}
+
+#[tokio::test]
+async fn attempts_under_way_are_counted_by_step() {
+    let site = Site::open().await;
+    site.world.next(Step::ReserveStock, &[Fault::HangBefore]);
+    site.user(1).order(CreateOrderRequest { wait_ms: 0, ..request("k") }).await;
+    site.world.called(Step::ReserveStock, 1).await;
+    let answer = site.ops("/steps/in_flight").await;
+    let in_flight: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let mut expected: serde_json::Map<String, serde_json::Value> =
+        Step::ALL.iter().map(|step| (step.to_string(), 0.into())).collect();
+    expected.insert("reserve_stock".into(), 1.into());
+    assert_eq!(in_flight, serde_json::Value::Object(expected));
+}
+
+#[tokio::test]
+async fn a_refund_that_answers_errors_is_listed_for_an_operator_whose_retry_ends_it() {
+    let site = Site::with(&[("operator_after", "3"), ("retry_budget", "1")]).await;
+    site.world.next(Step::ProcessPayment, &[Fault::BreakerOpen]);
+    site.world.always(Step::RefundPayment, Fault::Broken);
+    let (client, staff) = (site.user(1), site.staff());
+    let order = client.order(CreateOrderRequest { wait_ms: 0, ..request("k") }).await;
+    let asking = client.becomes(&order.id, "NEEDS_OPERATOR").await;
+
+    let stuck = staff.stuck(Default::default()).await.unwrap();
+    assert_eq!(stuck.len(), 1);
+    assert_eq!((stuck[0].id.as_str(), stuck[0].user_id.as_str()), (order.id.as_str(), order.user_id.as_str()));
+    assert_eq!((stuck[0].status.as_str(), stuck[0].step.as_str()), ("NEEDS_OPERATOR", "refund_payment"));
+    assert_eq!((stuck[0].attempts, stuck[0].detail.as_str()), (3, "Internal: a bug"));
+    assert_eq!((stuck[0].since_us, stuck[0].due_at_us), (asking.updated_at_us, None));
+    let behind = ListStuckRequest { after_since_us: stuck[0].since_us, after_id: order.id.clone(), limit: 0 };
+    assert!(staff.stuck(behind).await.unwrap().is_empty());
+    let attempts = client.attempts(&order.id, 0, 0).await.unwrap();
+    let of_refund: Vec<_> = attempts.iter().filter(|attempt| attempt.step == "refund_payment").collect();
+    let facts = of_refund.iter().map(|attempt| (attempt.number, attempt.outcome.as_str(), attempt.took_us.is_some()));
+    assert!(facts.eq([(1, "unknown", true), (2, "unknown", true), (3, "unknown", true)]));
+    let last = of_refund[2].sequence;
+    assert!(client.attempts(&order.id, last, 0).await.unwrap().is_empty(), "a page ends where the next begins");
+    assert_eq!(client.attempts(&order.id, last - 1, 1).await.unwrap().len(), 1);
+
+    site.world.heal();
+    assert_eq!(staff.retry(&order.id).await.unwrap().status, "CANCELLING");
+    let cancelled = client.becomes(&order.id, "CANCELLED").await;
+    assert!(staff.stuck(Default::default()).await.unwrap().is_empty());
+    let (code, message) = refusal(staff.retry(&order.id).await);
+    assert_eq!(code, Code::FailedPrecondition);
+    assert!(message.contains("CANCELLED") && message.contains("nothing is left to do"), "{message}");
+    assert_eq!(client.get(&order.id).await.unwrap(), cancelled, "refused, it changes nothing");
+    let ended = site.published(&order.id, cancelled.version as usize).await.pop().unwrap();
+    assert_eq!(ended.kind, "OrderCancelled");
+    assert!(ended.data.contains(&order.user_id) && ended.data.contains("unavailable"), "{}", ended.data);
 }
 
 #[tokio::test]

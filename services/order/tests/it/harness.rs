@@ -18,8 +18,9 @@ use order::adapters::outbound::sqlite::{DATABASE, MIGRATIONS, SqliteOrders};
 use order::application::driver::{Driver, Pace, Parts, Planted};
 use order::application::orders::{OrderDesk, OrderError, PlaceOrder, Placed};
 use order::application::ports::{
-    Commit, Created, History, HistoryEntry, NewOrder, Orders, Postpone, ProductRef, Stored,
+    After, Commit, Created, History, HistoryEntry, NewOrder, Orders, Postpone, ProductRef, Recorded, Stored, Stuck,
 };
+use order::application::retries::Retries;
 use order::application::steps::StepRecorder;
 use order::application::waiters::Waiters;
 use order::domain::saga::{self, Patience};
@@ -61,6 +62,8 @@ pub struct Setup {
     pub folder: Arc<TempDir>,
     pub world: World,
     pub pace: Pace,
+    /// The retry budget: a share of first attempts, and so many a second.
+    pub budget: (f64, u32),
     /// Which commits of the process fail, counted from 0.
     pub commits_fail: BTreeMap<usize, CommitFails>,
     /// Whether somebody else claims the order between the first cancel's look and its write.
@@ -78,7 +81,7 @@ impl Setup {
 
     pub fn over(world: World) -> Self {
         let pace = Pace {
-            patience: Patience { attempts_max: 4, order_deadline: Duration::from_secs(30) },
+            patience: Patience { attempts_max: 4, order_deadline: Duration::from_secs(30), operator_after: 5 },
             lease: Duration::from_secs(5),
             backoff_base: Duration::from_millis(20),
             backoff_cap: Duration::from_secs(2),
@@ -87,7 +90,16 @@ impl Setup {
         };
         let at = Timestamp::from_micros(1_700_000_000_000_000);
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        Self { folder, world, pace, commits_fail: BTreeMap::new(), cancel_is_overtaken: false, claims: true, at }
+        Self {
+            folder,
+            world,
+            pace,
+            budget: (0.2, 10),
+            commits_fail: BTreeMap::new(),
+            cancel_is_overtaken: false,
+            claims: true,
+            at,
+        }
     }
 
     /// Runs `scene` in a process of its own, which ends with it as if killed: no task finishes, no
@@ -247,6 +259,7 @@ fn driver(setup: &Setup, orders: &Arc<dyn Orders>, clock: &Arc<VirtualClock>, wa
         tracer: Tracer::new(&seeds),
         seeds,
         steps: StepRecorder::default(),
+        retries: Retries::new(setup.budget.0, setup.budget.1, clock.clone()),
         waiters: waiters.clone(),
         pace: setup.pace,
         planted: Planted::default(),
@@ -332,8 +345,17 @@ impl Orders for Flaky {
     async fn get(&self, id: OrderId) -> Result<Option<Stored>, StoreError> {
         self.inner.get(id).await
     }
-    async fn list(&self, user: Option<UserId>, after: Timestamp, most: usize) -> Result<Vec<Order>, StoreError> {
+    async fn list(&self, user: Option<UserId>, after: After, most: usize) -> Result<Vec<Order>, StoreError> {
         self.inner.list(user, after, most).await
+    }
+    async fn stuck(&self, unknown_min: u32, after: After, most: usize) -> Result<Vec<Stuck>, StoreError> {
+        self.inner.stuck(unknown_min, after, most).await
+    }
+    async fn retry(&self, id: OrderId, epoch: i64, now: Timestamp) -> Result<(), StoreError> {
+        self.inner.retry(id, epoch, now).await
+    }
+    async fn attempts(&self, id: OrderId, after: i64, most: usize) -> Result<Vec<Recorded>, StoreError> {
+        self.inner.attempts(id, after, most).await
     }
 }
 

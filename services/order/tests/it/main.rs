@@ -9,6 +9,7 @@ mod peers;
 mod saga;
 mod saga_cancel;
 mod saga_crash;
+mod saga_recovery;
 mod site;
 mod sqlite;
 mod world;

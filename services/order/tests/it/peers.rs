@@ -60,9 +60,12 @@ fn order_id(text: &str) -> OrderId {
     text.parse().unwrap()
 }
 
-/// A peer that is silent for longer than anybody waits has not answered.
+/// A peer that is silent for longer than anybody waits has not answered; one that is broken says so.
 fn silent<T>(reply: &Reply) -> Answer<T> {
-    Err(Status::unavailable(format!("{reply:?}")))
+    Err(match reply {
+        Reply::Broken { why } => Status::internal(why),
+        _ => Status::unavailable(format!("{reply:?}")),
+    })
 }
 
 #[tonic::async_trait]
@@ -180,7 +183,7 @@ impl PaymentService for Peers {
                 Outcome::Captured(payment::Captured { acquirer_reference: reference })
             }
             Reply::Refused(CancelReason::Declined) => {
-                Outcome::Declined(payment::Declined { reason: "no funds".into() })
+                Outcome::Declined(payment::Declined { reason: "no funds".into(), never_asked: false })
             }
             Reply::Refused(_) => Outcome::Unavailable(payment::Unavailable { message: "breaker open".into() }),
             Reply::Ongoing { retry_after } => {

@@ -19,8 +19,9 @@ use chassis::{Backing, Embedded, Env};
 use order::Config;
 use proto::order::v1::order_service_client::OrderServiceClient;
 use proto::order::v1::{
-    CancelOrderRequest, CreateOrderRequest, CreateOrderResponse, GetHistoryRequest, GetOrderRequest, HistoryEvent,
-    Item, ListOrdersRequest, Order, item::Product,
+    Attempt, CancelOrderRequest, CreateOrderRequest, CreateOrderResponse, GetAttemptsRequest, GetHistoryRequest,
+    GetOrderRequest, HistoryEvent, Item, ListOrdersRequest, ListStuckRequest, Order, RetryOrderRequest, StuckOrder,
+    item::Product,
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -257,8 +258,33 @@ impl Client {
     }
 
     pub async fn list(&self, user_id: &str, after_created_us: i64, limit: u32) -> Result<Vec<Order>, Status> {
-        let request = ListOrdersRequest { user_id: user_id.into(), after_created_us, limit };
+        self.list_behind(user_id, after_created_us, "", limit).await
+    }
+
+    pub async fn list_behind(
+        &self,
+        user_id: &str,
+        after_created_us: i64,
+        after_id: &str,
+        limit: u32,
+    ) -> Result<Vec<Order>, Status> {
+        let (user_id, after_id) = (user_id.into(), after_id.into());
+        let request = ListOrdersRequest { user_id, after_created_us, limit, after_id };
         Ok(self.context.clone().scope(self.grpc.clone().list_orders(request)).await?.into_inner().orders)
+    }
+
+    pub async fn attempts(&self, id: &str, after_sequence: i64, limit: u32) -> Result<Vec<Attempt>, Status> {
+        let request = GetAttemptsRequest { id: id.into(), after_sequence, limit };
+        Ok(self.context.clone().scope(self.grpc.clone().get_attempts(request)).await?.into_inner().attempts)
+    }
+
+    pub async fn stuck(&self, request: ListStuckRequest) -> Result<Vec<StuckOrder>, Status> {
+        Ok(self.context.clone().scope(self.grpc.clone().list_stuck(request)).await?.into_inner().orders)
+    }
+
+    pub async fn retry(&self, id: &str) -> Result<Order, Status> {
+        let request = RetryOrderRequest { id: id.into() };
+        Ok(self.context.clone().scope(self.grpc.clone().retry_order(request)).await?.into_inner())
     }
 
     /// The order, once it is in this state.

@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use chassis::StoreError;
 use chassis::context::Context;
 use kernel::OrderId;
-use order::adapters::outbound::sqlite::{DATABASE, SqliteOrders};
+use order::adapters::outbound::sqlite::{DATABASE, MIGRATIONS, SqliteOrders};
 use order::application::ports::{Orders, Postpone};
-use order::domain::{OrderEvent, Step};
+use order::domain::{OrderEvent, Step, Tries};
 use tempfile::TempDir;
 
 use crate::contract::{self, Probe, Rows};
@@ -51,6 +51,7 @@ impl Probe for Books {
         let attempts = format!("saga_attempts WHERE order_id = '{id}' ORDER BY sequence");
         Rows {
             order: self.texts(columns, &format!("orders WHERE id = '{id}'")).pop().unwrap(),
+            tries: self.texts("attempt unknown broken", &format!("orders WHERE id = '{id}'")).pop().unwrap(),
             events: self.texts("version kind", &events),
             attempts: self.texts("sequence step number outcome epoch took_us detail", &attempts),
         }
@@ -82,6 +83,9 @@ contract!(
     nothing_is_due_when_nothing_is_left_to_do,
     only_an_unknown_step_is_woken,
     orders_are_listed_oldest_first_by_user_or_all,
+    a_listing_page_by_page_leaves_nothing_out_where_many_came_at_once,
+    stuck_are_those_that_wait_for_an_operator_and_those_that_fail_too_often,
+    attempts_are_read_in_the_order_they_were_made,
     an_empty_batch_has_no_answers,
     an_order_that_does_not_exist_is_not_found_nor_written,
 );
@@ -94,6 +98,7 @@ probed_contract!(
     a_commit_under_an_old_epoch_is_refused_and_leaves_nothing,
     a_take_over_locks_the_former_owner_out,
     a_postponed_step_keeps_its_count_until_the_next_commit,
+    a_retry_makes_an_order_due_with_all_its_tries_and_locks_its_owner_out,
     one_bad_commit_spoils_no_other_of_its_batch,
 );
 
@@ -111,8 +116,50 @@ async fn a_reopened_database_continues_where_it_stood() {
     assert_eq!(contract::get(&books.orders, committed.id).await.order, committed.order);
     assert_eq!(books.orders.next_due().await.unwrap(), Some(contract::at(13)));
     let claimed = books.orders.claim_due(contract::at(13), std::time::Duration::from_secs(5), 9).await.unwrap();
-    assert_eq!((claimed[0].order.id, claimed[0].attempt, claimed[0].epoch), (second.order.id, 1, 2));
+    assert_eq!((claimed[0].order.id, claimed[0].tries.attempts, claimed[0].epoch), (second.order.id, 1, 2));
     contract::commit_one(&books.orders, contract::reserve(&claimed[0])).await.unwrap();
+}
+
+/// Two orders that a program of the first schema left behind, both asked for the fourth time: one
+/// answered ongoing three times.
+#[tokio::test]
+async fn a_database_of_the_former_schema_is_opened_and_its_attempts_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let metrics = chassis::metrics::Metrics::new("test");
+    drop(chassis::sqlite::Db::open(&storage(&folder), DATABASE, &MIGRATIONS[..1], &metrics).unwrap());
+    let (polled, lost) = (contract::new_order(1, "polled", 10), contract::new_order(1, "lost", 10));
+    let connection = storage(&folder).open(DATABASE).unwrap();
+    for (new, first) in [(&polled, "ongoing"), (&lost, "unknown")] {
+        let (id, user) = (new.id, crate::harness::user(1));
+        let created = serde_json::to_value(&new.created).unwrap();
+        let (data, lines) = (&created["data"], &created["data"]["lines"]);
+        let rows = format!(
+            "INSERT INTO orders (id, user_id, status, total_minor, currency, lines, fingerprint, version, attempt,
+                                 due_at, created_at, updated_at)
+             VALUES ('{id}', '{user}', 'PENDING', 2000, 'EUR', '{lines}', '1x2', 1, 4, 1, 1, 1);
+             INSERT INTO order_events VALUES ('{id}', 1, 'OrderCreated', '{data}', 1, NULL, NULL, NULL);
+             INSERT INTO saga_attempts VALUES ('{id}', 1, 'create', 1, 'done', 1, 1, NULL, NULL);"
+        );
+        connection.execute_batch(&rows).unwrap();
+        for (number, outcome) in [(1, first), (2, first), (3, first), (4, "unknown")] {
+            let row = format!(
+                "INSERT INTO saga_attempts
+                 VALUES ('{id}', {number} + 1, 'reserve_stock', {number}, '{outcome}', 1, 1, 9, NULL)"
+            );
+            connection.execute_batch(&row).unwrap();
+        }
+    }
+    drop(connection);
+
+    let orders = sqlite_orders(&folder);
+    let tries = |unknown| Tries { attempts: 4, unknown, broken: 0 };
+    assert_eq!(contract::get(&orders, polled.id).await.tries, tries(1));
+    assert_eq!(contract::get(&orders, lost.id).await.tries, tries(4));
+    let claimed = orders.claim_due(contract::at(1), std::time::Duration::from_secs(5), 9).await.unwrap();
+    for stored in &claimed {
+        contract::commit_one(&orders, contract::reserve(stored)).await.unwrap();
+    }
+    assert_eq!(claimed.len(), 2);
 }
 
 #[tokio::test]

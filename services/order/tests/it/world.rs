@@ -33,6 +33,8 @@ pub enum Fault {
     Declined,
     /// The breaker is open: refused, and no key is kept.
     BreakerOpen,
+    /// The participant says that it cannot.
+    Broken,
     /// Under way; ask again after this.
     Ongoing(Duration),
 }
@@ -178,6 +180,7 @@ impl World {
             }
             Fault::Declined => self.lock().decline(id),
             Fault::BreakerOpen => Reply::Refused(CancelReason::Unavailable),
+            Fault::Broken => Reply::Broken { why: "a bug".into() },
             Fault::Ongoing(retry_after) => Reply::Ongoing { retry_after },
         }
     }
