@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::harness::{USER, shop, shop_with};
 
-const PRIVATE: [(&str, &str); 14] = [
+const PRIVATE: [(&str, &str); 17] = [
     ("GET", "/users/me"),
     ("PUT", "/users/me"),
     ("POST", "/products"),
@@ -22,6 +22,9 @@ const PRIVATE: [(&str, &str); 14] = [
     ("GET", "/payments"),
     ("POST", "/admin/users"),
     ("GET", "/admin/roles"),
+    ("GET", "/orders/6f726465-0000-5000-8000-000000000001/attempts"),
+    ("GET", "/admin/orders/stuck"),
+    ("POST", "/admin/orders/6f726465-0000-5000-8000-000000000001/retry"),
 ];
 
 #[tokio::test]
@@ -76,6 +79,8 @@ async fn what_is_staffs_or_admins_is_refused_to_others() {
         ("POST", "/inventory/1/restock"),
         ("POST", "/admin/users"),
         ("GET", "/admin/roles"),
+        ("GET", "/admin/orders/stuck"),
+        ("POST", "/admin/orders/6f726465-0000-5000-8000-000000000001/retry"),
     ];
     for (method, path) in staff {
         let reply = shop.ask(method, path).by(Role::Customer).send().await;

@@ -17,6 +17,8 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 pub const ORDER: &str = "6f726465-0000-5000-8000-000000000001";
+pub const NOBODYS_ORDER: &str = "6f726465-0000-5000-8000-000000000404";
+pub const ENDED_ORDER: &str = "6f726465-0000-5000-8000-000000000409";
 /// Never answered in a test's lifetime.
 pub const STALL: &str = "STALL";
 
@@ -138,6 +140,49 @@ impl OrderService for Fakes {
     async fn cancel_order(&self, request: Request<order::CancelOrderRequest>) -> Answer<order::Order> {
         self.note(request);
         Err(Status::failed_precondition("the order is confirmed"))
+    }
+
+    async fn get_attempts(&self, request: Request<order::GetAttemptsRequest>) -> Answer<order::GetAttemptsResponse> {
+        let request = self.note(request);
+        if request.id == NOBODYS_ORDER {
+            return Err(Status::not_found("there is no such order"));
+        }
+        let attempt = |sequence, took_us, detail: &str| order::Attempt {
+            sequence,
+            step: "process_payment".to_owned(),
+            number: 1,
+            outcome: "unknown".to_owned(),
+            epoch: 2,
+            started_at_us: 1_500_000,
+            took_us,
+            detail: detail.to_owned(),
+        };
+        let attempts = vec![attempt(4, Some(250), "timeout"), attempt(5, None, "")];
+        answer(order::GetAttemptsResponse { attempts })
+    }
+
+    async fn list_stuck(&self, request: Request<order::ListStuckRequest>) -> Answer<order::ListStuckResponse> {
+        let limit = self.note(request).limit;
+        let stuck = |status: &str, due_at_us| order::StuckOrder {
+            id: ORDER.to_owned(),
+            user_id: crate::harness::USER.to_owned(),
+            status: status.to_owned(),
+            step: "refund_payment".to_owned(),
+            attempts: 5,
+            detail: "Internal: a bug".to_owned(),
+            since_us: 1_500_000,
+            due_at_us,
+        };
+        let all = [stuck("NEEDS_OPERATOR", None), stuck("CANCELLING", Some(2_000_000))];
+        answer(order::ListStuckResponse { orders: all.into_iter().take(limit as usize).collect() })
+    }
+
+    async fn retry_order(&self, request: Request<order::RetryOrderRequest>) -> Answer<order::Order> {
+        match self.note(request).id.as_str() {
+            NOBODYS_ORDER => Err(Status::not_found("there is no such order")),
+            ENDED_ORDER => Err(Status::failed_precondition("nothing is left to do about it")),
+            _ => answer(an_order("CANCELLING")),
+        }
     }
 }
 

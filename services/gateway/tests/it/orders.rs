@@ -3,7 +3,7 @@
 use chassis::auth::Role;
 use serde_json::{Value, json};
 
-use crate::fakes::{ORDER, STALL};
+use crate::fakes::{ENDED_ORDER, NOBODYS_ORDER, ORDER, STALL};
 use crate::harness::{Ask, Shop, USER, eventually, shop, shop_with};
 
 fn sneakers() -> Value {
@@ -176,12 +176,81 @@ async fn a_full_page_tells_where_the_next_one_starts() {
     let full = shop.ask("GET", "/orders?limit=2&after=7").by(Role::Customer).send().await.json();
     assert_eq!((full["items"].as_array().unwrap().len(), full["next_after"].as_i64()), (2, Some(1_500_000)));
     assert!(shop.fakes.last().message.contains("after_created_us: 7"));
+    let next = full["next"].as_str().unwrap();
+    assert_eq!(next, format!("1500000.{ORDER}"));
+    shop.ask("GET", &format!("/orders?after={next}")).by(Role::Customer).send().await;
+    let message = shop.fakes.last().message;
+    assert!(message.contains("after_created_us: 1500000") && message.contains(&format!("after_id: \"{ORDER}\"")));
     let last = shop.ask("GET", "/orders?limit=3").by(Role::Customer).send().await.json();
     assert_eq!((last["items"].as_array().unwrap().len(), &last["next_after"]), (2, &Value::Null));
-    for query in ["limit=0", "limit=101", "limit=x", "after=-1", "after=x", "before=1"] {
+    assert_eq!(last["next"], Value::Null);
+    for query in
+        ["limit=0", "limit=101", "limit=x", "after=-1", "after=x", "before=1", "after=7.x", "after=.", "after=7."]
+    {
         let reply = shop.ask("GET", &format!("/orders?{query}")).by(Role::Customer).send().await;
         assert_eq!((reply.status, reply.problem().as_str()), (400, "validation"), "{query}");
     }
+}
+
+#[tokio::test]
+async fn the_attempts_of_an_order_are_read_page_by_page() {
+    let shop = shop().await;
+    let path = format!("/orders/{ORDER}/attempts");
+    let reply = shop.ask("GET", &format!("{path}?after=3&limit=2")).by(Role::Customer).send().await;
+    let attempt = |sequence: i64, took_us: Option<u64>, detail: Option<&str>| {
+        json!({
+            "sequence": sequence, "step": "process_payment", "number": 1, "outcome": "unknown", "epoch": 2,
+            "started_at": "1970-01-01T00:00:01.500000Z", "took_us": took_us, "detail": detail,
+        })
+    };
+    let items = [attempt(4, Some(250), Some("timeout")), attempt(5, None, None)];
+    assert_eq!((reply.status, reply.json()), (200, json!({"items": items, "next_after": 5})));
+    assert!(shop.fakes.last().message.contains("after_sequence: 3"));
+    let all = shop.ask("GET", &path).by(Role::Customer).send().await;
+    assert_eq!(all.json()["next_after"], Value::Null);
+    assert!(shop.fakes.last().message.contains("limit: 100"), "all of them, if they are not too many");
+    let nobodys = shop.ask("GET", &format!("/orders/{NOBODYS_ORDER}/attempts")).by(Role::Customer).send().await;
+    assert_eq!((nobodys.status, nobodys.problem().as_str()), (404, "not-found"));
+    for query in ["after=x", "limit=0", "user_id=1"] {
+        assert_eq!(shop.ask("GET", &format!("{path}?{query}")).by(Role::Customer).send().await.status, 400, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn staff_see_which_orders_are_stuck_page_by_page() {
+    let shop = shop().await;
+    let reply = shop.ask("GET", "/admin/orders/stuck").by(Role::Staff).send().await;
+    let stuck = |status: &str, due_at: Option<&str>| {
+        json!({
+            "order_id": ORDER, "user_id": USER, "status": status, "step": "refund_payment", "attempts": 5,
+            "detail": "Internal: a bug", "since": "1970-01-01T00:00:01.500000Z", "due_at": due_at,
+        })
+    };
+    let items = [stuck("NEEDS_OPERATOR", None), stuck("CANCELLING", Some("1970-01-01T00:00:02.000000Z"))];
+    assert_eq!((reply.status, reply.json()), (200, json!({"items": items, "next": null})));
+    let first = shop.ask("GET", "/admin/orders/stuck?limit=1").by(Role::Admin).send().await.json();
+    let next = first["next"].as_str().unwrap();
+    shop.ask("GET", &format!("/admin/orders/stuck?after={next}")).by(Role::Admin).send().await;
+    let message = shop.fakes.last().message;
+    assert!(message.contains("after_since_us: 1500000") && message.contains(ORDER), "{message}");
+    for query in ["after=x", "after=1.2", "limit=101", "user_id=1"] {
+        let reply = shop.ask("GET", &format!("/admin/orders/stuck?{query}")).by(Role::Staff).send().await;
+        assert_eq!((reply.status, reply.problem().as_str()), (400, "validation"), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn staff_let_a_stuck_order_go_on() {
+    let shop = shop().await;
+    let retry = |id: &str| shop.ask("POST", &format!("/admin/orders/{id}/retry")).by(Role::Staff).send();
+    let reply = retry(ORDER).await;
+    assert_eq!((reply.status, reply.json()["status"].as_str()), (200, Some("CANCELLING")));
+    let missing = retry(NOBODYS_ORDER).await;
+    assert_eq!((missing.status, missing.problem().as_str()), (404, "not-found"));
+    let ended = retry(ENDED_ORDER).await;
+    assert_eq!((ended.status, ended.problem().as_str()), (409, "not-possible-now"));
+    assert_eq!(ended.detail(), "nothing is left to do about it");
+    assert_eq!(retry("17").await.status, 400);
 }
 
 #[tokio::test]

@@ -100,7 +100,7 @@ async fn events_carry_order_user_amount_and_reference() {
 async fn a_decline_is_an_answer_and_stays_one() {
     let running = start(&[FAST, ("acquirer.decline_rate", "1")]);
     let mut client = running.client();
-    let declined = Outcome::Declined(Declined { reason: "declined".to_owned() });
+    let declined = Outcome::Declined(Declined { reason: "declined".to_owned(), never_asked: false });
     assert_eq!(pay(&mut client, 1).await, declined);
     assert_eq!(pay(&mut client, 1).await, declined);
     assert!(!refund(&mut client, 1).await.unwrap());

@@ -25,6 +25,23 @@ impl GrpcPayments {
     }
 }
 
+fn meaning(outcome: Option<Outcome>) -> Reply {
+    match outcome {
+        Some(Outcome::Captured(captured)) => Reply::Done(Done::Paid { reference: captured.acquirer_reference }),
+        // The bank was never asked in time: not the customer's fault, so not `declined`.
+        Some(Outcome::Declined(refusal)) if refusal.never_asked => Reply::Refused(CancelReason::Unavailable),
+        Some(Outcome::Declined(_)) => Reply::Refused(CancelReason::Declined),
+        // The breaker is open and this request wrote no intent; one sent before it may do so yet. A
+        // compensation came first (`Blocked`) only when this order has been aborted; the write that
+        // follows will be refused.
+        Some(Outcome::Unavailable(_) | Outcome::Blocked(_)) => Reply::Refused(CancelReason::Unavailable),
+        Some(Outcome::Ongoing(ongoing)) => {
+            Reply::Ongoing { retry_after: Duration::from_millis(ongoing.retry_after_ms.min(10_000).into()) }
+        }
+        None => Reply::Unknown { why: "the payment service answered nothing".into() },
+    }
+}
+
 #[async_trait]
 impl Payments for GrpcPayments {
     async fn process(&self, order: OrderId, user: UserId, amount: Money) -> Reply {
@@ -33,23 +50,9 @@ impl Payments for GrpcPayments {
             user_id: user.to_string(),
             amount: Some(common::Money { minor: amount.minor, currency: amount.currency.to_string() }),
         };
-        let outcome = match self.client.clone().process_payment(request).await {
-            Ok(answer) => answer.into_inner().outcome,
-            Err(status) => return failed(&status),
-        };
-        match outcome {
-            Some(Outcome::Captured(captured)) => Reply::Done(Done::Paid { reference: captured.acquirer_reference }),
-            // The bank was never asked in time: not the customer's fault, so not `declined`.
-            Some(Outcome::Declined(refusal)) if refusal.never_asked => Reply::Refused(CancelReason::Unavailable),
-            Some(Outcome::Declined(_)) => Reply::Refused(CancelReason::Declined),
-            // The breaker is open and this request wrote no intent; one sent before it may do so yet.
-            // A compensation came first (`Blocked`) only when this order has been aborted; the write
-            // that follows will be refused.
-            Some(Outcome::Unavailable(_) | Outcome::Blocked(_)) => Reply::Refused(CancelReason::Unavailable),
-            Some(Outcome::Ongoing(ongoing)) => {
-                Reply::Ongoing { retry_after: Duration::from_millis(ongoing.retry_after_ms.min(10_000).into()) }
-            }
-            None => Reply::Unknown { why: "the payment service answered nothing".into() },
+        match self.client.clone().process_payment(request).await {
+            Ok(answer) => meaning(answer.into_inner().outcome),
+            Err(status) => failed(&status),
         }
     }
 
@@ -57,6 +60,21 @@ impl Payments for GrpcPayments {
         match self.client.clone().refund_payment(RefundPaymentRequest { order_id: order.to_string() }).await {
             Ok(answer) => Reply::Done(Done::Refunded { money_returned: answer.into_inner().money_returned }),
             Err(status) => failed(&status),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::payment::v1::Declined;
+
+    use super::*;
+
+    #[test]
+    fn only_what_the_bank_decided_is_declined_whatever_the_reason_is_called() {
+        for (never_asked, reason) in [(false, CancelReason::Declined), (true, CancelReason::Unavailable)] {
+            let declined = Declined { reason: "expired".into(), never_asked };
+            assert_eq!(meaning(Some(Outcome::Declined(declined))), Reply::Refused(reason));
         }
     }
 }

@@ -161,3 +161,17 @@ impl PaymentService for Handler {
         Ok(Response::new(wire::ListPaymentsResponse { payments }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payment_whose_time_was_over_says_that_the_bank_was_never_asked() {
+        for (reason, expected) in [("expired", true), ("too_late", true), ("declined", false), ("", false)] {
+            let answer = wire::ProcessPaymentResponse::from(Outcome::Declined { reason: reason.to_owned() });
+            let Some(WireOutcome::Declined(declined)) = answer.outcome else { panic!("{reason} is a decline") };
+            assert_eq!((declined.reason.as_str(), declined.never_asked), (reason, expected));
+        }
+    }
+}

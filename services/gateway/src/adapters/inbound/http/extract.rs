@@ -20,7 +20,7 @@ use super::problem::{Kind, Problem};
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// The page size when the client does not say, and the largest.
 const LIMIT_DEFAULT: u32 = 20;
-const LIMIT_MAX: u32 = 100;
+pub(super) const LIMIT_MAX: u32 = 100;
 
 /// A signed-in user.
 pub(super) struct SignedIn {
@@ -162,14 +162,42 @@ pub(super) fn cursor(field: &str, text: Option<&str>) -> Result<i64, Problem> {
     cursor.ok_or_else(|| Problem::invalid(field, format!("`{text}` is not the cursor of a page")))
 }
 
+/// The cursor of a listing whose page may end between things of one time: that time, and the order id
+/// that came last; a time alone (no id) is behind all of that time. [`place`] writes it.
+///
+/// # Errors
+/// A problem that names `field`.
+pub(super) fn place_of(field: &str, text: Option<&str>) -> Result<(i64, String), Problem> {
+    let Some((time, id)) = text.unwrap_or_default().split_once('.') else {
+        return Ok((cursor(field, text)?, String::new()));
+    };
+    match id.parse::<kernel::OrderId>() {
+        Ok(id) if !time.is_empty() => Ok((cursor(field, Some(time))?, id.to_string())),
+        _ => Err(Problem::invalid(field, format!("`{time}.{id}` is not the cursor of a page"))),
+    }
+}
+
+/// The cursor behind what came at `us` with this id.
+pub(super) fn place(us: i64, id: &str) -> String {
+    format!("{us}.{id}")
+}
+
 /// How many items a page has.
 ///
 /// # Errors
 /// A problem that names the parameter.
 pub(super) fn limit(text: Option<&str>) -> Result<u32, Problem> {
+    limit_or(LIMIT_DEFAULT, text)
+}
+
+/// How many items a page has; `default` if the client does not say.
+///
+/// # Errors
+/// A problem that names the parameter.
+pub(super) fn limit_or(default: u32, text: Option<&str>) -> Result<u32, Problem> {
     let text = text.unwrap_or_default();
     if text.is_empty() {
-        return Ok(LIMIT_DEFAULT);
+        return Ok(default);
     }
     let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
     limit.ok_or_else(|| Problem::invalid("limit", format!("`{text}` is not a number from 1 to {LIMIT_MAX}")))

@@ -13,6 +13,7 @@ mod orders;
 mod payments;
 mod problem;
 mod products;
+mod recovery;
 mod users;
 mod wire;
 
@@ -89,10 +90,13 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/orders", get(orders::list).post(orders::create))
         .route("/orders/{id}", get(orders::read))
         .route("/orders/{id}/history", get(orders::history))
+        .route("/orders/{id}/attempts", get(orders::attempts))
         .route("/orders/{id}/cancel", post(orders::cancel))
         .route("/payments", get(payments::list))
         .route("/admin/users", post(admin::register_bulk))
-        .route("/admin/roles", get(admin::roles));
+        .route("/admin/roles", get(admin::roles))
+        .route("/admin/orders/stuck", get(recovery::stuck))
+        .route("/admin/orders/{id}/retry", post(recovery::retry));
     let guarded = |routes: Router<Shared>, access| {
         let guard = Guard { gateway: gateway.clone(), access };
         routes.route_layer(from_fn_with_state(guard, middleware::guard))

@@ -9,10 +9,12 @@ use kernel::{Quantity, Sku};
 use proto::order::v1 as order;
 use serde::{Deserialize, Serialize};
 
-use super::extract::{Json, Params, Segment, SignedIn, checked, cursor, limit, product_id};
+use super::extract::{
+    Json, LIMIT_MAX, Params, Segment, SignedIn, checked, cursor, limit, limit_or, place_of, product_id,
+};
 use super::problem::{Kind, Problem};
-use super::wire::{MoneyJson, Timeline, TimelineQuery, non_empty, time};
-use super::{Gateway, Shared};
+use super::wire::{MoneyJson, PageQuery, Timeline, TimelineQuery, is_full, non_empty, time};
+use super::{Gateway, Shared, extract};
 use crate::domain::keys::IdempotencyKey;
 use crate::domain::prefer;
 
@@ -60,7 +62,7 @@ impl Create {
 }
 
 #[derive(Debug, Serialize)]
-struct OrderJson {
+pub(super) struct OrderJson {
     id: String,
     status: String,
     cancel_reason: Option<String>,
@@ -101,6 +103,35 @@ impl TryFrom<order::Order> for OrderJson {
             created_at: time(order.created_at_us),
             updated_at: time(order.updated_at_us),
         })
+    }
+}
+
+/// One page. `next` is what the next request asks for as `after`; `next_after` is accepted there too, and
+/// leaves out what was created at the same time as the last item.
+#[derive(Debug, Serialize)]
+struct OrdersJson {
+    items: Vec<OrderJson>,
+    next_after: Option<i64>,
+    next: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct AttemptJson {
+    sequence: i64,
+    step: String,
+    number: u32,
+    outcome: String,
+    epoch: i64,
+    started_at: String,
+    took_us: Option<u64>,
+    detail: Option<String>,
+}
+
+impl From<order::Attempt> for AttemptJson {
+    fn from(attempt: order::Attempt) -> Self {
+        let order::Attempt { sequence, step, number, outcome, epoch, started_at_us, took_us, detail } = attempt;
+        let (started_at, detail) = (time(started_at_us), non_empty(detail));
+        Self { sequence, step, number, outcome, epoch, started_at, took_us, detail }
     }
 }
 
@@ -199,12 +230,14 @@ pub(super) async fn list(
     Params(query): Params<TimelineQuery>,
 ) -> Result<Response, Problem> {
     let (user_id, limit) = (caller.listing_of(query.user_id)?, limit(query.limit.as_deref())?);
-    let after_created_us = cursor("after", query.after.as_deref())?;
-    let request = gateway.clients.request(order::ListOrdersRequest { user_id, after_created_us, limit });
+    let (after_created_us, after_id) = place_of("after", query.after.as_deref())?;
+    let request = gateway.clients.request(order::ListOrdersRequest { user_id, after_created_us, limit, after_id });
     let orders = gateway.clients.orders.clone().list_orders(request).await?.into_inner().orders;
-    let last_us = orders.last().map(|order| order.created_at_us);
+    let last = orders.last().filter(|_| is_full(orders.len(), limit));
+    let (next_after, next) =
+        last.map(|order| (order.created_at_us, extract::place(order.created_at_us, &order.id))).unzip();
     let items: Result<Vec<_>, _> = orders.into_iter().map(OrderJson::try_from).collect();
-    Ok(Reply(Timeline::new(items?, limit, last_us)).into_response())
+    Ok(Reply(OrdersJson { items: items?, next_after, next }).into_response())
 }
 
 pub(super) async fn read(State(gateway): State<Shared>, _: SignedIn, id: Segment) -> Result<Response, Problem> {
@@ -219,6 +252,22 @@ pub(super) async fn history(State(gateway): State<Shared>, _: SignedIn, id: Segm
     let events = gateway.clients.orders.clone().get_history(request).await?.into_inner().events;
     let events: Result<Vec<_>, _> = events.into_iter().map(EventJson::try_from).collect();
     Ok(Reply(HistoryJson { order_id, events: events? }).into_response())
+}
+
+/// Every attempt of the order's saga steps, a page at a time.
+pub(super) async fn attempts(
+    State(gateway): State<Shared>,
+    _: SignedIn,
+    id: Segment,
+    Params(query): Params<PageQuery>,
+) -> Result<Response, Problem> {
+    let limit = limit_or(LIMIT_MAX, query.limit.as_deref())?;
+    let after_sequence = cursor("after", query.after.as_deref())?;
+    let request = gateway.clients.request(order::GetAttemptsRequest { id: id.order()?, after_sequence, limit });
+    let attempts = gateway.clients.orders.clone().get_attempts(request).await?.into_inner().attempts;
+    let last = attempts.last().map(|attempt| attempt.sequence);
+    let items: Vec<_> = attempts.into_iter().map(AttemptJson::from).collect();
+    Ok(Reply(Timeline::new(items, limit, last)).into_response())
 }
 
 pub(super) async fn cancel(State(gateway): State<Shared>, _: SignedIn, id: Segment) -> Result<Response, Problem> {

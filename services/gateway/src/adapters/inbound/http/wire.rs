@@ -65,9 +65,30 @@ pub(super) struct Timeline<T> {
 impl<T> Timeline<T> {
     /// A page that is not full is the last; `last_us` is when its last item was created.
     pub(super) fn new(items: Vec<T>, limit: u32, last_us: Option<i64>) -> Self {
-        let full = items.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+        let full = is_full(items.len(), limit);
         Self { items, next_after: last_us.filter(|_| full) }
     }
+}
+
+/// One page of a listing by time whose cursor is exact: `next` is what the next request asks for as
+/// `after`, `null` on the last page.
+#[derive(Debug, Serialize)]
+pub(super) struct Pages<T> {
+    pub(super) items: Vec<T>,
+    pub(super) next: Option<String>,
+}
+
+/// Whether a page of so many items may be followed by another.
+pub(super) fn is_full(items: usize, limit: u32) -> bool {
+    items >= usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+/// The query of a page.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PageQuery {
+    pub(super) after: Option<String>,
+    pub(super) limit: Option<String>,
 }
 
 /// The query of a listing by time.

@@ -1,0 +1,54 @@
+//! What staff do about orders that do not get on by themselves.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Json as Reply, Response};
+use proto::order::v1 as order;
+use serde::Serialize;
+
+use super::Shared;
+use super::extract::{Params, Segment, Staff, limit, place, place_of};
+use super::orders::OrderJson;
+use super::problem::Problem;
+use super::wire::{PageQuery, Pages, is_full, non_empty, time};
+
+#[derive(Debug, Serialize)]
+struct StuckJson {
+    order_id: String,
+    user_id: String,
+    status: String,
+    step: String,
+    attempts: u32,
+    detail: Option<String>,
+    since: String,
+    /// Absent for an order that waits for an operator.
+    due_at: Option<String>,
+}
+
+impl From<order::StuckOrder> for StuckJson {
+    fn from(stuck: order::StuckOrder) -> Self {
+        let order::StuckOrder { id, user_id, status, step, attempts, detail, since_us, due_at_us } = stuck;
+        let (detail, since, due_at) = (non_empty(detail), time(since_us), due_at_us.map(time));
+        Self { order_id: id, user_id, status, step, attempts, detail, since, due_at }
+    }
+}
+
+/// Those first that have not got on for longest.
+pub(super) async fn stuck(
+    State(gateway): State<Shared>,
+    _: Staff,
+    Params(query): Params<PageQuery>,
+) -> Result<Response, Problem> {
+    let limit = limit(query.limit.as_deref())?;
+    let (after_since_us, after_id) = place_of("after", query.after.as_deref())?;
+    let request = gateway.clients.request(order::ListStuckRequest { after_since_us, after_id, limit });
+    let orders = gateway.clients.orders.clone().list_stuck(request).await?.into_inner().orders;
+    let last = orders.last().filter(|_| is_full(orders.len(), limit));
+    let next = last.map(|stuck| place(stuck.since_us, &stuck.id));
+    Ok(Reply(Pages { items: orders.into_iter().map(StuckJson::from).collect(), next }).into_response())
+}
+
+pub(super) async fn retry(State(gateway): State<Shared>, _: Staff, id: Segment) -> Result<Response, Problem> {
+    let request = gateway.clients.request(order::RetryOrderRequest { id: id.order()? });
+    let order = gateway.clients.orders.clone().retry_order(request).await?.into_inner();
+    Ok(Reply(OrderJson::try_from(order)?).into_response())
+}
