@@ -30,9 +30,9 @@ pub fn illegal_transition(events: &[Event]) -> Option<String> {
             OrderEvent::OrderCreated { .. } => Status::Pending,
             OrderEvent::StockReserved {} => Status::Reserved,
             OrderEvent::PaymentProcessed { .. } => Status::Paid,
-            OrderEvent::OrderConfirmed {} => Status::Confirmed,
+            OrderEvent::OrderConfirmed { .. } => Status::Confirmed,
             OrderEvent::CancellationStarted { .. } | OrderEvent::OperatorResumed {} => Status::Cancelling,
-            OrderEvent::OrderCancelled {} => Status::Cancelled,
+            OrderEvent::OrderCancelled { .. } => Status::Cancelled,
             OrderEvent::OperatorRequested { .. } => Status::NeedsOperator,
             OrderEvent::StockCommitted {} | OrderEvent::PaymentRefunded { .. } | OrderEvent::StockReleased { .. } => {
                 continue;
