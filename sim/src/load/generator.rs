@@ -1,17 +1,18 @@
 //! Starts journeys when they are due.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use chassis::rng::Seeds;
 use rand::seq::SliceRandom;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::journey::{Journey, Stage};
-use crate::scenario::schedule::ArrivalPlan;
+use crate::scenario::schedule::{ArrivalPlan, VuPlan};
 use crate::scenario::{Executor, Group};
 
 /// Plays the groups of a scenario.
@@ -57,6 +58,15 @@ impl Generator {
             match &group.executor {
                 Executor::Arrivals(plan) => executors.spawn(arrivals(crew, plan.clone())),
                 Executor::ConstantVus { vus, duration } => executors.spawn(virtual_users(crew, *vus, *duration)),
+                Executor::RampingVus(plan) => executors.spawn(ramping_users(crew, plan.clone())),
+                Executor::SharedIterations { vus, iterations, max_duration } => {
+                    let quotas = vec![Arc::new(AtomicU64::new(*iterations)); *vus as usize];
+                    executors.spawn(counted_users(crew, quotas, *max_duration))
+                }
+                Executor::PerVuIterations { vus, iterations, max_duration } => {
+                    let quotas = (0..*vus).map(|_| Arc::new(AtomicU64::new(*iterations))).collect();
+                    executors.spawn(counted_users(crew, quotas, *max_duration))
+                }
             };
         }
         executors.close();
@@ -79,6 +89,20 @@ impl Crew {
         let name = format!("{}-{}-{number}", self.scenario_seed, self.group.name);
         let random = self.seeds.stream(&number.to_string());
         Journey::new(self.stage.clone(), shopper, name, random, due)
+    }
+
+    /// A virtual user: plays journeys one after the other, the first due when `first` of the load's time
+    /// has passed, while it is not stopped and there are `more` at the load's time of each.
+    async fn repeat(&self, first: Duration, more: impl Fn(Duration) -> bool) {
+        let clock = &self.stage.clock;
+        let mut due = clock.reach(first).await;
+        self.stage.recorder.began(Instant::now() - due);
+        let mut reached = first;
+        while more(reached) && self.play(due).await {
+            reached = clock.elapsed();
+            // The present moment, or the end of a pause.
+            due = clock.reach(reached).await.max(Instant::now());
+        }
     }
 
     /// Plays a journey due at `due`; answers whether it came to its end.
@@ -122,25 +146,62 @@ async fn arrivals(crew: Arc<Crew>, plan: ArrivalPlan) {
 async fn virtual_users(crew: Arc<Crew>, vus: u32, duration: Duration) {
     for _ in 0..vus {
         let looped = crew.clone();
-        crew.journeys.spawn(async move {
-            let clock = &looped.stage.clock;
-            let due = clock.reach(Duration::ZERO).await;
-            looped.stage.recorder.began(Instant::now() - due);
-            let mut next = Some(due);
-            while let Some(due) = next {
-                let came_to_its_end = looped.play(due).await;
-                // The present moment, or the end of a pause.
-                let reached = clock.elapsed();
-                next = match came_to_its_end && reached < duration {
-                    true => Some(clock.reach(reached).await.max(Instant::now())),
-                    false => None,
-                };
-            }
-        });
+        crew.journeys.spawn(async move { looped.repeat(Duration::ZERO, |reached| reached < duration).await });
     }
     tokio::select! {
         biased;
         () = crew.stage.stop.cancelled() => {}
         _ = crew.stage.clock.reach(duration) => {}
+    }
+}
+
+/// The closed model with virtual users that come and go. One that is no longer wanted ends after its
+/// journey, and goes on if it is wanted again by then.
+async fn ramping_users(crew: Arc<Crew>, plan: VuPlan) {
+    let wanted = Arc::new(AtomicU32::new(0));
+    let mut users: Vec<JoinHandle<()>> = Vec::new();
+    // At the end nobody is wanted any more.
+    for (offset, vus) in plan.changes().chain([(plan.duration(), 0)]) {
+        tokio::select! {
+            biased;
+            () = crew.stage.stop.cancelled() => break,
+            _ = crew.stage.clock.reach(offset) => {}
+        }
+        let before = wanted.swap(vus, Ordering::Relaxed);
+        for user in before..vus {
+            let place = user as usize;
+            if users.get(place).is_some_and(|task| !task.is_finished()) {
+                continue;
+            }
+            let (looped, wanted) = (crew.clone(), wanted.clone());
+            let task = crew.journeys.spawn(async move {
+                looped.repeat(offset, |_| user < wanted.load(Ordering::Relaxed)).await;
+            });
+            // Users come in the order of their numbers, so there is no gap.
+            if let Some(ended) = users.get_mut(place) { *ended = task } else { users.push(task) }
+        }
+    }
+    wanted.store(0, Ordering::Relaxed);
+}
+
+/// The closed model with a number of journeys: one virtual user for each quota, which may be shared.
+async fn counted_users(crew: Arc<Crew>, quotas: Vec<Arc<AtomicU64>>, longest: Duration) {
+    let users = TaskTracker::new();
+    for left in quotas {
+        let (looped, token) = (crew.clone(), users.token());
+        crew.journeys.spawn(async move {
+            let more = |reached| {
+                reached < longest && left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok()
+            };
+            looped.repeat(Duration::ZERO, more).await;
+            drop(token);
+        });
+    }
+    users.close();
+    tokio::select! {
+        biased;
+        () = crew.stage.stop.cancelled() => {}
+        () = users.wait() => {}
+        _ = crew.stage.clock.reach(longest) => {}
     }
 }

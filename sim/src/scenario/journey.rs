@@ -19,7 +19,7 @@ use super::shop::{ANY, Catalog, sku};
 pub const STEPS: &[&str] = &["search", "view", "think", "order", "await", "cancel", "retry_same_key"];
 const STEPS_TO_COME: &[&str] = &["login", "restock"];
 
-const STEPS_MAX: usize = 100;
+pub(super) const STEPS_MAX: usize = 100;
 const ITEMS_MAX: usize = 50;
 const SEARCH_CHARS_MAX: usize = 100;
 const THINK_MAX: Duration = Duration::from_secs(3600);

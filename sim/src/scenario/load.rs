@@ -10,22 +10,155 @@ use serde::Deserialize;
 use super::check::{Check, shown};
 use super::error::quote;
 use super::file::Keys;
-use super::journey::{Step, StepFile, journey};
+use super::journey::{STEPS_MAX, Step, StepFile, journey};
+use super::keys::{Key, Need, Shape};
 use super::places::NodePath;
-use super::schedule::{ArrivalPlan, Stage};
+use super::schedule::{ArrivalPlan, Stage, VuPlan, VuStage};
 use super::shop::Catalog;
 
-/// The executors of this build.
-pub const EXECUTORS: &[&str] = &["ramping-arrival-rate", "constant-arrival-rate", "constant-vus"];
-/// Executors that k6 has and this build does not.
-const EXECUTORS_TO_COME: &[&str] = &["ramping-vus", "shared-iterations", "per-vu-iterations", "externally-controlled"];
+/// A way to say when journeys start.
+#[derive(Debug, Clone, Copy)]
+pub struct ExecutorKind {
+    pub name: &'static str,
+    /// The keys that it needs.
+    pub required: &'static [&'static str],
+    /// The keys that it takes as well.
+    pub optional: &'static [&'static str],
+    /// One line for people.
+    pub meaning: &'static str,
+}
 
-const GROUPS_MAX: usize = 32;
+/// The executors of this build.
+pub const EXECUTORS: &[ExecutorKind] = &[
+    ExecutorKind {
+        name: "ramping-arrival-rate",
+        required: &["stages", "max_vus"],
+        optional: &["start_rate", "time_unit"],
+        meaning: "open: the rate of arrivals moves along straight lines from target to target",
+    },
+    ExecutorKind {
+        name: "constant-arrival-rate",
+        required: &["rate", "duration", "max_vus"],
+        optional: &["time_unit"],
+        meaning: "open: a steady rate of arrivals",
+    },
+    ExecutorKind {
+        name: "constant-vus",
+        required: &["vus", "duration"],
+        optional: &[],
+        meaning: "closed: so many customers, each starts over when done",
+    },
+    ExecutorKind {
+        name: "ramping-vus",
+        required: &["stages"],
+        optional: &["start_vus"],
+        meaning: "closed: the number of customers moves along straight lines; whoever is one too many finishes first",
+    },
+    ExecutorKind {
+        name: "shared-iterations",
+        required: &["vus", "iterations"],
+        optional: &["max_duration"],
+        meaning: "closed: so many customers share so many journeys",
+    },
+    ExecutorKind {
+        name: "per-vu-iterations",
+        required: &["vus", "iterations"],
+        optional: &["max_duration"],
+        meaning: "closed: so many customers make so many journeys each",
+    },
+];
+/// Executors that k6 has and this build does not.
+const EXECUTORS_TO_COME: &[&str] = &["externally-controlled"];
+
+pub(super) const KEYS: &[Key] = &[
+    Key { name: "executor", shape: Shape::Executor, need: Need::Required, meaning: "when journeys start" },
+    Key {
+        name: "journey",
+        shape: Shape::List("step", 1, STEPS_MAX),
+        need: Need::Required,
+        meaning: "what each customer does, in this order",
+    },
+    Key {
+        name: "start_rate",
+        shape: Shape::Rate,
+        need: Need::Default("0"),
+        meaning: "arrivals per `time_unit` at the start",
+    },
+    Key { name: "rate", shape: Shape::Rate, need: Need::Optional, meaning: "arrivals per `time_unit`" },
+    Key {
+        name: "time_unit",
+        shape: Shape::Duration(SHORTEST, DURATION_MAX),
+        need: Need::Default("1s"),
+        meaning: "what rates count by",
+    },
+    Key {
+        name: "stages",
+        shape: Shape::List("stage", 1, STAGES_MAX),
+        need: Need::Optional,
+        meaning: "stretches of time, each with the rate or the number of customers at its end",
+    },
+    Key {
+        name: "duration",
+        shape: Shape::Duration(SHORTEST, DURATION_MAX),
+        need: Need::Optional,
+        meaning: "how long journeys are started",
+    },
+    Key {
+        name: "start_vus",
+        shape: Shape::Whole(0, VUS_MAX as u64),
+        need: Need::Default("1"),
+        meaning: "customers at the start",
+    },
+    Key {
+        name: "vus",
+        shape: Shape::Whole(1, VUS_MAX as u64),
+        need: Need::Optional,
+        meaning: "customers, each with one journey at a time",
+    },
+    Key {
+        name: "max_vus",
+        shape: Shape::Whole(1, VUS_MAX as u64),
+        need: Need::Optional,
+        meaning: "journeys under way at once; an arrival beyond them is dropped and counted",
+    },
+    Key {
+        name: "iterations",
+        shape: Shape::Whole(1, ITERATIONS_MAX),
+        need: Need::Optional,
+        meaning: "journeys: of all together if they are shared, else of each customer",
+    },
+    Key {
+        name: "max_duration",
+        shape: Shape::Duration(SHORTEST, DURATION_MAX),
+        need: Need::Default("10m"),
+        meaning: "no journey is started later, even if some are left",
+    },
+];
+
+pub(super) const STAGE_KEYS: &[Key] = &[
+    Key {
+        name: "duration",
+        shape: Shape::Duration(Duration::ZERO, DURATION_MAX),
+        need: Need::Required,
+        meaning: "how long it takes; `0s` is a jump",
+    },
+    Key {
+        name: "target",
+        shape: Shape::Rate,
+        need: Need::Required,
+        meaning: "the rate per `time_unit` at its end; for `ramping-vus` the number of customers",
+    },
+];
+
+pub(super) const GROUPS_MAX: usize = 32;
 const STAGES_MAX: usize = 1000;
 const VUS_MAX: u32 = 10_000;
+const ITERATIONS_MAX: u64 = 10_000_000;
 const RATE_PER_S_MAX: f64 = 100_000.0;
 const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
 const SHORTEST: Duration = Duration::from_millis(1);
+const MAX_DURATION_DEFAULT: Duration = Duration::from_secs(600);
+const START_VUS_DEFAULT: u32 = 1;
 
 /// Buyers who behave alike.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,14 +175,22 @@ pub enum Executor {
     Arrivals(ArrivalPlan),
     /// Closed: each virtual user starts its next journey when the last one ended.
     ConstantVus { vus: u32, duration: Duration },
+    /// Closed, with a number of virtual users that changes; one too many ends after its journey.
+    RampingVus(VuPlan),
+    /// Closed: all virtual users together start so many journeys, none later than the longest time.
+    SharedIterations { vus: u32, iterations: u64, max_duration: Duration },
+    /// Closed: each virtual user starts so many journeys, none later than the longest time.
+    PerVuIterations { vus: u32, iterations: u64, max_duration: Duration },
 }
 
 impl Executor {
-    /// How long journeys are started.
+    /// How long journeys are started; at most so long, where their number is what ends them.
     pub fn duration(&self) -> Duration {
         match self {
             Self::Arrivals(plan) => plan.duration(),
+            Self::RampingVus(plan) => plan.duration(),
             Self::ConstantVus { duration, .. } => *duration,
+            Self::SharedIterations { max_duration, .. } | Self::PerVuIterations { max_duration, .. } => *max_duration,
         }
     }
 }
@@ -64,8 +205,11 @@ pub(super) struct GroupFile {
     time_unit: Option<String>,
     stages: Option<Vec<Keys<StageFile>>>,
     duration: Option<String>,
+    start_vus: Option<String>,
     vus: Option<String>,
     max_vus: Option<String>,
+    iterations: Option<String>,
+    max_duration: Option<String>,
     journey: Option<Vec<StepFile>>,
 }
 
@@ -111,46 +255,38 @@ impl GroupFile {
     }
 
     fn executor(self, kind: &str, at: &NodePath, check: &mut Check) -> Option<Executor> {
+        match EXECUTORS.iter().find(|known| known.name == kind) {
+            Some(known) => self.only(known, at, check),
+            None => unknown_executor(kind, &at.key("executor"), check),
+        }
         match kind {
-            "ramping-arrival-rate" => {
-                self.only(kind, &["start_rate", "time_unit", "stages", "max_vus"], at, check);
-                self.ramping_arrivals(at, check)
-            }
-            "constant-arrival-rate" => {
-                self.only(kind, &["rate", "time_unit", "duration", "max_vus"], at, check);
-                self.constant_arrivals(at, check)
-            }
-            "constant-vus" => {
-                self.only(kind, &["vus", "duration"], at, check);
-                self.constant_vus(at, check)
-            }
-            _ => {
-                let at = at.key("executor");
-                if EXECUTORS_TO_COME.contains(&kind) {
-                    let message = format!("the executor {} is not available yet", quote(kind));
-                    check.value(&at, message).help(format!("available are: {}", EXECUTORS.join(", ")));
-                } else {
-                    let known = EXECUTORS.iter().chain(EXECUTORS_TO_COME).copied();
-                    check.value(&at, format!("unknown executor {}", quote(kind))).suggest(kind, known);
-                }
-                None
-            }
+            "ramping-arrival-rate" => self.ramping_arrivals(at, check),
+            "constant-arrival-rate" => self.constant_arrivals(at, check),
+            "constant-vus" => self.constant_vus(at, check),
+            "ramping-vus" => self.ramping_vus(at, check),
+            "shared-iterations" => self.shared_iterations(at, check),
+            "per-vu-iterations" => self.per_vu_iterations(at, check),
+            _ => None,
         }
     }
 
     /// Refuses the keys that only other executors take.
-    fn only(&self, kind: &str, taken: &[&str], at: &NodePath, check: &mut Check) {
+    fn only(&self, kind: &ExecutorKind, at: &NodePath, check: &mut Check) {
         let written = [
             ("start_rate", self.start_rate.is_some()),
             ("rate", self.rate.is_some()),
             ("time_unit", self.time_unit.is_some()),
             ("stages", self.stages.is_some()),
             ("duration", self.duration.is_some()),
+            ("start_vus", self.start_vus.is_some()),
             ("vus", self.vus.is_some()),
             ("max_vus", self.max_vus.is_some()),
+            ("iterations", self.iterations.is_some()),
+            ("max_duration", self.max_duration.is_some()),
         ];
+        let taken: Vec<_> = kind.required.iter().chain(kind.optional).copied().collect();
         for (key, _) in written.iter().filter(|(key, there)| *there && !taken.contains(key)) {
-            let problem = check.key(&at.key(key), format!("`{kind}` takes no `{key}`"));
+            let problem = check.key(&at.key(key), format!("`{}` takes no `{key}`", kind.name));
             problem.help(format!("it takes: {}, journey", taken.join(", ")));
         }
     }
@@ -159,15 +295,7 @@ impl GroupFile {
         let before = check.problems.len();
         let unit_s = time_unit_s(self.time_unit.as_deref(), at, check);
         let start_rate_per_s = self.start_rate.map_or(0.0, |text| rate(&text, unit_s, &at.key("start_rate"), check));
-        let stages = check.required(self.stages, at, "stages")?;
-        let at_stages = at.key("stages");
-        if stages.is_empty() || stages.len() > STAGES_MAX {
-            check.value(&at_stages, format!("`stages` is a list of 1 to {STAGES_MAX} stages"));
-            return None;
-        }
-        let stages = stages.into_iter().enumerate();
-        let stages = stages.filter_map(|(index, Keys(stage))| stage.validate(unit_s, &at_stages.index(index), check));
-        let stages = stages.collect();
+        let stages = stages(self.stages, at, check, |stage, at, check| stage.rate(unit_s, at, check))?;
         let max_vus = vus(self.max_vus, "max_vus", at, check)?;
         Self::arrivals(ArrivalPlan { start_rate_per_s, stages, max_vus }, before, at, check)
     }
@@ -187,13 +315,7 @@ impl GroupFile {
     /// Judges the plan as a whole, if none of its parts was wrong.
     fn arrivals(plan: ArrivalPlan, before: usize, at: &NodePath, check: &mut Check) -> Option<Executor> {
         if check.problems.len() == before {
-            let total = plan.duration();
-            if total > DURATION_MAX {
-                check.key(
-                    &at.key("stages"),
-                    format!("the stages take {}; {} is the most", shown(total), shown(DURATION_MAX)),
-                );
-            } else if plan.total() == 0 {
+            if !too_long(plan.duration(), at, check) && plan.total() == 0 {
                 check.key(at, "not one buyer arrives at this rate in this time");
             }
         }
@@ -205,14 +327,99 @@ impl GroupFile {
         let duration = duration(self.duration, at, SHORTEST..=DURATION_MAX, check);
         Some(Executor::ConstantVus { vus: vus?, duration: duration? })
     }
+
+    fn ramping_vus(self, at: &NodePath, check: &mut Check) -> Option<Executor> {
+        let before = check.problems.len();
+        let start = self.start_vus.map(|text| check.whole(&text, &at.key("start_vus"), 0..=VUS_MAX));
+        let stages = stages(self.stages, at, check, StageFile::vus)?;
+        let plan = VuPlan { start_vus: start.unwrap_or(START_VUS_DEFAULT), stages };
+        if check.problems.len() == before && !too_long(plan.duration(), at, check) {
+            if plan.duration().is_zero() {
+                check.key(&at.key("stages"), "the stages take no time");
+            } else if plan.most() == 0 {
+                check.key(at, "not one customer comes");
+            }
+        }
+        Some(Executor::RampingVus(plan))
+    }
+
+    fn shared_iterations(self, at: &NodePath, check: &mut Check) -> Option<Executor> {
+        let (vus, iterations, max_duration) = self.iterations(at, check)?;
+        if iterations < u64::from(vus) {
+            let message = format!("`iterations` is {iterations}, fewer than the {vus} customers who share them");
+            check.value(&at.key("iterations"), message);
+        }
+        Some(Executor::SharedIterations { vus, iterations, max_duration })
+    }
+
+    fn per_vu_iterations(self, at: &NodePath, check: &mut Check) -> Option<Executor> {
+        let (vus, iterations, max_duration) = self.iterations(at, check)?;
+        Some(Executor::PerVuIterations { vus, iterations, max_duration })
+    }
+
+    fn iterations(self, at: &NodePath, check: &mut Check) -> Option<(u32, u64, Duration)> {
+        let vus = vus(self.vus, "vus", at, check);
+        let iterations = check.required(self.iterations, at, "iterations");
+        let iterations = iterations.map(|text| check.whole(&text, &at.key("iterations"), 1..=ITERATIONS_MAX));
+        let longest = self.max_duration;
+        let longest = longest.map(|text| check.duration(&text, &at.key("max_duration"), SHORTEST..=DURATION_MAX));
+        Some((vus?, iterations?, longest.unwrap_or(MAX_DURATION_DEFAULT)))
+    }
+}
+
+fn unknown_executor(kind: &str, at: &NodePath, check: &mut Check) {
+    let names = EXECUTORS.iter().map(|known| known.name);
+    if EXECUTORS_TO_COME.contains(&kind) {
+        let names: Vec<_> = names.collect();
+        let problem = check.value(at, format!("the executor {} is not available yet", quote(kind)));
+        problem.help(format!("available are: {}", names.join(", ")));
+    } else {
+        let known = names.chain(EXECUTORS_TO_COME.iter().copied());
+        check.value(at, format!("unknown executor {}", quote(kind))).suggest(kind, known);
+    }
+}
+
+/// Reads each stage with `read`.
+fn stages<T>(
+    written: Option<Vec<Keys<StageFile>>>,
+    owner: &NodePath,
+    check: &mut Check,
+    read: impl Fn(StageFile, &NodePath, &mut Check) -> Option<T>,
+) -> Option<Vec<T>> {
+    let written = check.required(written, owner, "stages")?;
+    let at = owner.key("stages");
+    if written.is_empty() || written.len() > STAGES_MAX {
+        check.value(&at, format!("`stages` is a list of 1 to {STAGES_MAX} stages"));
+        return None;
+    }
+    let stages = written.into_iter().enumerate();
+    Some(stages.filter_map(|(index, Keys(stage))| read(stage, &at.index(index), check)).collect())
+}
+
+fn too_long(total: Duration, at: &NodePath, check: &mut Check) -> bool {
+    let too_long = total > DURATION_MAX;
+    if too_long {
+        let message = format!("the stages take {}; {} is the most", shown(total), shown(DURATION_MAX));
+        check.key(&at.key("stages"), message);
+    }
+    too_long
 }
 
 impl StageFile {
-    fn validate(self, unit_s: f64, at: &NodePath, check: &mut Check) -> Option<Stage> {
+    /// A stage whose target is a rate.
+    fn rate(self, unit_s: f64, at: &NodePath, check: &mut Check) -> Option<Stage> {
         let duration = duration(self.duration, at, Duration::ZERO..=DURATION_MAX, check);
         let target = check.required(self.target, at, "target");
         let target = target.map(|text| rate(&text, unit_s, &at.key("target"), check));
         Some(Stage { duration: duration?, target_per_s: target? })
+    }
+
+    /// A stage whose target is a number of virtual users.
+    fn vus(self, at: &NodePath, check: &mut Check) -> Option<VuStage> {
+        let duration = duration(self.duration, at, Duration::ZERO..=DURATION_MAX, check);
+        let target = check.required(self.target, at, "target");
+        let target = target.map(|text| check.whole(&text, &at.key("target"), 0..=VUS_MAX));
+        Some(VuStage { duration: duration?, target: target? })
     }
 }
 
@@ -282,6 +489,41 @@ mod tests {
     }
 
     #[test]
+    fn the_number_of_virtual_users_may_ramp() {
+        let read = executor(&["executor: ramping-vus", "stages: [ { duration: 2s, target: 5 } ]"]);
+        let stages = vec![VuStage { duration: Duration::from_secs(2), target: 5 }];
+        assert_eq!(read, Executor::RampingVus(VuPlan { start_vus: 1, stages }));
+        let ramp = |start: &str, stage: &str| {
+            group(&["executor: ramping-vus", &format!("start_vus: {start}"), &format!("stages: [ {{ {stage} }} ]")])
+        };
+        check(&ramp("0", "duration: 1s, target: 0"), &[("5:3", "not one customer comes")]);
+        check(&ramp("1", "duration: 0s, target: 9"), &[("8:5", "the stages take no time")]);
+        check(&ramp("1", "duration: 1s, target: 0.5"), &[("8:39", "`target` is a whole number from 0 to 10000")]);
+        check(&ramp("-1", "duration: 1s, target: 1"), &[("7:16", "`start_vus` is a whole number from 0 to 10000")]);
+        check(&group(&["executor: ramping-vus"]), &[("5:3", "`g` needs `stages`")]);
+    }
+
+    #[test]
+    fn journeys_may_be_numbered() {
+        let longest = Duration::from_secs(600);
+        assert_eq!(
+            executor(&["executor: shared-iterations", "vus: 3", "iterations: 10"]),
+            Executor::SharedIterations { vus: 3, iterations: 10, max_duration: longest }
+        );
+        let read = executor(&["executor: per-vu-iterations", "vus: 3", "iterations: 2", "max_duration: 5s"]);
+        assert_eq!(read.duration(), Duration::from_secs(5));
+        assert_eq!(read, Executor::PerVuIterations { vus: 3, iterations: 2, max_duration: Duration::from_secs(5) });
+        check(
+            &group(&["executor: shared-iterations", "vus: 3", "iterations: 2"]),
+            &[("8:17", "`iterations` is 2, fewer than the 3 customers who share them")],
+        );
+        check(
+            &group(&["executor: per-vu-iterations", "vus: 3", "max_duration: 0s"]),
+            &[("5:3", "`g` needs `iterations`"), ("8:19", "`max_duration` is a duration from 1ms to 24h")],
+        );
+    }
+
+    #[test]
     fn an_executor_refuses_the_keys_of_another() {
         check(
             &group(&["executor: constant-vus", "vus: 1", "duration: 1s", "max_vus: 1", "stages: []"]),
@@ -300,7 +542,10 @@ mod tests {
 
     #[test]
     fn executors_of_k6_that_are_to_come_are_told_from_slips() {
-        check(&group(&["executor: ramping-vus"]), &[("6:15", "`ramping-vus` is not available yet")]);
+        check(
+            &group(&["executor: externally-controlled"]),
+            &[("6:15", "the executor `externally-controlled` is not available yet")],
+        );
         check(
             &group(&["executor: constant-arival-rate"]),
             &[("6:15", "unknown executor `constant-arival-rate`, did you mean `constant-arrival-rate`?")],

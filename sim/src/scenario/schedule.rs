@@ -69,6 +69,54 @@ impl ArrivalPlan {
     }
 }
 
+/// A number of virtual users that moves along straight lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VuPlan {
+    pub start_vus: u32,
+    pub stages: Vec<VuStage>,
+}
+
+/// A stretch of time in which virtual users come or go, evenly spaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VuStage {
+    /// Zero is a jump to the target.
+    pub duration: Duration,
+    /// Virtual users at the end.
+    pub target: u32,
+}
+
+impl VuPlan {
+    /// How long all stages take together.
+    pub fn duration(&self) -> Duration {
+        self.stages.iter().map(|stage| stage.duration).sum()
+    }
+
+    /// The most virtual users at any time.
+    pub fn most(&self) -> u32 {
+        self.stages.iter().map(|stage| stage.target).fold(self.start_vus, u32::max)
+    }
+
+    /// When the number of virtual users changes, from the start of the load, and to what; the number at
+    /// the start comes first. Each change is by one, the last of a stage at its end.
+    pub fn changes(&self) -> impl Iterator<Item = (Duration, u32)> + '_ {
+        let stages = self.stages.iter().scan((Duration::ZERO, self.start_vus), |(begins, vus), stage| {
+            let begun = std::mem::replace(begins, *begins + stage.duration);
+            let from = std::mem::replace(vus, stage.target);
+            Some((begun, from, *stage))
+        });
+        let changes = stages.flat_map(|(begins, from, stage)| {
+            let steps = from.abs_diff(stage.target);
+            (1..=steps).map(move |step| {
+                let vus = if stage.target > from { from + step } else { from - step };
+                // Nanoseconds of a day times the most users there are stay far below 128 bits.
+                let nanos = stage.duration.as_nanos() * u128::from(step) / u128::from(steps);
+                (begins + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)), vus)
+            })
+        });
+        std::iter::once((Duration::ZERO, self.start_vus)).chain(changes)
+    }
+}
+
 /// A stage with the rate it starts from.
 #[derive(Debug, Clone, Copy)]
 struct Ramp {
@@ -194,6 +242,15 @@ mod tests {
         let plan = plan(20.0, &[(4000, 245.0), (6000, 245.0)]);
         assert!((plan.rate_at(Duration::from_secs(2)) - 132.5).abs() < 1e-9);
         assert!((plan.rate_at(Duration::from_secs(9)) - 245.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn virtual_users_come_and_go_one_by_one() {
+        let stage = |ms, target| VuStage { duration: Duration::from_millis(ms), target };
+        let plan = VuPlan { start_vus: 1, stages: vec![stage(1000, 3), stage(500, 3), stage(0, 5), stage(1000, 4)] };
+        let changes: Vec<_> = plan.changes().map(|(at, vus)| (at.as_millis(), vus)).collect();
+        assert_eq!(changes, [(0, 1), (500, 2), (1000, 3), (1500, 4), (1500, 5), (2500, 4)]);
+        assert_eq!((plan.duration().as_millis(), plan.most()), (2500, 5));
     }
 
     proptest! {

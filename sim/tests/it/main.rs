@@ -5,6 +5,7 @@
 
 mod cli;
 mod determinism;
+mod executors;
 mod faults;
 mod harness;
 mod kill;
