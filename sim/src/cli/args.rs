@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::scenario::template;
+
 /// A flight simulator for checkout systems: runs a complete shop under the load that a scenario
 /// describes, and gives a verdict.
 #[derive(Debug, Parser)]
@@ -228,6 +230,29 @@ pub enum ScenarioCommand {
     Check(ScenarioArgs),
     /// List the service settings that `shop.settings` takes, with their defaults.
     Settings,
+    /// Write a commented scenario to start from.
+    New(NewScenarioArgs),
+    /// Print the JSON Schema of scenario files, for editors.
+    Schema,
+    /// Print the reference part of docs/scenarios.md.
+    #[command(hide = true)]
+    Docs {
+        /// Replaces the generated part of this file instead.
+        #[arg(long, value_name = "FILE")]
+        into: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct NewScenarioArgs {
+    /// Its name: 1 to 48 of a-z, 0-9 and `-`.
+    pub name: String,
+    /// The scenario to start from.
+    #[arg(long, value_name = "SCENARIO", default_value = "flash-sale", value_parser = template::NAMES)]
+    pub like: String,
+    /// Where it goes; scenarios/NAME.yaml otherwise. A file that is there is not replaced.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 #[cfg(test)]

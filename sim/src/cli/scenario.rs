@@ -1,12 +1,15 @@
-//! `shopctl scenario list|check|settings`.
+//! `shopctl scenario list|check|settings|new|schema|docs`.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::args::{ScenarioArgs, ScenarioCommand};
+use super::args::{NewScenarioArgs, ScenarioArgs, ScenarioCommand};
 use super::exit::{ExitCode, Failure};
 use super::say;
 use crate::scenario;
+use crate::scenario::reference::{self, Services};
+use crate::scenario::template;
 use crate::world::shop;
 
 pub fn run(command: &ScenarioCommand) -> Result<ExitCode, Failure> {
@@ -20,7 +23,53 @@ pub fn run(command: &ScenarioCommand) -> Result<ExitCode, Failure> {
             }
             Ok(ExitCode::Kept)
         }
+        ScenarioCommand::New(args) => new(args),
+        ScenarioCommand::Schema => {
+            say(with_services(|services| format!("{:#}", reference::schema(services))));
+            Ok(ExitCode::Kept)
+        }
+        ScenarioCommand::Docs { into } => docs(into.as_deref()),
     }
+}
+
+fn with_services<T>(tell: impl FnOnce(&Services<'_>) -> T) -> T {
+    tell(&Services { settings: &shop::described_settings(), targets: &shop::TARGETS })
+}
+
+fn docs(into: Option<&Path>) -> Result<ExitCode, Failure> {
+    let text = with_services(reference::text);
+    let Some(path) = into else {
+        say(text.trim_end());
+        return Ok(ExitCode::Kept);
+    };
+    let failed = |why: String| Failure::invalid(format!("error: {}: {why}", path.display()));
+    let page = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let page = reference::put_into(&page, &text).map_err(failed)?;
+    fs::write(path, page).map_err(|error| failed(error.to_string()))?;
+    Ok(ExitCode::Kept)
+}
+
+fn new(args: &NewScenarioArgs) -> Result<ExitCode, Failure> {
+    let name = &args.name;
+    if !scenario::is_name(name) {
+        return Err(Failure::invalid(format!("error: a scenario's name is 1 to 48 of a-z, 0-9 and `-`, not `{name}`")));
+    }
+    let path = args.out.clone().unwrap_or_else(|| Path::new("scenarios").join(format!("{name}.yaml")));
+    let folder = path.parent().unwrap_or(Path::new(""));
+    // Editors look for the schema beside the file.
+    let text = template::named(&args.like, name, &path.display().to_string(), folder.join("schema.json").exists());
+    let created = fs::OpenOptions::new().write(true).create_new(true).open(&path);
+    let written = created.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|error| {
+        let why = match error.kind() {
+            std::io::ErrorKind::AlreadyExists => "this file is there already; name another with --out".to_owned(),
+            std::io::ErrorKind::NotFound => "there is no such folder; name a file with --out".to_owned(),
+            _ => error.to_string(),
+        };
+        Failure::invalid(format!("error: {}: {why}", path.display()))
+    })?;
+    say(format_args!("{}: made like {}; check it with: shopctl scenario check {0}", path.display(), args.like));
+    Ok(ExitCode::Kept)
 }
 
 fn list(folder: &Path) -> Result<ExitCode, Failure> {

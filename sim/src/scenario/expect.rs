@@ -3,7 +3,6 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
 
 use chassis::settings::duration;
 use indexmap::IndexMap;
@@ -153,7 +152,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "thresholds",
         shape: Shape::Map("thresholds"),
         need: Need::Optional,
-        meaning: "service levels, judged on the whole load but its warmup",
+        meaning: "service levels of the whole load; latencies without its warmup",
     },
     Key {
         name: "during",
@@ -558,15 +557,24 @@ fn example(kind: MetricKind) -> &'static str {
     }
 }
 
+/// Every aggregate that is a word, and what it can be taken of.
+pub(super) fn plain_aggregates() -> impl Iterator<Item = (&'static str, Aggregate, MetricKind)> {
+    [
+        ("avg", Aggregate::Avg, MetricKind::Trend),
+        ("min", Aggregate::Min, MetricKind::Trend),
+        ("med", Aggregate::Med, MetricKind::Trend),
+        ("max", Aggregate::Max, MetricKind::Trend),
+        ("rate", Aggregate::Rate, MetricKind::Rate),
+        ("count", Aggregate::Count, MetricKind::Counter),
+    ]
+    .into_iter()
+}
+
 fn aggregate(text: &str, metric: &Metric) -> Result<Aggregate, String> {
-    let (aggregate, kind) = match text {
-        "avg" => (Aggregate::Avg, MetricKind::Trend),
-        "min" => (Aggregate::Min, MetricKind::Trend),
-        "max" => (Aggregate::Max, MetricKind::Trend),
-        "med" => (Aggregate::Med, MetricKind::Trend),
-        "rate" => (Aggregate::Rate, MetricKind::Rate),
-        "count" => (Aggregate::Count, MetricKind::Counter),
-        _ => {
+    let plain = plain_aggregates().find(|(name, ..)| *name == text);
+    let (aggregate, kind) = match plain {
+        Some((_, aggregate, kind)) => (aggregate, kind),
+        None => {
             let inner = text.strip_prefix("p(").and_then(|rest| rest.strip_suffix(')'));
             let Some(inner) = inner else {
                 return Err(format!(

@@ -12,22 +12,119 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use super::check::Check;
 use super::error::quote;
 use super::file::Keys;
+use super::keys::{Key, Need, Shape};
 use super::places::NodePath;
 use super::shop::{ANY, Catalog, sku};
 
+/// A word of journeys.
+#[derive(Debug, Clone, Copy)]
+pub struct StepKind {
+    pub name: &'static str,
+    /// How it is written.
+    pub example: &'static str,
+    pub(super) argument: Takes,
+    /// One line for people.
+    pub meaning: &'static str,
+}
+
+/// What stands behind a step's name.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Takes {
+    Nothing,
+    /// This has to be there.
+    Needs(Shape),
+    /// This may be there.
+    May(Shape),
+}
+
 /// The steps of this build.
-pub const STEPS: &[&str] = &["search", "view", "think", "order", "await", "cancel", "retry_same_key"];
+pub const STEPS: &[StepKind] = &[
+    StepKind {
+        name: "search",
+        example: "search: sneaker",
+        argument: Takes::Needs(Shape::Text { longest: SEARCH_CHARS_MAX, empty: false }),
+        meaning: "searches the products for a text",
+    },
+    StepKind {
+        name: "view",
+        example: "view: any",
+        argument: Takes::Needs(Shape::Pick),
+        meaning: "looks at one product; `any` is a random one",
+    },
+    StepKind {
+        name: "think",
+        example: "think: 50ms..300ms",
+        argument: Takes::Needs(Shape::Durations(THINK_MAX)),
+        meaning: "does nothing for a while, drawn evenly",
+    },
+    StepKind {
+        name: "order",
+        example: "order: { items: [ { sku: any, quantity: 1..2 } ] }",
+        argument: Takes::Needs(Shape::Map("order")),
+        meaning: "buys under a fresh idempotency key",
+    },
+    StepKind {
+        name: "await",
+        example: "await: 10s",
+        argument: Takes::May(Shape::Duration(AWAIT_MIN, AWAIT_MAX)),
+        meaning: "asks for the last order until it has ended, at most so long; 10s if nothing is said",
+    },
+    StepKind { name: "cancel", example: "cancel", argument: Takes::Nothing, meaning: "cancels the last order" },
+    StepKind {
+        name: "retry_same_key",
+        example: "retry_same_key",
+        argument: Takes::Nothing,
+        meaning: "sends the last order once more under the same key",
+    },
+];
 const STEPS_TO_COME: &[&str] = &["login", "restock"];
 
 pub(super) const STEPS_MAX: usize = 100;
-const ITEMS_MAX: usize = 50;
+const ORDER_ITEMS_MAX: usize = 50;
 const SEARCH_CHARS_MAX: usize = 100;
 const THINK_MAX: Duration = Duration::from_secs(3600);
 const COPIES_MAX: u32 = 10;
 const WAIT_DEFAULT: Duration = Duration::from_secs(2);
 const WAIT_MAX: Duration = Duration::from_secs(30);
 const AWAIT_DEFAULT: Duration = Duration::from_secs(10);
+const AWAIT_MIN: Duration = Duration::from_millis(1);
 const AWAIT_MAX: Duration = Duration::from_secs(600);
+
+pub(super) const ORDER_KEYS: &[Key] = &[
+    Key {
+        name: "items",
+        shape: Shape::List("order_item", 1, ORDER_ITEMS_MAX),
+        need: Need::Required,
+        meaning: "what is bought",
+    },
+    Key {
+        name: "wait",
+        shape: Shape::Duration(Duration::ZERO, WAIT_MAX),
+        need: Need::Default("2s"),
+        meaning: "how long the reply may wait for the outcome, rounded up to whole seconds; `0s` asks for an answer at once",
+    },
+    Key {
+        name: "copies",
+        shape: Shape::Whole(1, COPIES_MAX as u64),
+        need: Need::Default("1"),
+        meaning: "so many identical requests are sent at once, under one key",
+    },
+];
+
+pub(super) const ORDER_ITEM_KEYS: &[Key] = &[
+    Key {
+        name: "sku",
+        shape: Shape::Pick,
+        need: Need::Required,
+        meaning: "the product; `any` is drawn anew each time",
+    },
+    Key {
+        name: "quantity",
+        shape: Shape::Quantity(Quantity::MAX),
+        need: Need::Default("1"),
+        meaning: "units, drawn evenly from a range",
+    },
+];
 
 /// One thing a buyer does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +191,7 @@ enum Argument {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OrderFile {
+pub(super) struct OrderFile {
     items: Option<Vec<Keys<OrderItemFile>>>,
     wait: Option<String>,
     copies: Option<String>,
@@ -102,7 +199,7 @@ struct OrderFile {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OrderItemFile {
+pub(super) struct OrderItemFile {
     sku: Option<String>,
     quantity: Option<String>,
 }
@@ -179,9 +276,7 @@ impl StepFile {
             ("think", Argument::Text(text)) => Some(Step::Think(check.durations(&text, &at, THINK_MAX))),
             ("order", Argument::Order(order)) => order.validate(&at, catalog, check).map(Step::Order),
             ("await", Argument::Nothing) => Some(Step::Await(AWAIT_DEFAULT)),
-            ("await", Argument::Text(text)) => {
-                Some(Step::Await(check.duration(&text, &at, Duration::from_millis(1)..=AWAIT_MAX)))
-            }
+            ("await", Argument::Text(text)) => Some(Step::Await(check.duration(&text, &at, AWAIT_MIN..=AWAIT_MAX))),
             ("cancel", Argument::Nothing) => Some(Step::Cancel),
             ("retry_same_key", Argument::Nothing) => Some(Step::RetrySameKey),
             (name, _) => {
@@ -194,27 +289,28 @@ impl StepFile {
 
 /// Says what is wrong with a step that has another name or another argument than it should.
 fn refuse(name: &str, at: &NodePath, check: &mut Check) {
-    let needs = match name {
-        "search" => "a text: `search: sneaker`",
-        "view" => "a SKU or `any`: `view: any`",
-        "think" => "a duration or a range: `think: 50ms..300ms`",
-        "order" => "items: `order: { items: [ { sku: any, quantity: 1..2 } ] }`",
-        "cancel" | "retry_same_key" => {
+    let names = STEPS.iter().map(|step| step.name);
+    match STEPS.iter().find(|step| step.name == name) {
+        Some(StepKind { argument: Takes::Nothing, .. }) => {
             check.key(at, format!("`{name}` stands alone; it takes nothing"));
-            return;
         }
-        _ if STEPS_TO_COME.contains(&name) => {
+        Some(StepKind { argument: Takes::Needs(shape) | Takes::May(shape), example, .. }) => {
+            let needs = match shape {
+                Shape::Map(_) => "items".to_owned(),
+                other => other.words(),
+            };
+            check.key(at, format!("`{name}` needs {needs}: `{example}`"));
+        }
+        None if STEPS_TO_COME.contains(&name) => {
+            let names: Vec<_> = names.collect();
             let problem = check.key(at, format!("the step `{name}` is not available yet"));
-            problem.help(format!("available are: {}", STEPS.join(", ")));
-            return;
+            problem.help(format!("available are: {}", names.join(", ")));
         }
-        _ => {
-            let known = STEPS.iter().chain(STEPS_TO_COME).copied();
+        None => {
+            let known = names.chain(STEPS_TO_COME.iter().copied());
             check.key(at, format!("unknown step {}", quote(name))).suggest(name, known);
-            return;
         }
-    };
-    check.key(at, format!("`{name}` needs {needs}"));
+    }
 }
 
 impl OrderFile {
@@ -223,10 +319,10 @@ impl OrderFile {
         let copies = self.copies.map(|text| check.whole(&text, &at.key("copies"), 1..=COPIES_MAX));
         let items = check.required(self.items, at, "items")?;
         let at = at.key("items");
-        if !(1..=ITEMS_MAX).contains(&items.len()) {
-            check.value(&at, format!("`items` is a list of 1 to {ITEMS_MAX} items"));
+        if !(1..=ORDER_ITEMS_MAX).contains(&items.len()) {
+            check.value(&at, format!("`items` is a list of 1 to {ORDER_ITEMS_MAX} items"));
         }
-        let items = items.into_iter().take(ITEMS_MAX).enumerate();
+        let items = items.into_iter().take(ORDER_ITEMS_MAX).enumerate();
         let items = items.filter_map(|(index, Keys(item))| item.validate(&at.index(index), catalog, check));
         Some(OrderStep { items: items.collect(), wait: wait.unwrap_or(WAIT_DEFAULT), copies: copies.unwrap_or(1) })
     }
@@ -358,7 +454,7 @@ load:
             ("- search", "10:9", "`search` needs a text"),
             ("- search:", "10:9", "`search` needs a text"),
             ("- search: [ a ]", "10:17", "`search` is a single value; a list stands here"),
-            ("- view", "10:9", "`view` needs a SKU or `any`"),
+            ("- view", "10:9", "`view` needs a SKU of the catalogue, or `any`: `view: any`"),
             ("- view: SHOE-2", "10:15", "the catalogue has no product `SHOE-2`, did you mean `SHOE-1`?"),
             ("- view: GEN-0010", "10:15", "the catalogue has no product `GEN-0010`"),
             ("- view: a/b", "10:15", "`sku` is 1 to 64 letters"),

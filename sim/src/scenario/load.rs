@@ -52,7 +52,7 @@ pub const EXECUTORS: &[ExecutorKind] = &[
         name: "ramping-vus",
         required: &["stages"],
         optional: &["start_vus"],
-        meaning: "closed: the number of customers moves along straight lines; whoever is one too many finishes first",
+        meaning: "closed: the number of customers moves along straight lines; one too many ends after the journey under way",
     },
     ExecutorKind {
         name: "shared-iterations",

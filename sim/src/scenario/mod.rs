@@ -17,8 +17,10 @@ mod keys;
 pub mod load;
 mod overrides;
 mod places;
+pub mod reference;
 pub mod schedule;
 pub mod shop;
+pub mod template;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -39,6 +41,7 @@ pub use check::is_name;
 use check::{Check, shown};
 use error::{Problems, Source, quote};
 use file::ScenarioFile;
+use keys::{Key, Need, Shape};
 use places::{NodePath, Places};
 
 /// The format that this build reads.
@@ -51,6 +54,55 @@ const PATIENCE_DEFAULT: Duration = Duration::from_secs(10);
 const QUIESCENCE_DEFAULT: Duration = Duration::from_secs(30);
 const PATIENCE_MAX: Duration = Duration::from_secs(600);
 const WARMUP_MAX: Duration = Duration::from_secs(24 * 3600);
+
+const KEYS: &[Key] = &[
+    Key { name: "version", shape: Shape::Version, need: Need::Required, meaning: "the version of this format" },
+    Key { name: "name", shape: Shape::Name, need: Need::Required, meaning: "part of the name of the run's folder" },
+    Key {
+        name: "about",
+        shape: Shape::Text { longest: ABOUT_CHARS_MAX, empty: true },
+        need: Need::Optional,
+        meaning: "one sentence for people",
+    },
+    Key {
+        name: "seed",
+        shape: Shape::Whole(0, u64::MAX),
+        need: Need::Default("1"),
+        meaning: "fixes data, arrivals and choices",
+    },
+    Key { name: "shop", shape: Shape::Map("shop"), need: Need::Required, meaning: "the shop before the first request" },
+    Key {
+        name: "load",
+        shape: Shape::Named("group", load::GROUPS_MAX),
+        need: Need::Required,
+        meaning: "groups of customers, at least one, side by side",
+    },
+    Key {
+        name: "faults",
+        shape: Shape::List("fault", 0, fault::FAULTS_MAX),
+        need: Need::Optional,
+        meaning: "what breaks, when, and for how long",
+    },
+    Key { name: "expect", shape: Shape::Map("expect"), need: Need::Optional, meaning: "what is judged" },
+    Key {
+        name: "warmup",
+        shape: Shape::Duration(Duration::ZERO, WARMUP_MAX),
+        need: Need::Default("0s"),
+        meaning: "the load's first part, left out of histograms and latency thresholds; shorter than the load",
+    },
+    Key {
+        name: "graceful_stop",
+        shape: Shape::Duration(Duration::ZERO, PATIENCE_MAX),
+        need: Need::Default("10s"),
+        meaning: "how long journeys may go on after the load's end before they are interrupted",
+    },
+    Key {
+        name: "quiescence_timeout",
+        shape: Shape::Duration(Duration::ZERO, PATIENCE_MAX),
+        need: Need::Default("30s"),
+        meaning: "how long the shop may then take to finish what is under way",
+    },
+];
 
 /// A scenario that can be run: every value is within its bounds, every name exists.
 #[derive(Debug, Clone, PartialEq)]

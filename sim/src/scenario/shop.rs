@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::check::Check;
 use super::error::quote;
 use super::file::Keys;
+use super::keys::{Key, Need, Shape};
 use super::places::NodePath;
 
 /// The SKUs of generated products start with this; no item of the file may.
@@ -23,6 +24,67 @@ const STOCK_MAX: u32 = kernel::Quantity::MAX;
 /// The dearest product, in units of its currency: a large order must not leave 64 bits.
 const PRICE_UNITS_MAX: i64 = 1_000_000;
 const NAME_CHARS_MAX: usize = 200;
+
+const ITEMS_MAX: usize = 10_000;
+
+pub(super) const KEYS: &[Key] = &[
+    Key {
+        name: "users",
+        shape: Shape::Whole(1, USERS_MAX as u64),
+        need: Need::Required,
+        meaning: "registered customers; the load draws from them in an order that the seed shuffles",
+    },
+    Key {
+        name: "catalog",
+        shape: Shape::Map("catalog"),
+        need: Need::Required,
+        meaning: "the products; at least one, all in one currency",
+    },
+    Key {
+        name: "settings",
+        shape: Shape::Map("settings"),
+        need: Need::Optional,
+        meaning: "settings of the services, `service.name: value`; shown in the report",
+    },
+];
+
+pub(super) const CATALOG_KEYS: &[Key] = &[
+    Key {
+        name: "generate",
+        shape: Shape::Whole(0, GENERATED_MAX as u64),
+        need: Need::Default("0"),
+        meaning: "so many products made up, `GEN-0001` and on, priced in EUR",
+    },
+    Key {
+        name: "stock",
+        shape: Shape::Whole(0, STOCK_MAX as u64),
+        need: Need::Default("0"),
+        meaning: "units of each generated product; required with `generate`",
+    },
+    Key {
+        name: "items",
+        shape: Shape::List("item", 0, ITEMS_MAX),
+        need: Need::Optional,
+        meaning: "products of your own",
+    },
+];
+
+pub(super) const ITEM_KEYS: &[Key] = &[
+    Key { name: "sku", shape: Shape::OwnSku, need: Need::Required, meaning: "what journeys call it; unique" },
+    Key {
+        name: "name",
+        shape: Shape::Text { longest: NAME_CHARS_MAX, empty: false },
+        need: Need::Required,
+        meaning: "what it is called and found by",
+    },
+    Key { name: "price", shape: Shape::Price(PRICE_UNITS_MAX), need: Need::Required, meaning: "of one unit" },
+    Key {
+        name: "stock",
+        shape: Shape::Whole(0, STOCK_MAX as u64),
+        need: Need::Required,
+        meaning: "units at the start; 0 is sold out from the beginning",
+    },
+];
 
 /// Says in one line why the setting with this name cannot have this value.
 pub type SettingCheck = Box<dyn Fn(&str, &str) -> Result<(), String>>;
@@ -159,6 +221,9 @@ impl CatalogFile {
 }
 
 fn items(written: Vec<Keys<ItemFile>>, at: &NodePath, generates: bool, check: &mut Check) -> Vec<Item> {
+    if written.len() > ITEMS_MAX {
+        check.key(at, format!("`items` has {} products; {ITEMS_MAX} are the most", written.len()));
+    }
     let mut seen = IndexSet::new();
     let mut currency = generates.then_some(Currency::EUR);
     let mut items = Vec::new();
