@@ -60,7 +60,8 @@ impl Generator {
                 Executor::ConstantVus { vus, duration } => executors.spawn(virtual_users(crew, *vus, *duration)),
                 Executor::RampingVus(plan) => executors.spawn(ramping_users(crew, plan.clone())),
                 Executor::SharedIterations { vus, iterations, max_duration } => {
-                    let quotas = vec![Arc::new(AtomicU64::new(*iterations)); *vus as usize];
+                    let all = Arc::new(AtomicU64::new(*iterations));
+                    let quotas = (0..*vus).map(|_| all.clone()).collect();
                     executors.spawn(counted_users(crew, quotas, *max_duration))
                 }
                 Executor::PerVuIterations { vus, iterations, max_duration } => {

@@ -7,7 +7,7 @@ use chassis::chaos::{Fault, Kind, Target};
 use indexmap::IndexMap;
 
 use super::check::{Check, shown};
-use super::error::quote;
+use super::error::{nearest, quote};
 use super::keys::{Key, Need, Shape};
 use super::places::NodePath;
 use super::shop::Known;
@@ -96,8 +96,8 @@ pub(super) fn judge_times(faults: &[PlannedFault], load: Duration, at: &NodePath
 
 fn planned(mut written: FaultFile, at: &NodePath, known: &Known, check: &mut Check) -> Option<PlannedFault> {
     let before = check.problems.len();
-    let [name, begins, lasts, target, kind] =
-        ["name", "at", "for", "target", "kind"].map(|key| check.required(written.shift_remove(key).flatten(), at, key));
+    let texts = ["name", "at", "for", "target", "kind"].map(|key| (key, written.shift_remove(key).flatten()));
+    let [(_, name), (_, begins), (_, lasts), (_, target), (_, kind)] = texts.clone();
     if let Some(name) = &name {
         check.name(name, &at.key("name"));
     }
@@ -105,9 +105,12 @@ fn planned(mut written: FaultFile, at: &NodePath, known: &Known, check: &mut Che
     let lasts = lasts.map(|text| check.duration(&text, &at.key("for"), LASTS_MIN..=LASTS_MAX));
     let target = target.and_then(|text| self::target(&text, &at.key("target"), known, check));
     let kind = target.zip(kind).and_then(|(target, text)| self::kind(target, &text, &at.key("kind"), check));
-    judge_keys(&written, kind, at, known, check);
+    let meant = slips(&written, kind, at, known, check);
+    for (key, text) in texts.into_iter().filter(|(key, _)| !meant.contains(key)) {
+        check.required(text, at, key);
+    }
     let (target, kind) = (target?, kind?);
-    let parameters = parameters(&written, kind, at, check);
+    let parameters = parameters(&written, kind, &meant, at, check);
     match target.fault(&name?, kind.name, &parameters) {
         Ok(fault) => Some(PlannedFault { fault, at: begins?, lasts: lasts? }),
         Err(unfit) if check.problems.len() == before => {
@@ -147,25 +150,34 @@ fn kind(target: &'static Target, text: &str, at: &NodePath, check: &mut Check) -
 }
 
 /// Refuses what is neither one of the five keys nor a parameter: of the kind, or of any where the kind
-/// is not known.
-fn judge_keys(given: &FaultFile, kind: Option<&Kind>, at: &NodePath, known: &Known, check: &mut Check) {
+/// is not known. Answers with the names that were probably meant, which nobody needs to miss as well.
+fn slips(given: &FaultFile, kind: Option<&Kind>, at: &NodePath, known: &Known, check: &mut Check) -> Vec<&'static str> {
     let kinds = match kind {
         Some(kind) => vec![kind],
         None => known.targets.iter().flat_map(|target| target.kinds).collect(),
     };
     let taken: Vec<_> = kinds.iter().flat_map(|kind| kind.parameters).map(|parameter| parameter.name).collect();
+    let mut meant = Vec::new();
     for key in given.keys().filter(|key| !taken.contains(&key.as_str())) {
         let message = match kind {
             Some(kind) => format!("{} is neither a key of a fault nor a parameter of `{}`", quote(key), kind.name),
             None => format!("unknown key {}", quote(key)),
         };
         let names = KEYS.iter().map(|key| key.name).chain(taken.iter().copied());
+        meant.extend(nearest(key, names.clone()));
         check.key(&at.key(key), message).suggest(key, names);
     }
+    meant
 }
 
 /// The parameters that are written, each judged where it stands.
-fn parameters(given: &FaultFile, kind: &Kind, at: &NodePath, check: &mut Check) -> BTreeMap<String, String> {
+fn parameters(
+    given: &FaultFile,
+    kind: &Kind,
+    meant: &[&str],
+    at: &NodePath,
+    check: &mut Check,
+) -> BTreeMap<String, String> {
     let mut parameters = BTreeMap::new();
     for parameter in kind.parameters {
         let name = parameter.name;
@@ -176,7 +188,7 @@ fn parameters(given: &FaultFile, kind: &Kind, at: &NodePath, check: &mut Check) 
                 }
                 parameters.insert(name.to_owned(), text);
             }
-            None if parameter.default.is_none() => {
+            None if parameter.default.is_none() && !meant.contains(&name) => {
                 check.key(&at.key(name), format!("`{}` needs `{name}`: {}", kind.name, parameter.meaning));
             }
             None => {}
@@ -236,6 +248,7 @@ faults:
             ("kind: outage", "kind: outrage", "6:68", "no fault of kind `outrage`, did you mean `outage`?"),
             ("kind: outage", "kind: outage, rate: 1", "6:76", "`rate` is neither a key of a fault nor a parameter"),
             ("for: 3s", "for: 3s, fro: 3s", "6:36", "did you mean `for`?"),
+            ("for: 3s", "fro: 3s", "6:27", "did you mean `for`?"),
             ("kind: outage", "kind: error_rate", "6:5", "`error_rate` needs `rate`: the share that fails"),
             ("kind: outage", "kind: error_rate, rate: 2", "6:86", "`rate`: `2` is not a share from 0 to 1"),
             ("kind: outage", "kind: latency, latency: 2", "6:86", "`latency`: `2` is not a duration"),
@@ -243,9 +256,7 @@ faults:
             ("at: 2s", "at: [ 2s ]", "6:23", "`at` is a single value; a list stands here"),
         ] {
             let fault = OUTAGE.replace(from, to);
-            let errors = super::super::tests::errors(&faults(&[&fault]));
-            let found: Vec<_> = errors.iter().map(|(place, said)| format!("{place} {said}")).collect();
-            assert!(errors.iter().any(|(at, said)| at == place && said.contains(message)), "{fault}: {found:#?}");
+            check(&faults(&[&fault]), &[(place, message)]);
         }
     }
 

@@ -314,10 +314,8 @@ impl GroupFile {
 
     /// Judges the plan as a whole, if none of its parts was wrong.
     fn arrivals(plan: ArrivalPlan, before: usize, at: &NodePath, check: &mut Check) -> Option<Executor> {
-        if check.problems.len() == before {
-            if !too_long(plan.duration(), at, check) && plan.total() == 0 {
-                check.key(at, "not one buyer arrives at this rate in this time");
-            }
+        if check.problems.len() == before && !too_long(plan.duration(), at, check) && plan.total() == 0 {
+            check.key(at, "not one buyer arrives at this rate in this time");
         }
         Some(Executor::Arrivals(plan))
     }

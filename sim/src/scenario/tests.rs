@@ -52,12 +52,6 @@ pub(super) fn check(source: &str, expected: &[(&str, &str)]) {
     assert!(fits, "expected {expected:#?}\nfound {found:#?}\nin\n{source}");
 }
 
-/// The place and the message of everything that is wrong with `source`.
-pub(super) fn errors(source: &str) -> Vec<(String, String)> {
-    let errors = parse(source, "x.yaml", &[], &settings()).expect_err("this scenario is not right").errors;
-    errors.into_iter().map(|error| (place(&error), error.message)).collect()
-}
-
 fn place(error: &ScenarioError) -> String {
     error.spot.map(|spot| format!("{}:{}", spot.line, spot.column)).unwrap_or_default()
 }

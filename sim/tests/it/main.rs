@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod broken;
 mod cli;
 mod determinism;
 mod executors;
@@ -10,4 +11,5 @@ mod faults;
 mod harness;
 mod kill;
 mod planted;
+mod reference;
 mod verdict;
