@@ -7,11 +7,11 @@ use serde::Deserialize;
 
 use super::check::Check;
 use super::error::quote;
-use super::expect::{Threshold, Window, thresholds};
 use super::fault::Faults;
 use super::file::Keys;
 use super::keys::{Key, Need, Shape};
 use super::places::NodePath;
+use super::threshold::{Threshold, Window, thresholds};
 
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(24 * 3600);

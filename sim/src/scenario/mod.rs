@@ -12,15 +12,18 @@ pub mod error;
 pub mod expect;
 pub mod fault;
 mod file;
+mod invariants;
 pub mod journey;
 mod keys;
 pub mod load;
+mod metrics;
 mod overrides;
 mod places;
 pub mod reference;
 pub mod schedule;
 pub mod shop;
 pub mod template;
+mod threshold;
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -4,13 +4,13 @@
 use chassis::chaos::{self, Kind};
 use serde_json::{Map, Value, json};
 
-use super::super::expect::{
-    Aggregate, COMPARISONS, INVARIANTS_DESCRIBED, METRICS, Metric, MetricKind, WHOLE_RUN_ONLY, plain_aggregates,
-};
+use super::super::invariants::INVARIANTS_DESCRIBED;
 use super::super::journey::{STEPS, Takes};
 use super::super::keys::{Key, Need, Shape};
 use super::super::load::{EXECUTORS, ExecutorKind};
+use super::super::metrics::{METRICS, Metric, MetricKind, WHOLE_RUN_ONLY};
 use super::super::shop::{ANY, GENERATED_PREFIX};
+use super::super::threshold::{Aggregate, COMPARISONS, plain_aggregates};
 use super::super::{KEYS, VERSION};
 use super::{SECTIONS, Services};
 

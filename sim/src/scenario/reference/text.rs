@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use super::super::KEYS;
-use super::super::expect::{INVARIANTS_DESCRIBED, METRICS, Metric, MetricKind, Oracle, WHOLE_RUN_ONLY, aggregates};
+use super::super::invariants::{INVARIANTS_DESCRIBED, Oracle};
 use super::super::journey::STEPS;
 use super::super::keys::{Key, Need};
 use super::super::load::EXECUTORS;
+use super::super::metrics::{METRICS, Metric, MetricKind, WHOLE_RUN_ONLY, aggregates};
 use super::{SECTIONS, Services};
 
 /// Everything that a scenario may hold, in Markdown.
