@@ -3,12 +3,14 @@
 //! - [`scenario`] reads what is to happen; [`world`] puts the shop up, on this machine or in virtual
 //!   time; [`load`] plays its customers; [`run`] conducts one experiment from the empty shop to
 //!   everything that is known about it; [`audit`] asks the books and the witness; [`report`] turns
-//!   all of that into a verdict, pure functions only; [`cli`] is what a person types.
+//!   all of that into a verdict, pure functions only; [`explain`] tells one order's life; [`cli`] is what a
+//!   person types.
 //! - Everything below [`cli`] gets clock, randomness, sockets and storage handed in.
 
 pub mod audit;
 pub mod cli;
 pub mod fault;
+pub mod explain;
 pub mod load;
 pub mod report;
 pub mod run;

@@ -1,6 +1,7 @@
 //! A point in time as a value. Where it comes from is the injected clock's business.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -44,13 +45,24 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// What [`Timestamp`] is shown as, and other RFC 3339 texts.
+impl FromStr for Timestamp {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let time: jiff::Timestamp = text.parse().map_err(|_| format!("`{text}` is not a time (RFC 3339)"))?;
+        Ok(Self(time.as_microsecond()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn is_shown_as_rfc_3339() {
+    fn is_shown_and_read_as_rfc_3339() {
         assert_eq!(Timestamp::from_micros(1_500_000).to_string(), "1970-01-01T00:00:01.500000Z");
+        assert_eq!("1970-01-01T00:00:01.500000Z".parse(), Ok(Timestamp::from_micros(1_500_000)));
+        assert!("yesterday".parse::<Timestamp>().is_err());
     }
 
     #[test]

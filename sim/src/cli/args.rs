@@ -31,6 +31,11 @@ pub enum Command {
     /// Break a running shop on purpose, and mend it; the shop was started with `up --chaos`.
     #[command(subcommand)]
     Fault(FaultCommand),
+    /// Tell the life of one order: what happened, when, and why it ended as it did.
+    Explain(ExplainArgs),
+    /// List orders that do not get on by themselves, and let them go on.
+    #[command(subcommand)]
+    Orders(OrdersCommand),
     /// List and check scenario files; list the settings that they may hold.
     #[command(subcommand)]
     Scenario(ScenarioCommand),
@@ -177,6 +182,57 @@ pub struct AuditArgs {
     /// What was seeded; without it the books' own restocks are believed.
     #[arg(long, value_name = "FILE")]
     pub manifest: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("source").required(true))]
+pub struct ExplainArgs {
+    /// An order id, at least six characters of its beginning, or an idempotency key of the run.
+    #[arg(value_name = "ORDER")]
+    pub order: String,
+    /// A data folder, of `shopctl up --data`.
+    #[arg(long, value_name = "DIR", group = "source")]
+    pub data: Option<PathBuf>,
+    /// A run's folder, of `shopctl run`: shows also what the client saw and the faults.
+    #[arg(long, value_name = "DIR", group = "source")]
+    pub run: Option<PathBuf>,
+    /// A running shop; ledger, stock and messages are not visible from there.
+    #[arg(long, value_name = "URL", group = "source")]
+    pub target: Option<String>,
+    /// Prints the story as JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum OrdersCommand {
+    /// List orders that wait for an operator, and those whose step fails again and again.
+    Stuck(StuckArgs),
+    /// Let stuck orders go on now, after their cause is mended.
+    Retry(RetryArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct StuckArgs {
+    /// Prints the list as JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub shop: TargetArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct RetryArgs {
+    /// Order ids.
+    #[arg(value_name = "ORDER", required_unless_present = "all")]
+    pub orders: Vec<String>,
+    /// Every order that `shopctl orders stuck` lists.
+    #[arg(long, conflicts_with = "orders")]
+    pub all: bool,
+    #[command(flatten)]
+    pub shop: TargetArgs,
 }
 
 #[derive(Debug, Subcommand)]

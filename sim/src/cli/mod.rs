@@ -6,6 +6,8 @@ pub mod doctor;
 pub mod exit;
 pub mod fault;
 pub mod logs;
+pub mod explain;
+pub mod orders;
 pub mod run;
 pub mod scenario;
 pub mod seed;
@@ -52,6 +54,8 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Up(command) => up::run(&command),
         Command::Seed(command) => seed::run(&command),
         Command::Audit(command) => audit::run(&command),
+        Command::Explain(command) => explain::run(&command),
+        Command::Orders(command) => orders::run(&command),
         Command::Scenario(command) => scenario::run(&command),
         Command::Fault(command) => fault::run(&command),
         Command::Doctor => doctor::run(),

@@ -28,6 +28,13 @@ impl FolderLock {
         }
     }
 
+    /// Whether a shop has the folder at this moment. Takes nothing: reading one order meets a shop
+    /// without harm.
+    pub fn is_taken(folder: &Path) -> bool {
+        let file = File::open(folder.join(FILE));
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
     /// Takes the folder for a shop.
     ///
     /// # Errors
@@ -67,8 +74,10 @@ mod tests {
     fn an_audit_leaves_no_trace_and_does_not_meet_a_shop() {
         let folder = tempfile::tempdir().unwrap();
         assert!(FolderLock::take_for_reading(folder.path()).unwrap().is_none());
+        assert!(!FolderLock::is_taken(folder.path()));
         assert!(!folder.path().join(FILE).exists());
         let _held = FolderLock::take(folder.path()).unwrap();
         assert!(FolderLock::take_for_reading(folder.path()).is_err());
+        assert!(FolderLock::is_taken(folder.path()));
     }
 }

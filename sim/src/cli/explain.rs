@@ -1,0 +1,62 @@
+//! `shopctl explain`.
+
+use kernel::OrderId;
+
+use super::args::ExplainArgs;
+use super::exit::{ExitCode, Failure};
+use super::target::{Target, said};
+use super::{runtime, say};
+use crate::explain::folder::Folder;
+use crate::explain::render::render;
+use crate::explain::{Facts, Story, remote};
+use crate::load::client::is_success;
+
+pub fn run(args: &ExplainArgs) -> Result<ExitCode, Failure> {
+    let story = Story::of(&facts(args)?);
+    if args.json {
+        let json = serde_json::to_string_pretty(&story).map_err(|error| Failure::shop(format!("error: {error}")))?;
+        say(json);
+    } else {
+        say(render(&story).trim_end());
+    }
+    Ok(ExitCode::Kept)
+}
+
+fn facts(args: &ExplainArgs) -> Result<Facts, Failure> {
+    let invalid = |why: String| Failure::invalid(format!("error: {why}"));
+    let folder = match (&args.data, &args.run, &args.target) {
+        (Some(data), ..) => Folder::data(data),
+        (_, Some(run), _) => Folder::run(run),
+        (.., Some(url)) => {
+            return runtime()?.block_on(from_shop(url, args));
+        }
+        (None, None, None) => return Err(invalid("--data DIR, --run DIR or --target URL is needed".into())),
+    };
+    let folder = folder.map_err(invalid)?;
+    let id = folder.find(&args.order).map_err(invalid)?;
+    folder.facts(&id).map_err(invalid)
+}
+
+async fn from_shop(url: &str, args: &ExplainArgs) -> Result<Facts, Failure> {
+    let Ok(id) = args.order.parse::<OrderId>() else {
+        return Err(Failure::invalid(format!(
+            "error: {}: over --target a whole order id is needed; beginnings are found with --data and --run",
+            args.order
+        )));
+    };
+    let target = Target::sign_in(url, &args.admin).await?;
+    let path = format!("/api/v1/orders/{id}");
+    let order = target.get(&path).await?;
+    if order.status == 404 {
+        return Err(Failure::invalid(format!("error: {url}: {}", said(&order))));
+    }
+    let history = target.get(&format!("{path}/history")).await?;
+    let attempts = target.get(&format!("{path}/attempts")).await?;
+    let refused = [&order, &history, &attempts].into_iter().find(|answer| !is_success(answer.status));
+    if let Some(answer) = refused.filter(|answer| answer.status != 404) {
+        return Err(Failure::shop(format!("error: {url}: could not read the order: {}", said(answer))));
+    }
+    // A shop that does not know the path shows no attempts.
+    let attempts = Some(&attempts).filter(|answer| answer.status != 404);
+    remote::facts(&order, &history, attempts).map_err(|why| Failure::shop(format!("error: {url}: {why}")))
+}

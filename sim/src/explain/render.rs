@@ -1,0 +1,84 @@
+//! The story as text, for a terminal of a hundred columns.
+
+use super::story::{Entry, Story};
+
+const COLUMNS: usize = 100;
+const ACTOR: usize = 10;
+
+/// Ends with a line break.
+pub fn render(story: &Story) -> String {
+    let reason = story.cancel_reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let mut lines = vec![
+        format!("order    {}", story.order),
+        format!("status   {}{reason}", story.status),
+        format!("items    {}, {}", story.items, story.total),
+        format!("created  {}", story.created_at),
+    ];
+    let named = |what: &str, value: &str| format!("{what:<9}{value}");
+    lines.extend((!story.user.is_empty()).then(|| named("user", &story.user)));
+    lines.extend(story.key.as_ref().map(|key| named("key", key)));
+    lines.push(String::new());
+    let times: Vec<String> = story.entries.iter().map(|entry| milliseconds(entry.since_us)).collect();
+    let width = times.iter().map(String::len).max().unwrap_or_default().max("ms".len());
+    lines.push(format!("{:>width$}  {:<ACTOR$}what", "ms", "who"));
+    let indent = " ".repeat(width + 2 + ACTOR);
+    for (entry, time) in story.entries.iter().zip(times) {
+        let head = format!("{time:>width$}  {:<ACTOR$}", entry.actor.name());
+        lines.extend(wrapped(&head, &indent, &text(entry)));
+    }
+    lines.push(String::new());
+    lines.extend(wrapped("", "", &story.conclusion));
+    for note in &story.notes {
+        lines.extend(wrapped("note: ", "      ", note));
+    }
+    lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+fn text(entry: &Entry) -> String {
+    let mut text = entry.what.clone();
+    if entry.amiss && !entry.during.is_empty() {
+        text.push_str(&format!(" (during {})", entry.during.join(", ")));
+    }
+    if let Some(detail) = &entry.detail {
+        text.push_str(&format!(" [{detail}]"));
+    }
+    text
+}
+
+/// Milliseconds with two decimals.
+fn milliseconds(micros: i64) -> String {
+    format!("{:.2}", micros as f64 / 1e3)
+}
+
+/// Breaks at blanks; a word that is too long for a line gets one of its own.
+fn wrapped(head: &str, indent: &str, text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = head.to_owned();
+    let mut fresh = true;
+    for word in text.split_whitespace() {
+        let blank = usize::from(!fresh);
+        if !fresh && line.chars().count() + blank + word.chars().count() > COLUMNS {
+            lines.push(std::mem::replace(&mut line, indent.to_owned()));
+            fresh = true;
+        }
+        if !fresh {
+            line.push(' ');
+        }
+        line.push_str(word);
+        fresh = false;
+    }
+    lines.push(line);
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_broken_and_indented() {
+        let lines = wrapped("head ", "     ", &"word ".repeat(40));
+        assert!(lines.len() == 3 && lines.iter().all(|line| line.chars().count() <= COLUMNS));
+        assert!(lines[0].starts_with("head word") && lines[1].starts_with("     word"));
+    }
+}
