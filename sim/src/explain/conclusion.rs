@@ -90,7 +90,8 @@ fn sold_out(facts: &Facts) -> String {
 /// What the bank said, in parentheses.
 fn bank(facts: &Facts) -> String {
     let failed = facts.behind.iter().flat_map(|behind| &behind.payment).find(|event| event.kind == "PaymentFailed");
-    let reason = failed.and_then(|event| event.data["reason"].as_str()).filter(|reason| !reason.is_empty());
+    let reason =
+        failed.and_then(|event| event.data["reason"].as_str()).filter(|reason| !["", "declined"].contains(reason));
     reason.map(|reason| format!(" ({reason})")).unwrap_or_default()
 }
 
@@ -121,14 +122,15 @@ fn unavailable(facts: &Facts, started: Option<&Happened>) -> String {
             format!("{attempts} brought no answer{said}")
         }
     };
-    let faults: Vec<String> = facts
-        .faults
-        .iter()
-        .filter(|fault| fault.touches(from, until))
-        .map(|fault| format!("{} ({} of {})", fault.name, fault.kind, fault.target))
-        .collect();
-    let under = if faults.is_empty() { String::new() } else { format!("; {} was active", faults.join(", ")) };
-    format!("{} could not be done: {why}{under}", last.step)
+    format!("{} could not be done: {why}{}", last.step, during(facts, from, until))
+}
+
+/// Which faults were active at some moment from `from` to `until`.
+fn during(facts: &Facts, from: Timestamp, until: Timestamp) -> String {
+    let active = facts.faults.iter().filter(|fault| fault.touches(from, until));
+    let active: Vec<String> =
+        active.map(|fault| format!("{} ({} of {})", fault.name, fault.kind, fault.target)).collect();
+    if active.is_empty() { String::new() } else { format!(" while {} was active", active.join(" and ")) }
 }
 
 fn breaker_at(facts: &Facts, at: Timestamp) -> Option<&str> {
@@ -188,13 +190,18 @@ fn troubles(facts: &Facts) -> Vec<String> {
             && of.len() > 1
         {
             let time = span(last.ended_at().since(first.started_at));
-            said.push(format!("{step} took {} attempts in {time}, {open} of them without an answer.", of.len()));
+            let during = during(facts, first.started_at, last.ended_at());
+            said.push(format!(
+                "{step} took {} attempts in {time}, {open} of them without a final answer{during}.",
+                of.len()
+            ));
         }
     }
     for taken in take_overs(facts).iter().filter(|taken| taken.lost_owner) {
         said.push(format!(
-            "Its owner fell silent after {}; {} later recovery took it over under epoch {}.",
+            "Its owner fell silent after {}{}; {} later recovery took it over under epoch {}.",
             taken.after.step,
+            during(facts, taken.after.ended_at(), taken.by.started_at),
             span(taken.silence),
             taken.by.epoch
         ));
@@ -210,9 +217,9 @@ fn told(facts: &Facts) -> Option<String> {
         _ => None,
     });
     Some(match seen {
-        Some(seen) if seen.status == facts.order.status => "Its client knows.".into(),
+        Some(seen) if seen.status == facts.order.status => "Its client has been told.".into(),
         Some(seen) => format!("What its client saw last is {}.", seen.status),
-        None => "Its client never heard of it.".into(),
+        None => "Its client was never told of it.".into(),
     })
 }
 

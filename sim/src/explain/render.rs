@@ -31,7 +31,7 @@ pub fn render(story: &Story) -> String {
     for note in &story.notes {
         lines.extend(wrapped("note: ", "      ", note));
     }
-    lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
+    lines.iter().map(|line| format!("{}\n", line.trim_end().replace('\u{a0}', " "))).collect()
 }
 
 fn text(entry: &Entry) -> String {
@@ -40,7 +40,8 @@ fn text(entry: &Entry) -> String {
         text.push_str(&format!(" (during {})", entry.during.join(", ")));
     }
     if let Some(detail) = &entry.detail {
-        text.push_str(&format!(" [{detail}]"));
+        // One word: it is not broken at the end of a line.
+        text.push_str(&format!(" [{}]", detail.replace(' ', "\u{a0}")));
     }
     text
 }
@@ -55,7 +56,7 @@ fn wrapped(head: &str, indent: &str, text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = head.to_owned();
     let mut fresh = true;
-    for word in text.split_whitespace() {
+    for word in text.split([' ', '\n']).filter(|word| !word.is_empty()) {
         let blank = usize::from(!fresh);
         if !fresh && line.chars().count() + blank + word.chars().count() > COLUMNS {
             lines.push(std::mem::replace(&mut line, indent.to_owned()));

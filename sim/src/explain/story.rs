@@ -247,11 +247,10 @@ impl Teller<'_> {
             }
             "OperatorRequested" => format!("calls for an operator: {}", text("why")),
             "OperatorResumed" => format!("an operator resumes it{}", owner()),
-            "OrderConfirmed" | "OrderCancelled" => words::means(event),
             _ => match (attempt, words::step_of(&event.kind)) {
                 (Some(attempt), _) => {
-                    let took = span(attempt.took.unwrap_or_default());
-                    format!("{} is done after {took}: {}", name(attempt), words::means(event))
+                    let took = attempt.took.map(|took| format!(" after {}", span(took))).unwrap_or_default();
+                    format!("{} is done{took}: {}", name(attempt), words::means(event))
                 }
                 (None, Some(step)) => format!("{step} is done: {}", words::means(event)),
                 (None, None) => event.kind.clone(),
@@ -312,7 +311,7 @@ impl Teller<'_> {
         if asked || !kinds.contains(&event.kind.as_str()) {
             return "";
         }
-        ", for an owner who did not live or own the order long enough to write down the answer"
+        "; the attempt was never written down: its owner was overtaken, or died"
     }
 
     fn messages(&mut self) {

@@ -131,7 +131,7 @@ fn the_seed_document_s_commands_work_as_written() {
 }
 
 /// What `curl -X POST -d BODY` sends: a form's Content-Type, which must not matter.
-fn curl_d(authority: &str, path: &str, token: Option<&str>, body: &str) -> serde_json::Value {
+pub fn curl_d(authority: &str, path: &str, token: Option<&str>, body: &str) -> serde_json::Value {
     let mut stream = std::net::TcpStream::connect(authority).unwrap();
     let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
     let length = body.len();

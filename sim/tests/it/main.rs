@@ -8,6 +8,7 @@ mod cli;
 mod determinism;
 mod executors;
 mod faults;
+mod explain;
 mod harness;
 mod kill;
 mod planted;
