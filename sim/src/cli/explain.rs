@@ -6,10 +6,14 @@ use super::args::ExplainArgs;
 use super::exit::{ExitCode, Failure};
 use super::target::{Target, said};
 use super::{runtime, say};
+use crate::explain::facts::Attempt;
 use crate::explain::folder::Folder;
 use crate::explain::render::render;
 use crate::explain::{Facts, Story, remote};
 use crate::load::client::is_success;
+
+/// Pages of a hundred attempts that are read.
+const ATTEMPT_PAGES_MAX: usize = 100;
 
 pub fn run(args: &ExplainArgs) -> Result<ExitCode, Failure> {
     let story = Story::of(&facts(args)?);
@@ -51,12 +55,30 @@ async fn from_shop(url: &str, args: &ExplainArgs) -> Result<Facts, Failure> {
         return Err(Failure::invalid(format!("error: {url}: {}", said(&order))));
     }
     let history = target.get(&format!("{path}/history")).await?;
-    let attempts = target.get(&format!("{path}/attempts")).await?;
-    let refused = [&order, &history, &attempts].into_iter().find(|answer| !is_success(answer.status));
-    if let Some(answer) = refused.filter(|answer| answer.status != 404) {
+    if let Some(answer) = [&order, &history].into_iter().find(|answer| !is_success(answer.status)) {
         return Err(Failure::shop(format!("error: {url}: could not read the order: {}", said(answer))));
     }
-    // A shop that does not know the path shows no attempts.
-    let attempts = Some(&attempts).filter(|answer| answer.status != 404);
+    let attempts = attempts(&target, &path).await?;
     remote::facts(&order, &history, attempts).map_err(|why| Failure::shop(format!("error: {url}: {why}")))
+}
+
+/// Every attempt of the order's steps; `None` from a shop that does not know the path.
+async fn attempts(target: &Target, order: &str) -> Result<Option<Vec<Attempt>>, Failure> {
+    let failed = |why: String| Failure::shop(format!("error: {}: {why}", target.url));
+    let mut attempts = Vec::new();
+    let mut after = 0;
+    for _ in 0..ATTEMPT_PAGES_MAX {
+        let page = target.get(&format!("{order}/attempts?after={after}")).await?;
+        if page.status == 404 {
+            return Ok(None);
+        }
+        if !is_success(page.status) {
+            return Err(failed(format!("could not read the order's attempts: {}", said(&page))));
+        }
+        let (read, next) = remote::attempts(&page).map_err(failed)?;
+        attempts.extend(read);
+        let Some(next) = next else { break };
+        after = next;
+    }
+    Ok(Some(attempts))
 }

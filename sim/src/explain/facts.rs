@@ -121,7 +121,9 @@ pub struct Message {
     pub event_id: String,
     pub channel: String,
     pub recipient: String,
+    /// Empty for an SMS.
     pub subject: String,
+    pub body: String,
     pub at: Timestamp,
 }
 

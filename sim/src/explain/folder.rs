@@ -208,7 +208,7 @@ impl Folder {
             return Ok(None);
         }
         let courier = self.storage.open_read_only(COURIER)?;
-        let sql = "SELECT event_id, channel, recipient, subject, accepted_at
+        let sql = "SELECT event_id, channel, recipient, subject, body, accepted_at
                    FROM accepted WHERE order_id = ?1 ORDER BY accepted_at, event_id, channel";
         let messages = all(&courier, sql, [id], |row| {
             Ok(Message {
@@ -216,7 +216,8 @@ impl Folder {
                 channel: row.get(1)?,
                 recipient: row.get(2)?,
                 subject: row.get(3)?,
-                at: Timestamp::from_micros(row.get(4)?),
+                body: row.get(4)?,
+                at: Timestamp::from_micros(row.get(5)?),
             })
         })?;
         Ok(Some(messages))

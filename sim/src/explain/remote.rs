@@ -1,6 +1,6 @@
 //! Facts from a running shop, as far as HTTP shows them.
 
-use kernel::{Money, Timestamp};
+use kernel::Money;
 use order::domain::Line;
 use serde::Deserialize;
 use serde_json::Value;
@@ -34,9 +34,12 @@ struct EventView {
     data: Value,
 }
 
+/// One page of an order's attempts.
 #[derive(Deserialize)]
 struct AttemptsView {
-    attempts: Vec<AttemptView>,
+    items: Vec<AttemptView>,
+    /// What the next request asks for as `after`; none on the last page.
+    next_after: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -45,21 +48,28 @@ struct AttemptView {
     number: u32,
     outcome: String,
     epoch: i64,
-    started_at_us: i64,
+    started_at: String,
     took_us: Option<u64>,
     detail: Option<String>,
 }
 
-/// What the answers of `orders/{id}`, its `history` and its `attempts` (`None`: the shop does not show
-/// them) tell; all of them are successes.
+/// The attempts of one page, and where the next one begins.
+///
+/// # Errors
+/// Why the answer is not what a shop answers.
+pub fn attempts(page: &Answer) -> Result<(Vec<Attempt>, Option<i64>), String> {
+    let page: AttemptsView = page.json().map_err(|why| format!("the order's attempts: {why}"))?;
+    Ok((page.items.into_iter().map(Attempt::try_from).collect::<Result<_, _>>()?, page.next_after))
+}
+
+/// What the answers of `orders/{id}` and its `history` tell, both of them successes, with the attempts
+/// (`None`: the shop does not show them).
 ///
 /// # Errors
 /// Which of them is not what a shop answers, and why.
-pub fn facts(order: &Answer, history: &Answer, attempts: Option<&Answer>) -> Result<Facts, String> {
+pub fn facts(order: &Answer, history: &Answer, attempts: Option<Vec<Attempt>>) -> Result<Facts, String> {
     let order: OrderView = order.json().map_err(|why| format!("the order: {why}"))?;
     let history: HistoryView = history.json().map_err(|why| format!("its history: {why}"))?;
-    let attempts: Option<AttemptsView> =
-        attempts.map(Answer::json).transpose().map_err(|why| format!("its attempts: {why}"))?;
     let mut notes =
         vec!["over HTTP the ledger, the stock and the messages are not visible; see --data and --run".to_owned()];
     if attempts.is_none() {
@@ -78,7 +88,7 @@ pub fn facts(order: &Answer, history: &Answer, attempts: Option<&Answer>) -> Res
             due_at: None,
         },
         events: history.events.into_iter().map(Happened::try_from).collect::<Result<_, _>>()?,
-        attempts: attempts.map(|view| view.attempts.into_iter().map(Attempt::from).collect()),
+        attempts,
         behind: None,
         client: None,
         faults: Vec::new(),
@@ -95,10 +105,29 @@ impl TryFrom<EventView> for Happened {
     }
 }
 
-impl From<AttemptView> for Attempt {
-    fn from(view: AttemptView) -> Self {
-        let AttemptView { step, number, outcome, epoch, started_at_us, took_us, detail } = view;
-        let (started_at, took) = (Timestamp::from_micros(started_at_us), took_us.map(Duration::from_micros));
-        Self { step, number, outcome, epoch, started_at, took, detail }
+impl TryFrom<AttemptView> for Attempt {
+    type Error = String;
+    fn try_from(view: AttemptView) -> Result<Self, String> {
+        let AttemptView { step, number, outcome, epoch, started_at, took_us, detail } = view;
+        let (started_at, took) = (started_at.parse()?, took_us.map(Duration::from_micros));
+        Ok(Self { step, number, outcome, epoch, started_at, took, detail })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(body: &'static str) -> Answer {
+        Answer { status: 200, body: body.into() }
+    }
+
+    #[test]
+    fn attempts_are_read_page_by_page() {
+        let page = r#"{"items":[{"sequence":2,"step":"reserve_stock","number":1,"outcome":"unknown","epoch":1,
+            "started_at":"2026-01-08T10:00:00.000300Z","took_us":1200,"detail":"Unavailable: refused"}],"next_after":2}"#;
+        let (read, next) = attempts(&answer(page)).unwrap();
+        assert_eq!((read[0].ended_at().as_micros() % 1_000_000, next), (1_500, Some(2)));
+        assert!(attempts(&answer(r#"{"attempts":[]}"#)).is_err());
     }
 }

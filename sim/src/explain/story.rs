@@ -317,8 +317,7 @@ impl Teller<'_> {
     fn messages(&mut self) {
         let messages = self.facts.behind.as_ref().and_then(|behind| behind.messages.as_deref()).unwrap_or_default();
         let entries = messages.iter().map(|message| {
-            let what = format!("accepts {} to {}: {}", message.channel, message.recipient, message.subject);
-            let mut entry = self.entry(message.at, rank::MESSAGE, Actor::Courier, what);
+            let mut entry = self.entry(message.at, rank::MESSAGE, Actor::Courier, words::message(message));
             entry.detail = Some(short_event(&message.event_id));
             entry
         });

@@ -208,6 +208,7 @@ fn calm() -> Tale {
         channel: "email".into(),
         recipient: "shopper3@example.test".into(),
         subject: "Your order is confirmed".into(),
+        body: "Thank you.".into(),
         at: at(31.0),
     }]);
     tale

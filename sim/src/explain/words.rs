@@ -7,10 +7,12 @@ use order::domain::Line;
 use serde_json::Value;
 use tokio::time::Duration;
 
-use super::facts::{Happened, LedgerLine};
+use super::facts::{Happened, LedgerLine, Message};
 
 /// Most lines that are named one by one.
 const LINES_NAMED: usize = 3;
+/// A message is named by its subject or its beginning, up to here.
+const SUBJECT_CHARACTERS_MAX: usize = 60;
 
 /// A time that is short for its size: `850 µs`, `12.3 ms`, `4.02 s`, `3 min 20 s`.
 pub fn span(time: Duration) -> String {
@@ -169,6 +171,21 @@ pub fn inventory(event: &Happened, skus: &Skus) -> String {
         "StockBlocked" => "held nothing; a reservation that comes late is refused".into(),
         other => other.to_owned(),
     }
+}
+
+/// A message that the courier accepted.
+pub fn message(message: &Message) -> String {
+    let kind = match message.channel.as_str() {
+        "email" => "an e-mail",
+        "sms" => "an SMS",
+        other => other,
+    };
+    let subject = if message.subject.is_empty() { &message.body } else { &message.subject };
+    let mut subject: String = subject.chars().take(SUBJECT_CHARACTERS_MAX).collect();
+    if subject.chars().count() == SUBJECT_CHARACTERS_MAX {
+        subject.push('…');
+    }
+    format!("accepts {kind} to {}: {subject}", message.recipient)
 }
 
 /// A line of the acquirer's ledger.
