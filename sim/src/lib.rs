@@ -3,8 +3,8 @@
 //! - [`scenario`] reads what is to happen; [`world`] puts the shop up, on this machine or in virtual
 //!   time; [`load`] plays its customers; [`run`] conducts one experiment from the empty shop to
 //!   everything that is known about it; [`audit`] asks the books and the witness; [`report`] turns
-//!   all of that into a verdict, pure functions only; [`explain`] tells one order's life; [`cli`] is what a
-//!   person types.
+//!   all of that into a verdict, pure functions only; [`fault`] breaks things and mends them; [`explain`]
+//!   tells one order's life; [`tui`] shows a run live; [`cli`] is what a person types.
 //! - Everything below [`cli`] gets clock, randomness, sockets and storage handed in.
 
 pub mod audit;
@@ -15,4 +15,5 @@ pub mod load;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod tui;
 pub mod world;

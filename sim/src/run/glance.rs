@@ -164,7 +164,7 @@ pub struct FaultGlance {
     pub name: String,
     /// `payment-provider outage`, `breaker force_open`, with parameters in brackets.
     pub what: String,
-    /// `None` for one that was injected by hand.
+    /// When after the load's start, and for how long; `None` for one that was injected by hand.
     pub planned: Option<(Duration, Duration)>,
     /// Since the load's start.
     pub injected: Option<Duration>,

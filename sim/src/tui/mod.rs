@@ -1,0 +1,229 @@
+//! The live screen of `shopctl run`.
+//!
+//! What happens (an event of the run, a key) goes into [`update`](update::update), which changes the
+//! [`State`](state::State) and may ask something of the run; [`view`] draws the state and nothing else.
+//! Only the loop here does IO. A screen can be had as a picture, too: [`render_svg`].
+
+mod history;
+mod input;
+mod picture;
+pub mod state;
+mod terminal;
+#[cfg(test)]
+mod tests;
+pub mod theme;
+pub mod update;
+pub mod view;
+
+use std::collections::VecDeque;
+use std::future::{Future, pending};
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::{Duration, Instant, sleep_until};
+
+use crate::cli::exit::{ExitCode, Failure};
+use crate::report::Summary;
+use crate::run::glance::Control;
+use crate::run::progress::{Event, Sink};
+use crate::scenario::Scenario;
+use input::{Keyboard, Told};
+pub use picture::render_svg;
+use state::{Ending, State};
+use terminal::Screen;
+use theme::Theme;
+use update::{Action, Input, update};
+
+/// Events that wait to be shown. Nearly all are ticks, and those leave half of it to the others.
+const EVENTS_MAX: usize = 1024;
+/// Controls that wait because the run is busy; a person does not type more.
+const CONTROLS_MAX: usize = 64;
+/// Between two drawings at least; a change is seen within this time.
+const REDRAW: Duration = Duration::from_millis(70);
+
+/// The terminal, taken over; given back when this is dropped.
+pub struct Dashboard {
+    // Dropped in this order: nobody reads keys from a terminal that was given back.
+    keyboard: Option<Keyboard>,
+    screen: Option<Screen>,
+    tell: mpsc::Sender<Event>,
+    events: mpsc::Receiver<Event>,
+    state: State,
+    waiting: VecDeque<Control>,
+}
+
+/// What the loop woke up for.
+enum Woken<T> {
+    Ended(T),
+    Terminal(Option<Told>),
+    Event(Option<Event>),
+    Redraw,
+}
+
+impl Dashboard {
+    /// Takes over the terminal and shows that the scenario is about to run.
+    ///
+    /// # Errors
+    /// When standard output is no terminal, or it cannot be put into raw mode.
+    pub fn start(scenario: &Scenario) -> io::Result<Self> {
+        let (tell, events) = mpsc::channel(EVENTS_MAX);
+        let state = State::new(scenario, Theme::from_env());
+        let mut screen = Screen::take()?;
+        screen.draw(&state)?;
+        Ok(Self {
+            keyboard: Some(Keyboard::listen()),
+            screen: Some(screen),
+            tell,
+            events,
+            state,
+            waiting: VecDeque::new(),
+        })
+    }
+
+    /// Where the run's events go. It never blocks; ticks that come faster than they can be shown are
+    /// left out.
+    pub fn sink(&self) -> Sink {
+        sink_into(self.tell.clone())
+    }
+
+    /// Shows the run until it has ended and the viewer has seen how; then gives the terminal back and
+    /// answers what `ended` answered. Should the terminal fail, the run goes on unseen.
+    ///
+    /// # Errors
+    /// That of `ended`; or that the viewer gave up waiting for it, after asking for an end at once.
+    pub async fn run(
+        mut self,
+        controls: mpsc::Sender<Control>,
+        ended: impl Future<Output = Result<Summary, Failure>>,
+    ) -> Result<Summary, Failure> {
+        let mut ended = pin!(ended);
+        let mut outcome = None;
+        let mut redraw = Redraw::default();
+        loop {
+            self.send(&controls);
+            redraw.now_if_due(|| self.draw());
+            // Without a terminal there is nobody who could press a key to go on.
+            if let Some(outcome) = outcome.take_if(|_| self.keyboard.is_none()) {
+                return outcome;
+            }
+            let woken = tokio::select! {
+                biased;
+                answer = &mut ended, if outcome.is_none() => Woken::Ended(answer),
+                told = next_of(&mut self.keyboard) => Woken::Terminal(told),
+                event = self.events.recv() => Woken::Event(event),
+                () = sleep_until(redraw.due), if redraw.wanted => Woken::Redraw,
+            };
+            let input = match woken {
+                Woken::Ended(answer) => {
+                    self.catch_up();
+                    let ending = ending(&answer);
+                    outcome = Some(answer);
+                    Some(Input::Ended(ending))
+                }
+                Woken::Terminal(Some(Told::Key(key))) => Some(Input::Key(key)),
+                Woken::Terminal(None) => {
+                    self.keyboard = None;
+                    None
+                }
+                Woken::Event(Some(event)) => Some(Input::Run(event)),
+                Woken::Terminal(Some(Told::Resized)) | Woken::Event(None) | Woken::Redraw => None,
+            };
+            redraw.wanted = true;
+            if input.is_some_and(|input| self.take_in(input)) {
+                let gave_up =
+                    Failure { code: ExitCode::Stopped, message: "stopped at once; there is no verdict".into() };
+                return outcome.unwrap_or(Err(gave_up));
+            }
+        }
+    }
+
+    /// Answers whether the viewer leaves.
+    fn take_in(&mut self, input: Input) -> bool {
+        let mut leaves = false;
+        for action in update(&mut self.state, input) {
+            match action {
+                Action::Leave => leaves = true,
+                Action::Tell(control) if self.waiting.len() < CONTROLS_MAX => self.waiting.push_back(control),
+                // An end at once is not kept waiting by what was asked before it.
+                Action::Tell(control @ Control::StopNow) => self.waiting = VecDeque::from([control]),
+                Action::Tell(_) => {}
+            }
+        }
+        leaves
+    }
+
+    /// What the run told before it ended.
+    fn catch_up(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            self.take_in(Input::Run(event));
+        }
+    }
+
+    fn send(&mut self, controls: &mpsc::Sender<Control>) {
+        while let Some(control) = self.waiting.pop_front() {
+            match controls.try_send(control) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(control)) => return self.waiting.push_front(control),
+                // The run no longer listens: it is ending.
+                Err(mpsc::error::TrySendError::Closed(_)) => return self.waiting.clear(),
+            }
+        }
+    }
+
+    fn draw(&mut self) {
+        let Some(screen) = &mut self.screen else { return };
+        if screen.draw(&self.state).is_err() {
+            self.keyboard = None;
+            self.screen = None;
+        }
+    }
+}
+
+/// When the screen is drawn again.
+struct Redraw {
+    wanted: bool,
+    due: Instant,
+}
+
+impl Default for Redraw {
+    fn default() -> Self {
+        Self { wanted: true, due: Instant::now() }
+    }
+}
+
+impl Redraw {
+    fn now_if_due(&mut self, draw: impl FnOnce()) {
+        if self.wanted && Instant::now() >= self.due {
+            draw();
+            self.wanted = false;
+            self.due = Instant::now() + REDRAW;
+        }
+    }
+}
+
+async fn next_of(keyboard: &mut Option<Keyboard>) -> Option<Told> {
+    match keyboard {
+        Some(keyboard) => keyboard.next().await,
+        None => pending().await,
+    }
+}
+
+fn ending(answer: &Result<Summary, Failure>) -> Ending {
+    match answer {
+        Ok(summary) => Ending::Verdict(Box::new(summary.clone())),
+        Err(failure) => Ending::Failed(failure.clone()),
+    }
+}
+
+fn sink_into(tell: mpsc::Sender<Event>) -> Sink {
+    Arc::new(move |event| {
+        let is_tick = matches!(event, Event::Tick(_));
+        if is_tick && tell.capacity() <= EVENTS_MAX / 2 {
+            return;
+        }
+        // Closed when the screen is gone; the run goes on.
+        let _ = tell.try_send(event.clone());
+    })
+}
