@@ -9,8 +9,8 @@
 
 pub mod audit;
 pub mod cli;
-pub mod fault;
 pub mod explain;
+pub mod fault;
 pub mod load;
 pub mod report;
 pub mod run;

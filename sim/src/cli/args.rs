@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::pictures::Wanted;
 use crate::scenario::template;
 
 /// A flight simulator for checkout systems: runs a complete shop under the load that a scenario
@@ -79,9 +80,13 @@ pub struct RunArgs {
     /// Fixes data, arrivals and choices; the scenario's own seed otherwise.
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Prints progress lines, also on a terminal.
+    /// Prints progress lines; on a terminal there is a live dashboard otherwise.
     #[arg(long)]
     pub headless: bool,
+    /// Writes what the dashboard shows at a moment of the load as an SVG: 6s=FILE, or 6s,saga=FILE for another
+    /// screen (overview, saga, breaker).
+    #[arg(long, value_name = "AT=FILE")]
+    pub picture: Vec<Wanted>,
     /// Where runs are kept.
     #[arg(long, value_name = "DIR", default_value = "reports/runs")]
     pub out: PathBuf,

@@ -12,7 +12,7 @@ use rand::Rng;
 
 use super::args::UpArgs;
 use super::exit::{ExitCode, Failure};
-use super::run::fresh_keys;
+use super::live::fresh_keys;
 use super::signals::Signals;
 use super::{runtime, say};
 use crate::world::real::{RealOptions, RunningShop};

@@ -192,7 +192,8 @@ async fn counted_users(crew: Arc<Crew>, quotas: Vec<Arc<AtomicU64>>, longest: Du
         let (looped, token) = (crew.clone(), users.token());
         crew.journeys.spawn(async move {
             let more = |reached| {
-                reached < longest && left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok()
+                reached < longest
+                    && left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok()
             };
             looped.repeat(Duration::ZERO, more).await;
             drop(token);

@@ -1,0 +1,180 @@
+//! One run in real time: the shop on its threads, the generator on its own, the watcher on its own, and
+//! this thread for whoever follows it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use chassis::auth::Keys;
+use chassis::rng::Seeds;
+use rand::Rng;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::exit::{ExitCode, Failure};
+use super::pictures::Pictures;
+use super::run::commit;
+use super::signals::Signals;
+use crate::audit::manifest;
+use crate::report::summary::Circumstances;
+use crate::report::{Summary, World};
+use crate::run::glance::Control;
+use crate::run::progress::{Event, Sink, printer};
+use crate::run::watch::Watch;
+use crate::run::{Conducted, Experiment, Unfinished, conduct, resources};
+use crate::scenario::Scenario;
+use crate::tui::Dashboard;
+use crate::world::Admin;
+use crate::world::real::{RealOptions, RunningShop};
+
+/// What a crash may lose.
+const DURABILITY: &str = "SQLite in WAL mode, synchronous=NORMAL";
+/// Wishes of whoever watches that may wait.
+const CONTROLS_MAX: usize = 64;
+
+/// How a person follows a run.
+pub enum Watched {
+    Live(Box<Dashboard>),
+    /// Line by line.
+    InLines,
+}
+
+/// Runs the scenario on this machine and judges it.
+///
+/// # Errors
+/// When the shop cannot be put up or seeded, or the user ends the run at once.
+pub async fn run(
+    scenario: &Scenario,
+    folder: &Path,
+    watched: Watched,
+    pictures: &Pictures,
+) -> Result<Summary, Failure> {
+    let (ask, controls) = mpsc::channel(CONTROLS_MAX);
+    match watched {
+        Watched::Live(dashboard) => {
+            let sink = pictures.beside(dashboard.sink());
+            dashboard.run(ask, in_real_time(scenario, folder, sink, controls)).await
+        }
+        Watched::InLines => in_real_time(scenario, folder, pictures.beside(printer()), controls).await,
+    }
+}
+
+async fn in_real_time(
+    scenario: &Scenario,
+    folder: &Path,
+    sink: Sink,
+    controls: mpsc::Receiver<Control>,
+) -> Result<Summary, Failure> {
+    let admin = Admin::embedded();
+    let mut signals = Signals::listen()?;
+    let shop = put_up(scenario, folder, &admin).await?;
+    sink(&Event::ShopUp { took: shop.started_in });
+    let stop = CancellationToken::new();
+    let record = folder.join("orders.jsonl");
+    let record =
+        File::create(&record).map_err(|error| Failure::invalid(format!("error: {}: {error}", record.display())))?;
+    let experiment = Experiment {
+        scenario: scenario.clone(),
+        admin,
+        record: Box::new(record),
+        manifest: Some(folder.join(manifest::FILE)),
+        sink: sink.clone(),
+        controls,
+        watcher: Some(Box::new(watch_on_its_own_thread)),
+        stop: stop.clone(),
+    };
+    let conducted = on_its_own_thread(&shop, experiment, stop, &mut signals, &sink).await;
+    let cpu_us = shop
+        .threads
+        .iter()
+        .filter_map(|(role, thread)| Some(((*role).to_owned(), resources::cpu_us_of_thread(thread)?)))
+        .collect::<BTreeMap<_, _>>();
+    let startup_ms = shop.started_in.as_secs_f64() * 1e3;
+    shop.stop();
+    let (conducted, generator_cpu_us) = conducted?;
+    let around = Circumstances {
+        durability: DURABILITY.into(),
+        commit: commit(),
+        machine: resources::machine(),
+        startup_ms,
+        cpu_us,
+        generator_cpu_us,
+        rss_mb: resources::peak_rss_mb(),
+    };
+    Ok(Summary::of(scenario, &conducted, World::Embedded, around))
+}
+
+async fn put_up(scenario: &Scenario, folder: &Path, admin: &Admin) -> Result<RunningShop, Failure> {
+    let data = folder.join("data");
+    fs::create_dir_all(&data).map_err(|error| Failure::invalid(format!("error: {}: {error}", data.display())))?;
+    let settings = admin.known_to(scenario.shop.settings.clone());
+    let options = RealOptions {
+        settings,
+        folder: data,
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        seeds: Seeds::from_number(scenario.seed),
+        keys: fresh_keys()?,
+        chaos: true,
+    };
+    RunningShop::start(options).await.map_err(|error| Failure::shop(format!("error: {error}")))
+}
+
+/// A secret that nobody knows and that dies with this process.
+pub fn fresh_keys() -> Result<Keys, Failure> {
+    let seeds = Seeds::from_entropy().map_err(|error| Failure::shop(format!("error: no randomness: {error}")))?;
+    let mut secret = [0; 32];
+    seeds.stream("jwt-secret").fill_bytes(&mut secret);
+    Keys::new(&secret).map_err(Failure::shop)
+}
+
+/// The generator has a thread of its own, so that the shop's work and its do not queue behind each
+/// other. This one waits, and turns Ctrl-C into a gentle stop, a second one into an end at once.
+#[expect(clippy::disallowed_methods, reason = "the command owns the generator's thread")]
+async fn on_its_own_thread(
+    shop: &RunningShop,
+    experiment: Experiment,
+    stop: CancellationToken,
+    signals: &mut Signals,
+    sink: &Sink,
+) -> Result<(Conducted, Option<u64>), Failure> {
+    let surroundings = shop.surroundings.clone();
+    let (done, mut outcome) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let conducted = match runtime {
+            Ok(runtime) => runtime.block_on(conduct(surroundings, experiment)),
+            Err(error) => Err(Unfinished::Failed(format!("no runtime for the generator: {error}"))),
+        };
+        let cpu = resources::this_thread().and_then(|thread| resources::cpu_us_of_thread(&thread));
+        // Whoever waited has given up; nothing is lost by that.
+        let _ = done.send((conducted, cpu));
+    });
+    let mut interrupts = 0;
+    loop {
+        tokio::select! {
+            biased;
+            ended = &mut outcome => {
+                let (conducted, cpu) = ended.map_err(|_| Failure::shop("error: the generator's thread died"))?;
+                return conducted.map(|conducted| (conducted, cpu)).map_err(Failure::from);
+            }
+            () = signals.next() => {
+                interrupts += 1;
+                stop.cancel();
+                if interrupts > 1 {
+                    return Err(Failure { code: ExitCode::Stopped, message: "stopped at once; there is no verdict".into() });
+                }
+                sink(&Event::Note("stopping gently; Ctrl-C again stops at once".into()));
+            }
+        }
+    }
+}
+
+/// Watching must not hold the load up.
+#[expect(clippy::disallowed_methods, reason = "the command owns the watcher's thread")]
+fn watch_on_its_own_thread(watch: Watch) {
+    std::thread::spawn(move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(watch.run()),
+        Err(error) => tracing::error!(%error, "nobody watches: there is no runtime for it"),
+    });
+}

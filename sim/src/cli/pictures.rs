@@ -1,0 +1,120 @@
+//! Pictures of the dashboard at moments of a run, for documents and for those who were not there.
+
+use std::fs;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Duration;
+
+use crate::run::progress::{Event, Sink};
+use crate::scenario::Scenario;
+use crate::tui::render_svg;
+use crate::tui::state::{State, Tab};
+use crate::tui::theme::Theme;
+use crate::tui::update::{Input, update};
+
+/// In characters.
+const SIZE: (u16, u16) = (120, 40);
+
+/// A picture that is wanted: `6s=dashboard.svg`, `6s,saga=saga.svg`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanted {
+    /// Since the load's start.
+    pub at: Duration,
+    pub tab: Tab,
+    pub file: PathBuf,
+}
+
+impl FromStr for Wanted {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let form = || "write it as AT=FILE or AT,SCREEN=FILE, for example 6s,saga=saga.svg".to_owned();
+        let (when, file) = text.split_once('=').filter(|(_, file)| !file.is_empty()).ok_or_else(form)?;
+        let (at, tab) = when.split_once(',').unwrap_or((when, "overview"));
+        let tab = match tab {
+            "overview" => Tab::Overview,
+            "saga" => Tab::Saga,
+            "breaker" => Tab::Breaker,
+            other => return Err(format!("there is no screen `{other}`; there are overview, saga and breaker")),
+        };
+        Ok(Self { at: chassis::settings::duration(at)?, tab, file: file.into() })
+    }
+}
+
+struct Inner {
+    state: State,
+    wanted: Vec<Wanted>,
+    failures: Vec<String>,
+}
+
+/// Takes the pictures as the run's events come by.
+#[derive(Clone)]
+pub struct Pictures {
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl Pictures {
+    pub fn new(scenario: &Scenario, wanted: &[Wanted]) -> Self {
+        let state = State::new(scenario, Theme::COLOURS);
+        Self { inner: Arc::new(Mutex::new(Inner { state, wanted: wanted.to_vec(), failures: Vec::new() })) }
+    }
+
+    /// A sink that hands every event on.
+    pub fn beside(&self, sink: Sink) -> Sink {
+        if self.lock().wanted.is_empty() {
+            return sink;
+        }
+        let pictures = self.clone();
+        Arc::new(move |event| {
+            pictures.lock().take(event);
+            sink(event);
+        })
+    }
+
+    /// What became of no picture, each in a line.
+    pub fn finish(&self) -> Vec<String> {
+        let mut inner = self.lock();
+        let missed = std::mem::take(&mut inner.wanted);
+        let missed =
+            missed.iter().map(|one| format!("error: {}: the load was over before {:?}", one.file.display(), one.at));
+        let missed: Vec<String> = missed.collect();
+        inner.failures.drain(..).chain(missed).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn take(&mut self, event: &Event) {
+        update(&mut self.state, Input::Run(event.clone()));
+        let Event::Tick(tick) = event else { return };
+        let (due, later) = self.wanted.drain(..).partition(|wanted| wanted.at <= tick.elapsed);
+        self.wanted = later;
+        let due: Vec<Wanted> = due;
+        for Wanted { tab, file, .. } in due {
+            self.state.view.tab = tab;
+            let picture = render_svg(&self.state, SIZE.0, SIZE.1);
+            if let Err(error) = fs::write(&file, picture) {
+                self.failures.push(format!("error: {}: {error}", file.display()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_names_its_moment_its_screen_and_its_file() {
+        let wanted: Wanted = "1.5s,saga=x.svg".parse().unwrap();
+        assert_eq!((wanted.at, wanted.tab), (Duration::from_millis(1500), Tab::Saga));
+        assert_eq!("6s=x=y.svg".parse::<Wanted>().unwrap().file, PathBuf::from("x=y.svg"));
+        for text in ["x.svg", "6=x.svg", "6s,moon=x.svg", "6s="] {
+            assert!(text.parse::<Wanted>().is_err(), "{text}");
+        }
+    }
+}
