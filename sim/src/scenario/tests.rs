@@ -6,6 +6,7 @@ use super::*;
 use crate::scenario::load::Executor;
 
 const FLASH_SALE: &str = include_str!("../../../scenarios/flash-sale.yaml");
+const PAYMENT_OUTAGE: &str = include_str!("../../../scenarios/payment-outage.yaml");
 const SMOKE: &str = include_str!("../../../scenarios/smoke.yaml");
 
 const GOOD: &str = "version: 1
@@ -309,10 +310,11 @@ proptest! {
         changes in prop::collection::vec((any::<u8>(), any::<usize>(), any::<usize>(), prop::sample::select("-a: []{},#&*!|>'\"%@?~0\n\t".chars().collect::<Vec<_>>())), 1..5),
     ) {
         judge_any(&mutated(FLASH_SALE, &changes))?;
+        judge_any(&mutated(PAYMENT_OUTAGE, &changes))?;
     }
 
     #[test]
-    fn no_override_makes_it_panic(path in "[a-z.0-9]{0,20}|load\\.buyers\\.[a-z.0-9]{0,12}", value in "(?s).{0,30}") {
-        let _ = parse(FLASH_SALE, "x.yaml", &[(path, value)], &settings());
+    fn no_override_makes_it_panic(path in "[a-z.0-9]{0,20}|(load\\.shoppers|faults\\.acquirer-down)\\.[a-z.0-9]{0,12}", value in "(?s).{0,30}") {
+        let _ = parse(PAYMENT_OUTAGE, "x.yaml", &[(path, value)], &settings());
     }
 }
