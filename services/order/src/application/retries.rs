@@ -71,3 +71,39 @@ impl Retries {
         value
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    struct Still;
+
+    impl chassis::Clock for Still {
+        fn now(&self) -> kernel::Timestamp {
+            kernel::Timestamp::default()
+        }
+    }
+
+    #[test]
+    fn the_metrics_tell_retries_that_were_made_from_those_that_were_refused() {
+        let (retries, mut registry) = (Retries::new(1.0, 0, Arc::new(Still)), Registry::default());
+        retries.register(&mut registry);
+        (0..3).for_each(|_| retries.first_attempt());
+        assert!(retries.allow(Step::ReserveStock) && retries.allow(Step::ReserveStock));
+        assert!(retries.allow(Step::RefundPayment) && !retries.allow(Step::RefundPayment));
+        retries.first_attempt();
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for line in [
+            "retry_budget_tokens 1.0",
+            r#"saga_retries_total{step="reserve_stock"} 2"#,
+            r#"saga_retries_total{step="refund_payment"} 1"#,
+            r#"saga_retries_refused_total{step="refund_payment"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        assert!(!text.contains(r#"refused_total{step="reserve_stock"}"#), "{text}");
+    }
+}

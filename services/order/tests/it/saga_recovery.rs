@@ -117,10 +117,12 @@ async fn a_participant_that_errs_in_a_forward_step_aborts_the_order_and_needs_no
 
 #[tokio::test(start_paused = true)]
 async fn a_sale_that_answers_errors_is_listed_retried_by_hand_and_done_in_the_end() {
-    let shop = Shop::new();
+    let mut setup = Setup::new();
+    (setup.pace.alert_after, setup.pace.backoff_base, setup.pace.backoff_cap) = (2, 400 * SECOND, 400 * SECOND);
+    let shop = Shop::open(&setup);
     shop.world.always(Step::CommitStock, Fault::Broken);
     let id = shop.start("k").await;
-    tokio::time::sleep(600 * SECOND).await;
+    tokio::time::sleep(1000 * SECOND).await;
     assert_eq!(shop.desk.get(id).await.unwrap().status, Status::Confirmed, "what is confirmed stays so");
     assert_eq!(stuck(&shop).await, [(id, Status::Confirmed, Step::CommitStock)]);
 
