@@ -41,6 +41,7 @@ async fn an_order_is_placed_shown_listed_and_remembered() {
     assert!(kinds.iter().copied().eq((1..).zip(expected)), "{kinds:?}");
     assert!(history.iter().zip(&events).all(|(shown, event)| shown.data_json == event.data));
     assert!(history[2].data_json.contains(&format!("ch-{}", order.id)), "{}", history[2].data_json);
+    assert!(history[3].data_json.contains(&order.user_id), "whom to tell: {}", history[3].data_json);
 }
 
 #[tokio::test]
