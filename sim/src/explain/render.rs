@@ -22,7 +22,16 @@ pub fn render(story: &Story) -> String {
     let width = times.iter().map(String::len).max().unwrap_or_default().max("ms".len());
     lines.push(format!("{:>width$}  {:<ACTOR$}what", "ms", "who"));
     let indent = " ".repeat(width + 2 + ACTOR);
+    let mut left_out = 0;
     for (entry, time) in story.entries.iter().zip(times) {
+        if entry.repeats {
+            left_out += 1;
+            continue;
+        }
+        if left_out > 0 {
+            lines.push(format!("{indent}({left_out} lines more of the same; --json has them)"));
+            left_out = 0;
+        }
         let head = format!("{time:>width$}  {:<ACTOR$}", entry.actor.name());
         lines.extend(wrapped(&head, &indent, &text(entry)));
     }

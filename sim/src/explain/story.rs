@@ -60,6 +60,9 @@ pub struct Entry {
     /// Something went wrong here.
     #[serde(skip)]
     pub amiss: bool,
+    /// One of many alike: not worth a line of its own.
+    #[serde(skip)]
+    pub repeats: bool,
 }
 
 /// The whole story. It is also the JSON that `--json` prints.
@@ -148,7 +151,7 @@ impl Teller<'_> {
         let since_us = at.as_micros().saturating_sub(self.facts.order.created_at.as_micros());
         let during = self.facts.faults.iter().filter(|fault| fault.touches(at, at));
         let during = during.map(|fault| fault.name.clone()).collect();
-        Entry { at, since_us, actor, what, detail: None, during, rank, amiss: false }
+        Entry { at, since_us, actor, what, detail: None, during, rank, amiss: false, repeats: false }
     }
 
     /// The order's own doings. They are in order by versions and attempts, whatever the clock says: at
@@ -160,7 +163,7 @@ impl Teller<'_> {
         let take_overs = take_overs(self.facts);
         let mut before: Option<&Attempt> = None;
         let mut told = 0;
-        for attempt in attempts {
+        for (index, attempt) in attempts.iter().enumerate() {
             let own = events.iter().position(|event| {
                 attempt.outcome == "done" && words::step_of(&event.kind) == Some(attempt.step.as_str())
             });
@@ -172,6 +175,7 @@ impl Teller<'_> {
                 told += 1;
             }
             lane.extend(take_overs.iter().filter(|one| std::ptr::eq(one.by, attempt)).map(|one| self.taken_over(one)));
+            let told_so_far = lane.len();
             if attempt.took.is_some() {
                 lane.push(self.asked(before, attempt));
             }
@@ -182,6 +186,8 @@ impl Teller<'_> {
                 }
                 _ => lane.push(self.answered(attempt)),
             }
+            let repeats = is_repetition(attempts, index);
+            lane[told_so_far..].iter_mut().for_each(|entry| entry.repeats = repeats);
             before = Some(attempt);
         }
         lane.extend(events[told..].iter().map(|event| self.event(event, None)));
@@ -210,10 +216,11 @@ impl Teller<'_> {
 
     fn asked(&self, before: Option<&Attempt>, attempt: &Attempt) -> Entry {
         let order = &self.facts.order;
-        let asks = words::asks(&attempt.step, &order.lines, order.total);
-        let again = before.filter(|last| last.step == attempt.step && !last.is_decided());
-        let waited = again.map(|last| format!(" again, {} later", span(attempt.started_at.since(last.ended_at()))));
-        let what = format!("{} {asks}{}", name(attempt), waited.unwrap_or_default());
+        let asks = match before.filter(|last| last.step == attempt.step && !last.is_decided()) {
+            Some(last) => format!("asks again, {} later", span(attempt.started_at.since(last.ended_at()))),
+            None => words::asks(&attempt.step, &order.lines, order.total),
+        };
+        let what = format!("{} {asks}", name(attempt));
         self.entry(attempt.started_at, rank::ASKED, Actor::Order, what)
     }
 
@@ -310,6 +317,12 @@ impl Teller<'_> {
         let asked = attempts.iter().any(|attempt| attempt.step == step && attempt.started_at <= event.at);
         if asked || !kinds.contains(&event.kind.as_str()) {
             return "";
+        }
+        // The order may be waiting for this very answer.
+        let later = attempts.iter().any(|attempt| attempt.started_at > event.at)
+            || self.facts.events.iter().any(|other| other.at > event.at);
+        if !later {
+            return "; the attempt that asked for it is not written down yet";
         }
         "; the attempt was never written down: its owner was overtaken, or died"
     }
@@ -413,6 +426,19 @@ pub(super) fn take_overs(facts: &Facts) -> Vec<TakeOver<'_>> {
         })
     });
     unexplained.collect()
+}
+
+/// How many attempts of a long series are told at its beginning and at its end.
+const SERIES_BEGINS: usize = 3;
+const SERIES_ENDS: usize = 2;
+
+/// Whether an attempt without a decision stands in the middle of a series of them.
+fn is_repetition(attempts: &[Attempt], index: usize) -> bool {
+    let Some(middle) = attempts.get(index).filter(|attempt| !attempt.is_decided()) else { return false };
+    let alike = |attempt: &Attempt| attempt.step == middle.step && attempt.outcome == middle.outcome;
+    let before = attempts[..index].iter().rev().take(SERIES_BEGINS).filter(|attempt| alike(attempt)).count();
+    let after = attempts[index + 1..].iter().take(SERIES_ENDS).filter(|attempt| alike(attempt)).count();
+    before == SERIES_BEGINS && after == SERIES_ENDS
 }
 
 /// `process_payment #2 (epoch 3)`.

@@ -341,6 +341,30 @@ fn an_order_that_waits_for_an_operator() {
 }
 
 #[test]
+fn a_long_series_of_attempts_is_told_by_its_ends() {
+    let mut tale = Tale::of_two_lamps().reserved();
+    for number in 0..1_000 {
+        let from = 10.0 + 100.0 * f64::from(number);
+        let epoch = i64::from(number) + 1;
+        tale = tale.attempt("process_payment", epoch, (from, from + 50.0), "ongoing", "");
+    }
+    let told = tale.told();
+    let (begin, end) = told.split_once("(1990 lines more of the same; --json has them)").unwrap();
+    for (number, part) in [(1, begin), (3, begin), (999, end), (1_000, end)] {
+        assert!(part.contains(&format!("process_payment #{number} ")), "{told}");
+    }
+    assert_eq!(Story::of(&tale.0).entries.len(), 2_004);
+}
+
+#[test]
+fn an_effect_whose_attempt_is_under_way_is_no_lost_one() {
+    let tale = Tale::of_two_lamps().reserved().payment("PaymentIntended", 2.2, "");
+    let story = Story::of(&tale.0);
+    let intent = story.entries.iter().find(|entry| entry.actor == Actor::Payment).unwrap();
+    assert!(intent.what.ends_with("is not written down yet"), "{}", intent.what);
+}
+
+#[test]
 fn books_that_contradict_each_other_are_not_smoothed_over() {
     let tale = calm().event("OrderCancelled", 20.0, json!({}));
     let told = Story::of(&tale.0).conclusion;
