@@ -144,10 +144,10 @@ impl MenuItem {
         }
     }
 
-    /// `payment-provider latency 400ms..800ms`
+    /// `latency 400ms..800ms`
     pub fn label(self) -> String {
         let values: Vec<&str> = self.kind.parameters.iter().map(Self::usual).collect();
-        [&[self.target.name, self.kind.name], values.as_slice()].concat().join(" ")
+        [&[self.kind.name], values.as_slice()].concat().join(" ")
     }
 
     /// Whether `fault` is of this kind, whatever its parameters.

@@ -14,7 +14,29 @@ use crate::tui::theme::Theme;
 use crate::tui::update::{Input, update};
 use crate::world::shop;
 
-const SCENARIO: &str = include_str!("../../../../scenarios/flash-sale.yaml");
+const SCENARIO: &str = "
+version: 1
+name: flash-sale
+about: 2,000 buyers fall on 500 units of one product
+seed: 42
+shop:
+  users: 2000
+  catalog: { generate: 200, stock: 10000, items: [{ sku: SNEAKER-42, name: Sneaker, price: 129.00 EUR, stock: 500 }] }
+load:
+  buyers:
+    executor: ramping-arrival-rate
+    start_rate: 20
+    stages: [{ duration: 4s, target: 245 }, { duration: 6s, target: 245 }]
+    max_vus: 1000
+    journey: [{ order: { items: [{ sku: SNEAKER-42, quantity: 1..2 }] } }]
+expect:
+  thresholds:
+    saga_step_duration{step:reserve_stock}: [p(99)<50ms]
+    order_duration: [p(95)<500ms]
+    order_errors: [rate<0.01]
+  invariants: all
+warmup: 2s
+";
 const LASTS_S: f64 = 10.0;
 
 pub fn secs(seconds: f64) -> Duration {
@@ -325,6 +347,11 @@ pub fn summary(passed: bool) -> Summary {
         "count": 2000, "failed": 0, "measured": 1800, "uncorrected": percentiles,
     });
     order.as_object_mut().unwrap().extend(percentiles.as_object().unwrap().clone());
+    let step = serde_json::json!({
+        "count": 2000, "outcomes": { "done": 2000 }, "measured": 1800, "p50_us": 1_400, "p90_us": 2_900,
+        "p95_us": 3_100, "p99_us": 5_700, "p999_us": 9_000, "max_us": 13_300,
+    });
+    let steps: BTreeMap<&str, _> = order::domain::Step::ALL.iter().map(|name| (name.as_str(), step.clone())).collect();
     let rate = if passed { 0.0 } else { 0.0123 };
     let errors = if passed { 0 } else { 21 };
     let fault = serde_json::json!({
@@ -342,7 +369,7 @@ pub fn summary(passed: bool) -> Summary {
             "cancelled_by": { "declined": 10, "sold_out": 1635 + 21 - errors },
             "rejected": 0, "errors": errors, "unknown": 0, "units_confirmed": { "SNEAKER-42": 500 },
         },
-        "throughput_per_s": 32.4, "http": { "order": order }, "steps": {},
+        "throughput_per_s": 32.4, "http": { "order": order }, "steps": steps,
         "breaker": { "state": "closed", "transitions": transitions },
         "faults": if passed { vec![] } else { vec![fault] }, "manual": false, "cancellations": [],
         "thresholds": [

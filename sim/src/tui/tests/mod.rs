@@ -1,2 +1,3 @@
 mod fixture;
+mod keys;
 mod screens;

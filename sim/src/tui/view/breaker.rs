@@ -10,18 +10,21 @@ use super::words;
 use crate::run::glance::{BreakerGlance, BreakerWindow, FaultGlance};
 use crate::tui::state::{MenuItem, Selected, State, menu};
 
+/// About the selected line.
+const DETAIL_ROWS: u16 = 4;
+
 pub fn draw(state: &State, buf: &mut Buffer, area: Rect) {
-    let left = (area.width * 45 / 100).clamp(36, 80);
-    let (left, right) = split_columns(area, left, 2);
+    let (left, right) = split_columns(area, (area.width / 2 - 1).min(90), 2);
     breaker(state, buf, left);
-    let detail = 4;
-    let (lists, detail) = split_rows(right, right.height.saturating_sub(detail));
-    let menu_rows = menu().len() as u16 + 1;
-    let faults_rows = lists.height.saturating_sub(menu_rows).max(3);
-    let faults_rows = faults_rows.min(state.tick.faults.len().max(1) as u16 + 2);
-    let (faults, menu) = split_rows(lists, faults_rows);
+    let (lists, detail) = split_rows(right, right.height.saturating_sub(DETAIL_ROWS));
+    let menu_rows = menu_lines().len() as u16 + 1;
+    // With its title and a blank row; the menu scrolls, too, where both are long.
+    let wanted = state.tick.faults.len().max(1) as u16 + 2;
+    let (faults, rest) = split_rows(lists, wanted.min(lists.height.saturating_sub(menu_rows).max(4)));
+    let (menu, unused) = split_rows(rest, menu_rows);
     self::faults(state, buf, faults);
     self::inject(state, buf, menu);
+    let detail = Rect { y: detail.y - unused.height, ..detail };
     self::detail(state, buf, detail);
 }
 
@@ -38,7 +41,7 @@ fn breaker(state: &State, buf: &mut Buffer, area: Rect) {
     let beside = [("payment to its provider", theme.faint())];
     let area = section(buf, area, theme, "Circuit breaker", &beside);
     let Some(breaker) = &state.tick.breaker else {
-        put(buf, area, 0, 0, "The payment service has not answered yet.", theme.warning());
+        put(buf, area, 0, 0, "The payment service has not answered.", theme.warning());
         return;
     };
     // With few rows the word is written in ordinary letters.
@@ -78,54 +81,52 @@ fn window(state: &State, buf: &mut Buffer, area: Rect, window: &BreakerWindow) -
     let theme = state.theme;
     let judged = window.calls >= window.minimum_calls;
     let share = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
-    let limit = |rate: f64| format!("{:.0} %", rate * 100.0);
-    let part = |part: u64, opens_at: f64| {
-        let share = share(part, window.calls);
-        let style = match share {
+    let limited = |part: u64, opens_at: f64| {
+        let text = format!("{}, limit {:.0} %", words::share(part, window.calls), opens_at * 100.0);
+        let style = match share(part, window.calls) {
             share if judged && part > 0 && share >= opens_at => theme.bad(),
             share if judged && part > 0 && share >= opens_at / 2.0 => theme.warning(),
             _ => theme.text(),
         };
-        let text =
-            format!("{} = {}, opens at {}", words::count(part), words::share(part, window.calls), limit(opens_at));
-        (share, text, style)
+        (text, style)
     };
-    let calls = format!("{} of {}, judged from {}", window.calls, window.window_calls, window.minimum_calls);
-    let (failed, failed_text, failed_style) = part(window.failed, window.failure_rate);
-    let (slow, slow_text, slow_style) = part(window.slow, window.slow_rate);
-    let probes = format!("{} of {} reported", window.probes_reported, window.probes);
+    let (failed, failed_style) = limited(window.failed, window.failure_rate);
+    let (slow, slow_style) = limited(window.slow, window.slow_rate);
+    let calls = format!("of {}, minimum {}", window.window_calls, window.minimum_calls);
+    let probes = format!("of {} reported", window.probes);
     let rows = [
-        ("calls", share(window.calls, window.window_calls), calls, theme.text()),
-        ("failed", failed, failed_text, failed_style),
-        ("slow", slow, slow_text, slow_style),
-        ("probes", share(window.probes_reported, window.probes), probes, theme.text()),
+        ("calls", window.calls, window.window_calls, calls, theme.text()),
+        ("failed", window.failed, window.calls, failed, failed_style),
+        ("slow", window.slow, window.calls, slow, slow_style),
+        ("probes", window.probes_reported, window.probes, probes, theme.text()),
     ];
-    let text_columns = rows.iter().map(|(_, _, text, _)| width(text)).max().unwrap_or_default();
-    let bar = area.width.saturating_sub(7 + 1 + text_columns.max(26)).min(24);
-    for ((name, share, text, style), y) in rows.iter().zip(0..) {
+    let bar = area.width.saturating_sub(7 + 4 + 1 + 18).min(24);
+    for ((name, number, whole, text, style), y) in rows.iter().zip(0..) {
         put(buf, area, 0, y, name, theme.faint());
-        gauge(buf, area, (7, y), bar, *share, *style);
-        put(buf, area, 7 + bar + u16::from(bar > 0), y, text, *style);
+        gauge(buf, area, (7, y), bar, share(*number, *whole), *style);
+        let number = words::count(*number);
+        put(buf, area, 7 + bar + 4_u16.saturating_sub(width(&number)), y, &number, *style);
+        put(buf, area, 7 + bar + 5, y, text, *style);
     }
     below(area, rows.len() as u16)
 }
 
 fn transitions(state: &State, buf: &mut Buffer, area: Rect, breaker: &BreakerGlance) {
     let theme = state.theme;
-    let number = words::several(breaker.transitions.len() as u64, "transition");
-    let area = section(buf, area, theme, "Last transitions", &[(&number, theme.faint())]);
+    let number = format!("{}, newest first", words::count(breaker.transitions.len() as u64));
+    let area = section(buf, area, theme, "Transitions", &[(&number, theme.faint())]);
     if breaker.transitions.is_empty() {
         put(buf, area, 0, 0, "none: it has been closed all the time", theme.faint());
     }
-    // The newest stands first.
-    for (transition, y) in breaker.transitions.iter().rev().zip(0..area.height) {
-        let at = words::span(transition.at);
-        put(buf, area, 9_u16.saturating_sub(width(&at)), y, &at, theme.text());
-        let wide = area.width >= 58;
-        let from = if wide { format!("{} → ", transition.from) } else { "→ ".into() };
-        let x = put(buf, area, 11, y, &from, theme.faint());
-        let x = put(buf, area, x, y, &transition.to, state_style(state, &transition.to));
-        let why_at = if wide { 35 } else { 23 }.max(x + 1);
+    let ats: Vec<String> = breaker.transitions.iter().map(|transition| words::span(transition.at)).collect();
+    let at_columns = ats.iter().map(|at| width(at)).max().unwrap_or_default();
+    let wide = area.width >= 58;
+    for ((transition, at), y) in breaker.transitions.iter().zip(&ats).rev().zip(0..area.height) {
+        put(buf, area, at_columns - width(at), y, at, theme.text());
+        let from = if wide { format!("{:>9} → ", transition.from) } else { String::new() };
+        let x = put(buf, area, at_columns + 1, y, &from, theme.faint());
+        put(buf, area, x, y, &transition.to, state_style(state, &transition.to));
+        let why_at = x + 10;
         put(buf, area, why_at, y, &fit(&transition.why, area.width.saturating_sub(why_at)), theme.text());
     }
 }
@@ -151,20 +152,15 @@ fn faults(state: &State, buf: &mut Buffer, area: Rect) {
     let rows = area.height.min(all.len() as u16);
     let first = first_shown(selected, rows);
     for ((fault, place), y) in all.iter().zip(0..).skip(first).zip(0..rows) {
-        let mut row = Rect { y: area.y + y, height: 1, ..area };
+        let row = Rect { y: area.y + y, height: 1, ..area };
         let name = fit(&fault.name, (area.width / 2).max(18));
         let (mark, told, style) = told(state, fault);
-        put(buf, row, 0, 0, if selected == Some(place) { "▸" } else { " " }, theme.strong());
         puts(buf, row, 1, 0, &[(mark, style), (" ", theme.text()), (&name, theme.text())]);
         let told_at = 3 + width(&name) + 1;
         let room = row.width.saturating_sub(told_at);
         let told = fit(&told, room);
         put_right(buf, row, 0, &told, style);
-        if selected == Some(place) {
-            row.x += 1;
-            row.width -= 1;
-            buf.set_style(row, theme.selected());
-        }
+        select(state, buf, row, selected == Some(place));
     }
 }
 
@@ -183,28 +179,59 @@ fn told(state: &State, fault: &FaultGlance) -> (&'static str, String, Style) {
     }
 }
 
+/// A line of the menu: what is broken, and how.
+enum Line {
+    Target(&'static str),
+    Item(usize, MenuItem),
+}
+
+fn menu_lines() -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut target = "";
+    for (place, item) in menu().into_iter().enumerate() {
+        if item.target.name != target {
+            target = item.target.name;
+            lines.push(Line::Target(target));
+        }
+        lines.push(Line::Item(place, item));
+    }
+    lines
+}
+
 fn inject(state: &State, buf: &mut Buffer, area: Rect) {
     let theme = state.theme;
     let area = section(buf, area, theme, "Break it by hand", &[]);
-    let selected = match state.view.selected {
-        Selected::Menu(place) => Some(place),
-        Selected::Fault(_) => None,
-    };
-    let first = first_shown(selected, area.height);
-    for ((item, place), y) in menu().into_iter().zip(0..).skip(first).zip(0..area.height) {
-        let active = state.tick.faults.iter().any(|fault| fault.is_active() && item.is_kind_of(fault));
-        let style = match (active, state.can_be_disturbed()) {
-            (true, _) => theme.warning(),
-            (false, true) => theme.text(),
-            (false, false) => theme.faint(),
-        };
-        let mark = if active { "●" } else { " " };
-        let label = fit(&item.label(), area.width.saturating_sub(3));
-        put(buf, area, 0, y, if selected == Some(place) { "▸" } else { " " }, theme.strong());
-        puts(buf, area, 1, y, &[(mark, style), (" ", theme.text()), (&label, style)]);
-        if selected == Some(place) {
-            buf.set_style(Rect { x: area.x + 1, y: area.y + y, width: area.width - 1, height: 1 }, theme.selected());
+    let is_selected = |place: usize| state.view.selected == Selected::Menu(place);
+    let lines = menu_lines();
+    let selected = lines.iter().position(|line| matches!(line, Line::Item(place, _) if is_selected(*place)));
+    for (line, y) in lines.iter().skip(first_shown(selected, area.height)).zip(0..area.height) {
+        let row = Rect { y: area.y + y, height: 1, ..area };
+        match line {
+            Line::Target(name) => drop(put(buf, row, 1, 0, name, theme.faint())),
+            Line::Item(place, item) => menu_item(state, buf, row, *item, is_selected(*place)),
         }
+    }
+}
+
+fn menu_item(state: &State, buf: &mut Buffer, row: Rect, item: MenuItem, selected: bool) {
+    let theme = state.theme;
+    let active = state.tick.faults.iter().any(|fault| fault.is_active() && item.is_kind_of(fault));
+    let style = match (active, state.can_be_disturbed()) {
+        (true, _) => theme.warning(),
+        (false, true) => theme.text(),
+        (false, false) => theme.faint(),
+    };
+    let label = fit(&item.label(), row.width.saturating_sub(5));
+    let mark = if active { "●" } else { " " };
+    puts(buf, row, 1, 0, &[(mark, style), (" ", theme.text()), (&label, style)]);
+    select(state, buf, row, selected);
+}
+
+/// Marks the row if it is the selected one.
+fn select(state: &State, buf: &mut Buffer, row: Rect, selected: bool) {
+    if selected {
+        put(buf, row, 0, 0, "▸", state.theme.strong());
+        buf.set_style(Rect { x: row.x + 1, width: row.width.saturating_sub(1), ..row }, state.theme.selected());
     }
 }
 
@@ -255,9 +282,11 @@ fn about_item(state: &State, item: MenuItem) -> Vec<(String, Style)> {
     let hint = match (state.can_be_disturbed(), active) {
         (false, _) => "Only while the load runs.",
         (true, true) => "It is active; Enter or l lifts it.",
-        (true, false) if state.manual => "Enter injects it.",
-        (true, false) => "Enter injects it; the run is then not comparable.",
+        (true, false) => "Enter injects it.",
     };
     lines.push((hint.into(), theme.strong()));
+    if !state.manual {
+        lines.push(("A run touched by hand is MANUAL.".into(), theme.faint()));
+    }
     lines
 }

@@ -42,9 +42,9 @@ pub fn draw(state: &State, buf: &mut Buffer, area: Rect) {
     let theme = state.theme;
     let keys = KEYS.iter().filter(|(_, what)| !what.is_empty()).map(|(key, _)| width(key)).max().unwrap_or_default();
     let columns = KEYS.iter().map(|(_, what)| keys + 2 + width(what)).max().unwrap_or_default();
-    // Without room for all of it the blank lines go.
+    // Without room for all of it the blank line goes.
     let tight = area.height < KEYS.len() as u16 + 2;
-    let shown: Vec<_> = KEYS.iter().filter(|(key, what)| !tight || !(key.is_empty() || what.is_empty())).collect();
+    let shown: Vec<_> = KEYS.iter().filter(|(key, what)| !(tight && key.is_empty() && what.is_empty())).collect();
     let inner = overlay(buf, area, "Help: any key closes it", columns, shown.len() as u16, theme.title());
     for ((key, what), y) in shown.into_iter().zip(0..) {
         let style = if what.is_empty() { theme.title() } else { theme.strong() };

@@ -101,13 +101,12 @@ fn header(buf: &mut Buffer, area: Rect, state: &State) {
     let (elapsed, lasts) = (state.tick.elapsed, state.facts.lasts);
     let time = format!("{} of {}", words::span(elapsed), words::span(lasts));
     let seed = format!("seed {}", state.facts.seed);
-    let bar = (area.width / 5).min(40);
     let badges_wide: u16 = badges.iter().map(|(text, _)| width(text) + 1).sum();
-    let fixed = 1 + 2 + width(&seed) + 2 + width(phase(state)) + 2 + bar + 1 + width(&time) + 1 + badges_wide;
-    // A bar can shrink; what is written cannot.
-    let name = fit(&state.facts.name, area.width.saturating_sub(fixed).max(12));
-    let over = (fixed + width(&name)).saturating_sub(area.width);
-    let bar = bar.saturating_sub(over);
+    let fixed = 1 + 2 + width(&seed) + 2 + width(phase(state)) + 2 + 1 + width(&time) + 1 + badges_wide;
+    // The bar takes what the texts leave; the name gives way only when there is nothing else.
+    let free = area.width.saturating_sub(fixed);
+    let name = fit(&state.facts.name, free.max(12));
+    let bar = free.saturating_sub(width(&name)).min(area.width / 5).min(40);
     let mut x = puts(buf, area, 1, 0, &[(&name, theme.strong()), ("  ", theme.text()), (&seed, theme.faint())]);
     x = puts(buf, area, x, 0, &[("  ", theme.text()), (phase(state), theme.title()), ("  ", theme.text())]);
     let share = elapsed.as_secs_f64() / lasts.as_secs_f64().max(1e-9);

@@ -317,6 +317,7 @@ fn invariants(state: &State, buf: &mut Buffer, area: Rect) {
     for (one, y) in named.into_iter().zip(0..rest.height) {
         let (mark, style, text) = match (one.violations, one.checked) {
             (0, 0) => ("…", theme.faint(), "at the end".to_owned()),
+            (0, checked) if rest.width < 40 => ("✓", theme.good(), words::count(checked)),
             (0, checked) => ("✓", theme.good(), words::several(checked, "check")),
             (violations, _) => ("✗", theme.bad(), format!("{} broken", words::count(violations))),
         };

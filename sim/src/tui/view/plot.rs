@@ -141,7 +141,7 @@ pub fn time_axis(buf: &mut Buffer, area: Rect, theme: Theme, time: (f64, f64)) {
     let columns = area.width - GUTTER;
     put(buf, area, GUTTER - 1, 0, &format!("└{}", "─".repeat(usize::from(columns))), theme.faint());
     let long = time.1 - time.0;
-    let step = time_step(long, f64::from(columns) / 14.0);
+    let step = time_step(long, f64::from(columns) / 7.5);
     let mut at = (time.0 / step).ceil() * step;
     let mut free = 0;
     while at <= time.1 + step / 1e6 {
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(per_second(0.0), Scale::PerSecond { max: 1.0 });
         assert_eq!(per_second(250.1), Scale::PerSecond { max: 300.0 });
         let latency = |values: &[u64]| Scale::latency(values.iter().copied());
-        assert_eq!(latency(&[7_000, 312_000]), Scale::Latency { low: 1e3, high: 5e5 });
+        assert_eq!(latency(&[7_000, 312_000]), Scale::Latency { low: 1e3, high: 4e5 });
         assert_eq!(latency(&[]), Scale::Latency { low: 1e3, high: 1e5 });
         assert_eq!(latency(&[1_000]), Scale::Latency { low: 1e3, high: 1e4 });
     }

@@ -6,7 +6,9 @@ use ratatui::style::Style;
 use ratatui::widgets::{Paragraph, Widget, Wrap};
 
 use super::letters::{self, large};
-use super::widgets::{below, fit, put, put_right, puts, section, split_columns, split_rows, width};
+use super::widgets::{
+    Cell, Column, below, fit, put, put_right, puts, section, split_columns, split_rows, table, titles, width,
+};
 use super::words;
 use crate::cli::exit::{ExitCode, Failure};
 use crate::report::Summary;
@@ -87,12 +89,17 @@ fn verdict(state: &State, buf: &mut Buffer, area: Rect, summary: &Summary) {
         put(buf, rest, 0, 0, &format!("and {more} more in the report"), theme.faint());
         rest = below(rest, 1);
     }
-    let (left, right) = split_columns(below(rest, 1), (area.width * 2 / 5).clamp(30, 60), 2);
-    orders(state, buf, left, summary);
-    judged(state, buf, right, summary);
+    let (left, right) = split_columns(below(rest, 1), 32, 2);
+    let left = orders(state, buf, left, summary);
+    let right = facts(state, buf, right, summary);
+    let right = invariants(state, buf, right, summary);
+    let rest = if left.height < right.height { left } else { right };
+    let rest = thresholds(state, buf, Rect { x: area.x, width: area.width, ..rest }, summary);
+    steps(state, buf, rest, summary);
 }
 
-fn orders(state: &State, buf: &mut Buffer, area: Rect, summary: &Summary) {
+/// Answers what is left of the area, as the others do.
+fn orders(state: &State, buf: &mut Buffer, area: Rect, summary: &Summary) -> Rect {
     let (theme, orders) = (state.theme, &summary.orders);
     let started = format!("{} in {:.1} s", words::count(orders.started), summary.load_s);
     let area = section(buf, area, theme, "Orders", &[(&started, theme.faint())]);
@@ -100,33 +107,38 @@ fn orders(state: &State, buf: &mut Buffer, area: Rect, summary: &Summary) {
     let bad = |number: u64| if number > 0 { theme.bad() } else { theme.faint() };
     rows.push(("confirmed".into(), orders.confirmed, theme.good()));
     rows.push(("cancelled".into(), orders.cancelled, theme.text()));
-    rows.extend(
-        orders.cancelled_by.iter().map(|(reason, n)| (format!("  {}", reason.replace('_', " ")), *n, theme.faint())),
-    );
+    let reasons = orders.cancelled_by.iter();
+    rows.extend(reasons.map(|(reason, n)| (format!("  {}", reason.replace('_', " ")), *n, theme.faint())));
     rows.push(("rejected".into(), orders.rejected, theme.text()));
     rows.push(("errors".into(), orders.errors, bad(orders.errors)));
     rows.push(("unknown".into(), orders.unknown, bad(orders.unknown)));
     for ((name, number, style), y) in rows.iter().zip(0..) {
         let number_text = words::count(*number);
         put(buf, area, 0, y, name, *style);
-        put(buf, area, 22_u16.saturating_sub(width(&number_text)), y, &number_text, *style);
+        put(buf, area, 24_u16.saturating_sub(width(&number_text)), y, &number_text, *style);
         let share = words::share(*number, orders.started);
-        put(buf, area, 30_u16.saturating_sub(width(&share)), y, &share, theme.faint());
+        put(buf, area, 31_u16.saturating_sub(width(&share)), y, &share, theme.faint());
     }
-    let area = below(area, rows.len() as u16);
+    below(area, rows.len() as u16)
+}
+
+fn facts(state: &State, buf: &mut Buffer, area: Rect, summary: &Summary) -> Rect {
+    let theme = state.theme;
+    let area = section(buf, area, theme, "The run", &[]);
     let breaker = words::several(summary.breaker.transitions.len() as u64, "transition");
-    let p95 = summary.http.get("order").and_then(|order| order.corrected.p95_us);
     let opened = summary.breaker.transitions.iter().filter(|change| change.to == "open").count() as u64;
+    let p95 = summary.http.get("order").and_then(|order| order.corrected.p95_us);
     let lines = [
         ("throughput", format!("{:.1} confirmed/s", summary.throughput_per_s)),
         ("order p95", micros(p95)),
-        ("breaker", if opened > 0 { format!("{breaker}, opened {}", times(opened)) } else { breaker }),
+        ("breaker", if opened > 0 { format!("opened {}, {breaker}", times(opened)) } else { "never opened".into() }),
         ("faults", faults(summary)),
     ];
     for ((name, text), y) in lines.iter().zip(0..) {
-        puts(buf, area, 0, y, &[(name, theme.faint())]);
+        put(buf, area, 0, y, name, theme.faint());
         put(buf, area, 12, y, &fit(text, area.width.saturating_sub(12)), theme.text());
     }
+    below(area, lines.len() as u16)
 }
 
 fn times(number: u64) -> String {
@@ -141,35 +153,37 @@ fn faults(summary: &Summary) -> String {
     }
 }
 
-fn judged(state: &State, buf: &mut Buffer, area: Rect, summary: &Summary) {
+fn thresholds(state: &State, buf: &mut Buffer, area: Rect, summary: &Summary) -> Rect {
     let theme = state.theme;
     let all = &summary.thresholds;
     let kept = all.iter().filter(|one| one.outcome == Outcome::Kept).count();
     let text = format!("{kept} of {} kept", all.len());
     let area = section(buf, area, theme, "Thresholds", &[(&text, theme.faint())]);
-    let rows = (all.len() as u16).min((area.height / 2).max(3));
     let mut order: Vec<_> = all.iter().collect();
+    // What was not kept must be seen where there is not room for all.
     order.sort_by_key(|one| one.outcome == Outcome::Kept);
-    for (one, y) in order.into_iter().zip(0..rows) {
+    for (one, y) in order.iter().zip(0..area.height) {
         let (mark, style) = match one.outcome {
             Outcome::Kept => ("✓", theme.good()),
             Outcome::Missed => ("✗", theme.bad()),
             Outcome::TooFewSamples | Outcome::NotJudged => ("…", theme.warning()),
         };
         let end = match one.outcome {
-            Outcome::Kept | Outcome::Missed => observed(&one.metric, one.observed),
+            Outcome::Kept => observed(&one.metric, one.observed),
+            Outcome::Missed => format!("MISSED {:>9}", observed(&one.metric, one.observed)),
             other => outcome(other).to_owned(),
         };
         let during = one.during.as_ref().map(|fault| format!(" during {fault}")).unwrap_or_default();
         let name = format!("{} {}{during}", one.metric, one.expression);
-        let name = fit(&name, area.width.saturating_sub(3 + width(&end)));
-        puts(buf, area, 0, y, &[(mark, style), (" ", theme.text()), (&name, theme.text())]);
-        put_right(buf, area, y, &end, style);
+        let row = Rect { width: area.width.min(100), ..area };
+        let name = fit(&name, row.width.saturating_sub(3 + width(&end)));
+        puts(buf, row, 0, y, &[(mark, style), (" ", theme.text()), (&name, theme.text())]);
+        put_right(buf, row, y, &end, style);
     }
-    invariants(state, buf, below(area, rows), summary);
+    below(area, order.len() as u16)
 }
 
-fn invariants(state: &State, buf: &mut Buffer, area: Rect, summary: &Summary) {
+fn invariants(state: &State, buf: &mut Buffer, area: Rect, summary: &Summary) -> Rect {
     let theme = state.theme;
     let (broken, kept): (Vec<_>, Vec<_>) = summary.invariants.iter().partition(|finding| finding.violations > 0);
     let checks: u64 = kept.iter().map(|finding| finding.checked).sum();
@@ -188,4 +202,32 @@ fn invariants(state: &State, buf: &mut Buffer, area: Rect, summary: &Summary) {
             area = below(area, inner.height - left.height);
         }
     }
+    area
+}
+
+/// Where there is room: how long the steps of the saga took.
+fn steps(state: &State, buf: &mut Buffer, area: Rect, summary: &Summary) {
+    let theme = state.theme;
+    if area.height < summary.steps.len() as u16 + 3 || summary.steps.is_empty() {
+        return;
+    }
+    let columns = [
+        Column::text("step", 16, 0),
+        Column::number("attempts", 10, 1),
+        Column::number("p50", 10, 1),
+        Column::number("p95", 10, 1),
+        Column::number("p99", 10, 1),
+        Column::number("max", 10, 1),
+    ];
+    let names = order::domain::Step::ALL.iter().map(|step| step.as_str());
+    let rows = names.filter_map(|name| {
+        let step = summary.steps.get(name)?;
+        let p = &step.percentiles;
+        let counted = [(name.to_owned(), theme.strong()), (words::count(step.count), theme.text())];
+        let times = [p.p50_us, p.p95_us, p.p99_us, p.max_us].map(|us| (micros(us), theme.text()));
+        Some(counted.into_iter().chain(times).collect())
+    });
+    let rows: Vec<Vec<Cell>> = rows.collect();
+    let area = section(buf, below(area, 1), theme, "Saga steps", &[("times without the warm-up", theme.faint())]);
+    table(buf, area, &columns, [&titles(theme, &columns)].into_iter().chain(&rows));
 }

@@ -25,11 +25,13 @@ pub fn span(value: Duration) -> String {
     }
 }
 
-/// A whole number of seconds where it is one: for scales.
+/// A whole number of seconds, minutes or hours where it is one: for scales.
 pub fn round_span(seconds: f64) -> String {
     let value = Duration::from_secs_f64(seconds.clamp(0.0, 1e9));
     match value.as_secs() {
-        0..60 if value.subsec_millis() == 0 => format!("{} s", value.as_secs()),
+        s @ 0..60 if value.subsec_millis() == 0 => format!("{s} s"),
+        s @ 60..3600 if s.is_multiple_of(60) => format!("{} m", s / 60),
+        s @ 3600.. if s.is_multiple_of(3600) => format!("{} h", s / 3600),
         _ => span(value),
     }
 }
@@ -100,6 +102,7 @@ mod tests {
         assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
         let spans = [4_200, 125_000, 3_720_000].map(|ms| span(Duration::from_millis(ms)));
         assert_eq!(spans, ["4.2 s", "2 m 05 s", "1 h 02 m"]);
+        assert_eq!([0.5, 5.0, 90.0, 120.0, 7200.0].map(round_span), ["0.5 s", "5 s", "1 m 30 s", "2 m", "2 h"]);
         assert_eq!([0.0, 0.25, 9.97, 1_244.4].map(rate), ["0/s", "0.2/s", "10/s", "1,244/s"]);
         assert_eq!(
             [(0, 0), (0, 5), (1, 500), (499, 500), (500, 500)].map(|(a, b)| share(a, b)),
