@@ -111,6 +111,7 @@ pub struct InFlight {
     pub orders: u64,
     /// Outbox rows not yet known to be in the event log.
     pub unpublished: u64,
+    /// But for those of orders that wait for an operator.
     pub held_reservations: u64,
     /// Messages of the event log that a consumer is not done with yet, counted for each consumer.
     pub unacknowledged: u64,

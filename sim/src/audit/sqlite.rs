@@ -182,6 +182,17 @@ impl Connections {
     }
 }
 
+impl Connections {
+    /// Reservations of orders that wait for an operator: they are listed, so they are not forgotten.
+    fn held_for_operator(&self) -> Result<u64, StoreError> {
+        let listed: Vec<String> =
+            all(&self.order, "SELECT id FROM orders WHERE status = 'NEEDS_OPERATOR'", [], |row| row.get(0))?;
+        let sql = "SELECT count(*) FROM reservations WHERE order_id = ?1 AND state = 'held'";
+        let held = listed.iter().map(|id| Ok(self.inventory.prepare_cached(sql)?.query_row([id], |row| row.get(0))?));
+        held.sum()
+    }
+}
+
 fn count(connection: &Connection, sql: &str) -> Result<u64, StoreError> {
     Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
 }
@@ -253,7 +264,8 @@ impl Books for SqliteBooks {
         let books = self.lock();
         // Causes before effects: what moves on between two questions is then seen by the later one.
         let orders = count(&books.order, "SELECT count(*) FROM orders WHERE due_at IS NOT NULL")?;
-        let held_reservations = count(&books.inventory, "SELECT count(*) FROM reservations WHERE state = 'held'")?;
+        let held = count(&books.inventory, "SELECT count(*) FROM reservations WHERE state = 'held'")?;
+        let held_reservations = held.saturating_sub(books.held_for_operator()?);
         let unpublished = |connection: &Connection, table: &str| {
             count(connection, &format!("SELECT count(*) FROM {table} WHERE published_at IS NULL"))
         };

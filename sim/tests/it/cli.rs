@@ -108,7 +108,7 @@ fn a_second_shop_or_an_audit_does_not_get_a_folder_that_a_shop_uses() {
 fn journeys_that_outlast_the_graceful_stop_are_interrupted_and_the_verdict_stands() {
     let scenario = TINY.replace("      - retry_same_key", "      - think: 30s\n      - retry_same_key");
     let bench = Bench::new(&scenario);
-    bench.shopctl(&["run", "scenario.yaml", "--set", "graceful_stop=100ms"]).exits(0);
+    bench.shopctl(&["run", "scenario.yaml", "--set", "graceful_stop=3s"]).exits(0);
     let summary = bench.summary();
     assert_eq!(summary.generator.interrupted, 60);
     assert_eq!(summary.http["order"].count, 80);
