@@ -188,8 +188,11 @@ impl Connections {
         let listed: Vec<String> =
             all(&self.order, "SELECT id FROM orders WHERE status = 'NEEDS_OPERATOR'", [], |row| row.get(0))?;
         let sql = "SELECT count(*) FROM reservations WHERE order_id = ?1 AND state = 'held'";
-        let held = listed.iter().map(|id| Ok(self.inventory.prepare_cached(sql)?.query_row([id], |row| row.get(0))?));
-        held.sum()
+        let mut held = 0;
+        for id in &listed {
+            held += self.inventory.prepare_cached(sql)?.query_row([id], |row| row.get::<_, u64>(0))?;
+        }
+        Ok(held)
     }
 }
 
