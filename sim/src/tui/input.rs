@@ -38,6 +38,12 @@ impl Keyboard {
         Self { told, unwanted, thread: Some(thread) }
     }
 
+    /// Somebody who types this.
+    #[cfg(test)]
+    pub fn scripted(told: mpsc::Receiver<Told>) -> Self {
+        Self { told, unwanted: Arc::default(), thread: None }
+    }
+
     /// What is told next; `None` when the terminal cannot be read any more.
     pub async fn next(&mut self) -> Option<Told> {
         self.told.recv().await

@@ -68,18 +68,15 @@ impl Dashboard {
     /// # Errors
     /// When standard output is no terminal, or it cannot be put into raw mode.
     pub fn start(scenario: &Scenario) -> io::Result<Self> {
-        let (tell, events) = mpsc::channel(EVENTS_MAX);
         let state = State::new(scenario, Theme::from_env());
         let mut screen = Screen::take()?;
         screen.draw(&state)?;
-        Ok(Self {
-            keyboard: Some(Keyboard::listen()),
-            screen: Some(screen),
-            tell,
-            events,
-            state,
-            waiting: VecDeque::new(),
-        })
+        Ok(Self::with(state, Some(screen), Some(Keyboard::listen())))
+    }
+
+    fn with(state: State, screen: Option<Screen>, keyboard: Option<Keyboard>) -> Self {
+        let (tell, events) = mpsc::channel(EVENTS_MAX);
+        Self { keyboard, screen, tell, events, state, waiting: VecDeque::new() }
     }
 
     /// Where the run's events go. It never blocks; ticks that come faster than they can be shown are

@@ -56,15 +56,19 @@ fn write(svg: &mut String, buffer: &Buffer, title: &str) -> std::fmt::Result {
     let (w, h) = (px(width), px(height));
     writeln!(
         svg,
-        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img">"#
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" width="{w}" height="{h}" xml:space="preserve" role="img">"#
     )?;
     writeln!(svg, "<title>{title}</title>")?;
     writeln!(
         svg,
         "<style>text{{font:{FONT_SIZE}px ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace;white-space:pre;\
-         fill:{TEXT}}}.b{{font-weight:bold}}.i{{font-style:italic}}.u{{text-decoration:underline}}.s{{fill-opacity:0}}</style>"
+         fill:{TEXT}}}.b{{font-weight:bold}}.i{{font-style:italic}}.u{{text-decoration:underline}}.s{{fill-opacity:0}}\
+         path,rect{{shape-rendering:crispEdges}}</style>"
     )?;
-    writeln!(svg, r#"<rect width="{w}" height="{h}" rx="8" fill="{BACKGROUND}" stroke="{FRAME}"/>"#)?;
+    writeln!(
+        svg,
+        r#"<rect width="{w}" height="{h}" rx="8" fill="{BACKGROUND}" stroke="{FRAME}" style="shape-rendering:auto"/>"#
+    )?;
     for (place, colour) in [(18, "#ff5f57"), (36, "#febc2e"), (54, "#28c840")] {
         writeln!(svg, r#"<circle cx="{place}" cy="15" r="5.5" fill="{colour}"/>"#)?;
     }
@@ -151,13 +155,29 @@ fn row(svg: &mut String, cells: &[Cell], top: u32) -> std::fmt::Result {
     }
     // One element a row, so that what is copied is a line.
     write!(svg, r#"<text y="{}">"#, px(top + BASELINE))?;
-    let kinds: Vec<(Look, bool)> =
-        cells.iter().zip(looks).map(|(cell, look)| (*look, is_shape(cell.symbol()))).collect();
-    for (first, run) in runs(&kinds, |a, b| a == b) {
-        let Some((look, shape)) = kinds.get(first) else { continue };
-        span(svg, cells.get(first..first + run).unwrap_or_default(), first as u32, *look, *shape)?;
+    for (first, run) in runs(&kinds(cells, looks), |a, b| a == b) {
+        let Some(look) = looks.get(first) else { continue };
+        span(svg, cells.get(first..first + run).unwrap_or_default(), first as u32, *look)?;
     }
     writeln!(svg, "</text>")
+}
+
+/// What a cell's text is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Letters(Look),
+    /// Drawn apart; its text is not seen.
+    Unseen,
+}
+
+/// A space belongs to the words beside it; several are a gap, after which a new piece begins.
+fn kinds(cells: &[Cell], looks: &[Look]) -> Vec<Kind> {
+    let blank = |place: Option<usize>| place.and_then(|place| cells.get(place)).is_none_or(|cell| cell.symbol() == " ");
+    let kind = |(place, (cell, look)): (usize, (&Cell, &Look))| {
+        let gap = cell.symbol() == " " && (blank(place.checked_sub(1)) || blank(Some(place + 1)));
+        if gap || is_shape(cell.symbol()) { Kind::Unseen } else { Kind::Letters(*look) }
+    };
+    cells.iter().zip(looks).enumerate().map(kind).collect()
 }
 
 /// Stretches of what is alike: where each begins, and how long it is.
@@ -171,11 +191,11 @@ fn runs<T>(items: &[T], alike: impl Fn(&T, &T) -> bool) -> Vec<(usize, usize)> {
     chunks.collect()
 }
 
-fn span(svg: &mut String, cells: &[Cell], first: u32, look: Look, shape: bool) -> std::fmt::Result {
+fn span(svg: &mut String, cells: &[Cell], first: u32, look: Look) -> std::fmt::Result {
     let text: String = cells.iter().map(Cell::symbol).collect();
     let place = |number: u32| px(MARGIN + (first + number) * CELL.0);
     let places: Vec<String> = (0..cells.len() as u32).map(place).collect();
-    if shape || text.trim().is_empty() {
+    if cells.iter().all(|cell| cell.symbol() == " " || is_shape(cell.symbol())) {
         let x = places.first().cloned().unwrap_or_default();
         return write!(svg, r#"<tspan x="{x}" class="s">{}</tspan>"#, escaped(&text));
     }
@@ -211,9 +231,9 @@ fn shape(path: &mut String, symbol: &str, x: u32, y: u32) -> std::fmt::Result {
         }
         '▉'..='▏' => rect(0, 0, eighth(0x2590 - u32::from(c), w), h),
         '░' | '▒' | '▓' => {
-            // Stripes: a quarter, a half, three quarters of the cell.
-            let high = 10 * (u32::from(c) - 0x2590);
-            (0..4).try_for_each(|stripe| rect(0, stripe * h / 4, w, high.min(h / 4)))
+            // Eight dots, the larger the denser.
+            let size = 10 + 8 * (u32::from(c) - 0x2591);
+            (0..8).try_for_each(|dot| rect(dot % 2 * w / 2 + 5, dot / 2 * h / 4 + 5, size, size))
         }
         '\u{2801}'..='\u{28ff}' => {
             const PLACES: [(u32, u32); 8] = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 3), (1, 3)];
@@ -222,7 +242,7 @@ fn shape(path: &mut String, symbol: &str, x: u32, y: u32) -> std::fmt::Result {
                 .iter()
                 .zip(0..)
                 .filter(|(_, bit)| dots >> bit & 1 == 1)
-                .try_for_each(|((column, line), _)| rect(column * w / 2 + 11, line * h / 4 + 11, 22, 22))
+                .try_for_each(|((column, line), _)| rect(column * w / 2 + 11, line * h / 4 + 11, 20, 20))
         }
         _ => match arms(c) {
             Some([up, right, down, left]) => {

@@ -61,7 +61,7 @@ impl Theme {
 
     /// The line that is selected, the page that is shown.
     pub const fn selected(self) -> Style {
-        Style::new().add_modifier(Modifier::REVERSED)
+        Style::reset().add_modifier(Modifier::REVERSED)
     }
 
     /// A word that must not be overlooked.

@@ -4,7 +4,9 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::history::Sample;
 use super::state::{Ending, MenuItem, Note, Selected, Stage, State, Stopping, Tab, is_of, menu};
-use crate::run::glance::{Control, FaultGlance, Tick};
+use crate::report::Summary;
+use crate::report::judge::{Outcome, ThresholdResult};
+use crate::run::glance::{Control, FaultGlance, Standing, Tick};
 use crate::run::progress::Event;
 
 /// How many ticks a note is shown.
@@ -52,11 +54,37 @@ fn ended(state: &mut State, ending: Ending) -> Vec<Action> {
         Ending::Failed(_) => Vec::new(),
         Ending::Verdict(summary) => {
             state.manual |= summary.manual;
+            settle(&mut state.tick, summary);
             Vec::new()
         }
     };
     state.ended = Some(ending);
     actions
+}
+
+/// What was "so far" is replaced by what it came to.
+fn settle(tick: &mut Tick, summary: &Summary) {
+    for one in &mut tick.invariants {
+        if let Some(finding) = summary.invariants.iter().find(|finding| finding.name == one.name) {
+            (one.checked, one.violations) = (finding.checked, finding.violations);
+        }
+    }
+    for one in &mut tick.thresholds {
+        let same = |result: &&ThresholdResult| {
+            (&result.metric, &result.expression, &result.during) == (&one.metric, &one.expression, &one.during)
+        };
+        let Some(result) = summary.thresholds.iter().find(same) else { continue };
+        one.standing = match result.outcome {
+            Outcome::Kept => Standing::Kept,
+            Outcome::Missed => Standing::Missed,
+            Outcome::TooFewSamples | Outcome::NotJudged => Standing::Waiting,
+        };
+        if one.observed != result.observed {
+            // It was of what had been observed until then.
+            one.margin = None;
+            one.observed = result.observed;
+        }
+    }
 }
 
 fn run(state: &mut State, event: Event) {

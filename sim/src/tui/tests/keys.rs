@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 
 use super::fixture::{Story, ended, scenario, secs, state, tick};
 use crate::cli::exit::Failure;
-use crate::run::glance::{Control, FaultGlance, Phase, Tick};
+use crate::run::glance::{Control, FaultGlance, Phase, Standing, Tick};
 use crate::run::progress::Event;
 use crate::tui::state::{Ending, Selected, Stage, State, Stopping, Tab};
 use crate::tui::theme::Theme;
@@ -229,6 +229,17 @@ fn the_verdict_comes_by_itself_and_stays_until_a_key() {
     }
     assert_eq!(press(&mut state, KeyCode::Enter), [Action::Leave]);
     assert_eq!(interrupt(&mut state), [Action::Leave]);
+}
+
+#[test]
+fn at_the_end_the_first_page_says_what_it_came_to() {
+    let state = ended(Story::Outage, false, Theme::COLOURS);
+    let of = |name: &str| state.tick.invariants.iter().find(|one| one.name == name).unwrap();
+    assert_eq!((of("stock_conserved").checked, of("stock_conserved").violations), (2000, 1));
+    assert_eq!((of("answers_hold").checked, of("answers_hold").violations), (2000, 0));
+    let observed: Vec<_> = state.tick.thresholds.iter().map(|one| (one.standing, one.observed)).collect();
+    let wanted = [(Standing::Kept, 12_710.0), (Standing::Kept, 71_400.0), (Standing::Missed, 0.0123)];
+    assert_eq!(observed, wanted.map(|(standing, observed)| (standing, Some(observed))));
 }
 
 #[test]

@@ -1,3 +1,4 @@
+mod dashboard;
 mod fixture;
 mod keys;
 mod screens;

@@ -82,7 +82,7 @@ fn window(state: &State, buf: &mut Buffer, area: Rect, window: &BreakerWindow) -
     let judged = window.calls >= window.minimum_calls;
     let share = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
     let limited = |part: u64, opens_at: f64| {
-        let text = format!("{}, limit {:.0} %", words::share(part, window.calls), opens_at * 100.0);
+        let text = format!("= {}, limit {:.0} %", words::share(part, window.calls), opens_at * 100.0);
         let style = match share(part, window.calls) {
             share if judged && part > 0 && share >= opens_at => theme.bad(),
             share if judged && part > 0 && share >= opens_at / 2.0 => theme.warning(),
@@ -100,7 +100,7 @@ fn window(state: &State, buf: &mut Buffer, area: Rect, window: &BreakerWindow) -
         ("slow", window.slow, window.calls, slow, slow_style),
         ("probes", window.probes_reported, window.probes, probes, theme.text()),
     ];
-    let bar = area.width.saturating_sub(7 + 4 + 1 + 18).min(24);
+    let bar = area.width.saturating_sub(7 + 4 + 1 + 20).min(24);
     for ((name, number, whole, text, style), y) in rows.iter().zip(0..) {
         put(buf, area, 0, y, name, theme.faint());
         gauge(buf, area, (7, y), bar, share(*number, *whole), *style);
@@ -285,7 +285,7 @@ fn about_item(state: &State, item: MenuItem) -> Vec<(String, Style)> {
         (true, false) => "Enter injects it.",
     };
     lines.push((hint.into(), theme.strong()));
-    if !state.manual {
+    if !state.manual && state.ended.is_none() {
         lines.push(("A run touched by hand is MANUAL.".into(), theme.faint()));
     }
     lines

@@ -294,7 +294,7 @@ fn invariants(state: &State, buf: &mut Buffer, area: Rect) {
     let (live, at_end): (Vec<_>, Vec<_>) = all.iter().partition(|one| one.checked > 0 || one.violations > 0);
     let broken = live.iter().filter(|one| one.violations > 0).count();
     let kept = live.len() - broken;
-    let checks: u64 = live.iter().map(|one| one.checked).sum();
+    let checks: u64 = live.iter().filter(|one| one.violations == 0).map(|one| one.checked).sum();
     let mut y = 0;
     if broken > 0 {
         put(buf, area, 0, y, &format!("✗ {broken} BROKEN"), theme.bad());
@@ -305,8 +305,11 @@ fn invariants(state: &State, buf: &mut Buffer, area: Rect) {
         put(buf, area, 0, y, &fit(&text, area.width), theme.good());
         y += 1;
     }
-    put(buf, area, 0, y, &format!("… {} at the end", at_end.len()), theme.faint());
-    y += 1;
+    if !at_end.is_empty() {
+        let when = if state.ended.is_some() { "checked nothing" } else { "at the end" };
+        put(buf, area, 0, y, &format!("… {} {when}", at_end.len()), theme.faint());
+        y += 1;
+    }
     // By name as far as there is room, broken ones first; those of the end only if all can be told.
     let mut named: Vec<_> = live;
     named.sort_by_key(|one| one.violations == 0);
@@ -316,6 +319,7 @@ fn invariants(state: &State, buf: &mut Buffer, area: Rect) {
     }
     for (one, y) in named.into_iter().zip(0..rest.height) {
         let (mark, style, text) = match (one.violations, one.checked) {
+            (0, 0) if rest.width < 40 => ("…", theme.faint(), String::new()),
             (0, 0) => ("…", theme.faint(), "at the end".to_owned()),
             (0, checked) if rest.width < 40 => ("✓", theme.good(), words::count(checked)),
             (0, checked) => ("✓", theme.good(), words::several(checked, "check")),
@@ -333,7 +337,8 @@ fn thresholds(state: &State, buf: &mut Buffer, area: Rect) {
     let kept = all.iter().filter(|one| one.standing == Standing::Kept).count();
     let text = format!("{kept} kept, {missed} missed, {} waiting", all.len() - kept - missed);
     let style = if missed > 0 { theme.bad() } else { theme.faint() };
-    let area = section(buf, area, theme, "Thresholds so far", &[(&text, style)]);
+    let name = if state.ended.is_some() { "Thresholds" } else { "Thresholds so far" };
+    let area = section(buf, area, theme, name, &[(&text, style)]);
     if all.is_empty() {
         put(buf, area, 0, 0, "none in this scenario", theme.faint());
         return;

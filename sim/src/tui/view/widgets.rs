@@ -11,6 +11,8 @@ pub fn put(buf: &mut Buffer, area: Rect, x: u16, y: u16, text: &str, style: Styl
     if y >= area.height || x >= area.width {
         return x;
     }
+    // Nothing of what was there before shows through.
+    let style = Style::reset().patch(style);
     let (end, _) = buf.set_stringn(area.x + x, area.y + y, text, usize::from(area.width - x), style);
     end.saturating_sub(area.x)
 }
@@ -98,8 +100,9 @@ pub fn bar(share: f64, columns: u16) -> String {
 
 /// A bar on its whole length: so many columns from `(x, y)` on.
 pub fn gauge(buf: &mut Buffer, area: Rect, (x, y): (u16, u16), columns: u16, share: f64, style: Style) {
-    put(buf, area, x, y, &"·".repeat(usize::from(columns)), Style::new().add_modifier(Modifier::DIM));
-    put(buf, area, x, y, &bar(share, columns), style);
+    let bar = bar(share, columns);
+    let rest = "·".repeat(usize::from(columns.saturating_sub(width(&bar))));
+    puts(buf, area, x, y, &[(&bar, style), (&rest, Style::new().add_modifier(Modifier::DIM))]);
 }
 
 /// A column for each number, as high as its part of the highest.
