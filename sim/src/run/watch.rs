@@ -13,13 +13,14 @@ use super::glance::{
     ThresholdGlance, Tick, TransitionGlance,
 };
 use super::live::LiveInvariants;
-use super::observe::{self, BreakerNow, StepHistograms};
+use super::observe::{self, BreakerNow, StepHistograms, Transition};
 use super::progress::{Event, Sink};
 use crate::audit::witness::Fate;
 use crate::fault::conductor::Conductor;
 use crate::load::journey::Stage;
 use crate::load::recorder::{Latency, Totals};
 use crate::report::measured::Measured;
+use crate::report::recovery::{self, Recovery};
 use crate::scenario::expect::{Comparison, Threshold};
 use crate::scenario::{Executor, Scenario};
 use crate::world::Surroundings;
@@ -48,7 +49,12 @@ struct Before {
     begun: u64,
     ended: u64,
     confirmed: u64,
+    /// Begun, ended and confirmed a second, as last told.
+    rates: [f64; 3],
 }
+
+/// Shorter times say nothing about how fast things go.
+const SHORTEST: Duration = Duration::from_millis(200);
 
 impl Watch {
     /// Looks until the load is over, and once more then.
@@ -83,6 +89,7 @@ impl Watch {
         let (totals, elapsed) = (stage.recorder.totals(), clock.elapsed());
         let lately = stage.recorder.lately();
         let measured = so_far(&totals, &steps);
+        let transitions = breaker.as_ref().map(|now| now.breaker.transitions.clone()).unwrap_or_default();
         let wall = stage.start.elapsed();
         let mut tick = Tick {
             elapsed,
@@ -94,38 +101,39 @@ impl Watch {
             latency_so_far: totals.order_duration().map(Latency::histogram).and_then(quantiles),
             steps: Step::ALL.into_iter().map(|step| step_glance(step, &steps, &in_flight)).collect(),
             breaker: breaker.map(|breaker| breaker_glance(breaker, self.started_at_us)),
-            thresholds: self.thresholds(&measured),
+            thresholds: self.thresholds(&measured, &transitions),
             invariants,
             faults: self.conductor.board().entries().iter().map(|entry| entry.glance()).collect(),
             journeys_ended: totals.iterations + totals.interrupted,
             dropped: totals.dropped,
             ..Tick::default()
         };
-        let began = totals.begun;
-        tick.journeys_in_flight = began.saturating_sub(tick.journeys_ended);
-        rates(&mut tick, &totals, began, wall, before);
+        tick.journeys_in_flight = totals.begun.saturating_sub(tick.journeys_ended);
+        rates(&mut tick, &totals, wall, before);
         tick.fates = totals.fates;
         tick
     }
 
-    fn thresholds(&self, measured: &Measured) -> Vec<ThresholdGlance> {
+    fn thresholds(&self, measured: &Measured, transitions: &[Transition]) -> Vec<ThresholdGlance> {
         let whole = self.scenario.expect.thresholds.iter().map(|threshold| glance_at(threshold, measured));
-        let during = self.scenario.expect.during.iter().flat_map(|during| {
-            let waiting = |metric: &str, expression: String| ThresholdGlance {
-                metric: metric.to_owned(),
-                expression,
+        let (faults, windows) = (self.conductor.board().entries(), self.stage.recorder.windows());
+        let mut glances: Vec<ThresholdGlance> = whole.collect();
+        for during in &self.scenario.expect.during {
+            let recovery = Recovery::of(&during.fault, &faults, transitions);
+            let opened =
+                during.breaker_opens_within.map(|bound| ("breaker_opens_within", bound, recovery.opened_after));
+            let recovered = during.recovers_within.map(|bound| ("recovers_within", bound, recovery.recovered_after));
+            glances.extend(opened.into_iter().chain(recovered).map(|one| at_protocol(&during.fault, one)));
+            let window = windows.iter().find(|window| window.name == during.fault);
+            let requests = window.map(|window| window.requests.clone()).unwrap_or_default();
+            // Fates and saga steps of the window are known at its end.
+            let measured = Measured { requests, ..Measured::default() };
+            glances.extend(during.thresholds.iter().map(|threshold| ThresholdGlance {
                 during: Some(during.fault.clone()),
-                observed: None,
-                margin: None,
-                standing: Standing::Waiting,
-            };
-            let opens =
-                during.breaker_opens_within.map(|bound| waiting("breaker_opens_within", format!("<={bound:?}")));
-            let recovers = during.recovers_within.map(|bound| waiting("recovers_within", format!("<={bound:?}")));
-            let rest = during.thresholds.iter().map(move |one| waiting(&one.selector_text, one.text.clone()));
-            opens.into_iter().chain(recovers).chain(rest.collect::<Vec<_>>())
-        });
-        whole.chain(during).collect()
+                ..glance_at(threshold, &measured)
+            }));
+        }
+        glances
     }
 
     async fn invariants(&mut self) -> Vec<InvariantGlance> {
@@ -135,6 +143,23 @@ impl Watch {
             InvariantGlance { name, checked, violations }
         });
         named.collect()
+    }
+}
+
+/// A time of the protocol: it is over its bound when it is known, and waited for until then.
+fn at_protocol(fault: &str, (metric, bound, took_us): (&str, Duration, Option<u64>)) -> ThresholdGlance {
+    let (observed, bound_us) = (took_us.map(|us| us as f64), bound.as_micros() as f64);
+    ThresholdGlance {
+        metric: metric.to_owned(),
+        expression: recovery::bound_text(bound),
+        during: Some(fault.to_owned()),
+        observed,
+        margin: observed.map(|us| (bound_us - us) / bound_us),
+        standing: match observed {
+            None => Standing::Waiting,
+            Some(us) if us <= bound_us => Standing::Kept,
+            Some(_) => Standing::Missed,
+        },
     }
 }
 
@@ -158,15 +183,17 @@ fn planned_per_s(scenario: &Scenario, elapsed: Duration) -> Option<f64> {
     (!rates.is_empty()).then(|| rates.iter().sum())
 }
 
-fn rates(tick: &mut Tick, totals: &Totals, began: u64, wall: Duration, before: &mut Before) {
+fn rates(tick: &mut Tick, totals: &Totals, wall: Duration, before: &mut Before) {
     let count = |fate: &str| totals.fates.get(fate).copied().unwrap_or_default();
-    let (confirmed, ended) = (count("confirmed"), count("confirmed") + count("cancelled"));
-    let seconds = wall.saturating_sub(before.at).as_secs_f64();
-    let per_s = |now: u64, then: u64| if seconds > 0.0 { now.saturating_sub(then) as f64 / seconds } else { 0.0 };
-    tick.begun_per_s = per_s(began, before.begun);
-    tick.ended_per_s = per_s(ended, before.ended);
-    tick.confirmed_per_s = per_s(confirmed, before.confirmed);
-    *before = Before { at: wall, begun: began, ended, confirmed };
+    let (begun, confirmed) = (totals.begun, count("confirmed"));
+    let ended = confirmed + count("cancelled");
+    let passed = wall.saturating_sub(before.at);
+    if passed >= SHORTEST {
+        let per_s = |now: u64, then: u64| now.saturating_sub(then) as f64 / passed.as_secs_f64();
+        let rates = [per_s(begun, before.begun), per_s(ended, before.ended), per_s(confirmed, before.confirmed)];
+        *before = Before { at: wall, begun, ended, confirmed, rates };
+    }
+    [tick.begun_per_s, tick.ended_per_s, tick.confirmed_per_s] = before.rates;
 }
 
 /// What can be judged already: by first answers, since ends may come later.
