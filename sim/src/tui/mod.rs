@@ -55,8 +55,10 @@ pub struct Dashboard {
 }
 
 /// What the loop woke up for.
-enum Woken<T> {
+enum Woken<'a, T> {
     Ended(T),
+    /// The run has room for a control, or no longer listens: then it is ending.
+    Listens(Option<mpsc::Permit<'a, Control>>),
     Terminal(Option<Told>),
     Event(Option<Event>),
     Redraw,
@@ -99,7 +101,6 @@ impl Dashboard {
         let mut outcome = None;
         let mut redraw = Redraw::default();
         loop {
-            self.send(&controls);
             redraw.now_if_due(|| self.draw());
             // Without a terminal there is nobody who could press a key to go on.
             if let Some(outcome) = outcome.take_if(|_| self.keyboard.is_none()) {
@@ -108,6 +109,7 @@ impl Dashboard {
             let woken = tokio::select! {
                 biased;
                 answer = &mut ended, if outcome.is_none() => Woken::Ended(answer),
+                permit = controls.reserve(), if !self.waiting.is_empty() => Woken::Listens(permit.ok()),
                 told = next_of(&mut self.keyboard) => Woken::Terminal(told),
                 event = self.events.recv() => Woken::Event(event),
                 () = sleep_until(redraw.due), if redraw.wanted => Woken::Redraw,
@@ -118,6 +120,13 @@ impl Dashboard {
                     let ending = ending(&answer);
                     outcome = Some(answer);
                     Some(Input::Ended(ending))
+                }
+                Woken::Listens(permit) => {
+                    match (permit, self.waiting.pop_front()) {
+                        (Some(permit), Some(control)) => permit.send(control),
+                        _ => self.waiting.clear(),
+                    }
+                    None
                 }
                 Woken::Terminal(Some(Told::Key(key))) => Some(Input::Key(key)),
                 Woken::Terminal(None) => {
@@ -155,17 +164,6 @@ impl Dashboard {
     fn catch_up(&mut self) {
         while let Ok(event) = self.events.try_recv() {
             self.take_in(Input::Run(event));
-        }
-    }
-
-    fn send(&mut self, controls: &mpsc::Sender<Control>) {
-        while let Some(control) = self.waiting.pop_front() {
-            match controls.try_send(control) {
-                Ok(()) => {}
-                Err(mpsc::error::TrySendError::Full(control)) => return self.waiting.push_front(control),
-                // The run no longer listens: it is ending.
-                Err(mpsc::error::TrySendError::Closed(_)) => return self.waiting.clear(),
-            }
         }
     }
 

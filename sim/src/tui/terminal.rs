@@ -113,22 +113,28 @@ mod tests {
         assert_eq!(given_back.load(Ordering::SeqCst), 1, "dropped");
 
         let guard = hold();
-        let count = given_back.clone();
-        let seen_in_panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let seen = Arc::new(AtomicU32::new(0));
+        let looks = Looks { at: given_back.clone(), seen: seen.clone() };
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _guard = guard;
-            let _after = Checks(count);
+            let _looks = looks;
             panic!("on purpose");
         }));
-        assert!(seen_in_panic.is_err());
+        assert!(panicked.is_err());
+        assert_eq!(seen.load(Ordering::SeqCst), 2, "before anything unwinds");
         assert_eq!(given_back.load(Ordering::SeqCst), 2, "by the panic, and not again by the drop");
         assert!(!Guard::is_held());
     }
 
-    /// Dropped while the panic unwinds, and before the guard: the hook was first.
-    struct Checks(Arc<AtomicU32>);
-    impl Drop for Checks {
+    /// Looks when it is dropped: while the panic unwinds, and before the guard is.
+    struct Looks {
+        at: Arc<AtomicU32>,
+        seen: Arc<AtomicU32>,
+    }
+
+    impl Drop for Looks {
         fn drop(&mut self) {
-            assert_eq!(self.0.load(Ordering::SeqCst), 2);
+            self.seen.store(self.at.load(Ordering::SeqCst), Ordering::SeqCst);
         }
     }
 

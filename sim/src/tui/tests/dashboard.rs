@@ -4,8 +4,9 @@ use std::future::{pending, ready};
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
 
-use super::fixture::{Story, events, scenario, summary};
+use super::fixture::{Story, events, scenario, secs, summary};
 use crate::cli::exit::{ExitCode, Failure};
 use crate::run::glance::Control;
 use crate::tui::Dashboard;
@@ -39,11 +40,12 @@ async fn what_is_typed_reaches_the_run_and_the_verdict_waits_for_a_key() {
     let run = async move {
         events(Story::Calm, 3.0).iter().for_each(|event| sink(event));
         let type_in = |code| keys.try_send(Told::Key(KeyEvent::new(code, KeyModifiers::NONE))).unwrap();
-        tokio::time::sleep(super::fixture::secs(1.0)).await;
+        sleep(secs(1.0)).await;
         ['p', 'p', 'q', 'y'].into_iter().map(KeyCode::Char).for_each(type_in);
         let mut got = Vec::new();
         for _ in 0..3 {
-            got.push(asked.recv().await.unwrap());
+            sleep(secs(5.0)).await;
+            got.push(timeout(secs(60.0), asked.recv()).await.expect("it is told in time").unwrap());
         }
         assert_eq!(got, [Control::Pause, Control::Resume, Control::StopGently], "in order, though the run is slow");
         Ok(summary(true))
@@ -55,7 +57,7 @@ async fn what_is_typed_reaches_the_run_and_the_verdict_waits_for_a_key() {
         outcome
     };
     let viewer = async {
-        tokio::time::sleep(super::fixture::secs(60.0)).await;
+        sleep(secs(60.0)).await;
         assert!(has_ended.try_recv().is_err(), "nobody has pressed a key yet");
         script.keys.try_send(Told::Key(KeyEvent::new(KeyCode::Enter, KeyModifiers::NONE))).unwrap();
     };
