@@ -308,18 +308,8 @@ pub fn tick(story: Story, at_s: f64) -> Tick {
     }
 }
 
-/// What the run comes to: all kept, or a unit sold twice and a threshold missed.
-pub fn summary(passed: bool) -> Summary {
-    let (exit_code, because) = match passed {
-        true => (0, "all invariants and thresholds kept".to_owned()),
-        false => (
-            111,
-            "invariant stock_conserved broken 1 times: SNEAKER-42: 500 units in the beginning, but 501 now".to_owned(),
-        ),
-    };
-    let missed = "threshold missed: order_errors rate<0.01".to_owned();
-    let reasons = if passed { vec![] } else { vec![because.clone(), missed] };
-    let invariants: Vec<serde_json::Value> = INVARIANTS
+fn findings(passed: bool) -> Vec<serde_json::Value> {
+    INVARIANTS
         .iter()
         .map(|name| {
             let broken = !passed && *name == "stock_conserved";
@@ -332,7 +322,20 @@ pub fn summary(passed: bool) -> Summary {
                 "name": name, "checked": 2000, "violations": u64::from(broken), "examples": examples,
             })
         })
-        .collect();
+        .collect()
+}
+
+/// What the run comes to: all kept, or a unit sold twice and a threshold missed.
+pub fn summary(passed: bool) -> Summary {
+    let (exit_code, because) = match passed {
+        true => (0, "all invariants and thresholds kept".to_owned()),
+        false => (
+            111,
+            "invariant stock_conserved broken 1 times: SNEAKER-42: 500 units in the beginning, but 501 now".to_owned(),
+        ),
+    };
+    let missed = "threshold missed: order_errors rate<0.01".to_owned();
+    let reasons = if passed { vec![] } else { vec![because.clone(), missed] };
     let change =
         |at_us: i64, from: &str, to: &str| serde_json::json!({"at_us": at_us, "from": from, "to": to, "why": "x"});
     let transitions = if passed {
@@ -380,7 +383,7 @@ pub fn summary(passed: bool) -> Summary {
             { "metric": "order_errors", "during": null, "expression": "rate<0.01",
               "observed": rate, "samples": 2000, "outcome": if passed { "kept" } else { "missed" } },
         ],
-        "invariants": invariants, "resources": {},
+        "invariants": findings(passed), "resources": {},
         "generator": { "cpu_pct": 12.0, "schedule_lag_p99_us": 900, "dropped": 0, "interrupted": 0 },
     });
     serde_json::from_value(value).unwrap()
