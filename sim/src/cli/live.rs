@@ -64,8 +64,9 @@ async fn in_real_time(
     scenario: &Scenario,
     folder: &Path,
     sink: Sink,
-    controls: mpsc::Receiver<Control>,
+    asked: mpsc::Receiver<Control>,
 ) -> Result<Summary, Failure> {
+    let (tell, controls) = mpsc::channel(CONTROLS_MAX);
     let admin = Admin::embedded();
     let mut signals = Signals::listen()?;
     let shop = put_up(scenario, folder, &admin).await?;
@@ -84,7 +85,7 @@ async fn in_real_time(
         watcher: Some(Box::new(watch_on_its_own_thread)),
         stop: stop.clone(),
     };
-    let conducted = on_its_own_thread(&shop, experiment, stop, &mut signals, &sink).await;
+    let conducted = on_its_own_thread(&shop, experiment, Hands { stop, tell, asked }, &mut signals, &sink).await;
     let cpu_us = shop
         .threads
         .iter()
@@ -134,7 +135,7 @@ pub fn fresh_keys() -> Result<Keys, Failure> {
 async fn on_its_own_thread(
     shop: &RunningShop,
     experiment: Experiment,
-    stop: CancellationToken,
+    mut hands: Hands,
     signals: &mut Signals,
     sink: &Sink,
 ) -> Result<(Conducted, Option<u64>), Failure> {
@@ -160,14 +161,32 @@ async fn on_its_own_thread(
             }
             () = signals.next() => {
                 interrupts += 1;
-                stop.cancel();
+                hands.stop.cancel();
                 if interrupts > 1 {
-                    return Err(Failure { code: ExitCode::Stopped, message: "stopped at once; there is no verdict".into() });
+                    return Err(stopped_at_once());
                 }
                 sink(&Event::Note("stopping gently; Ctrl-C again stops at once".into()));
             }
+            Some(control) = hands.asked.recv() => match control {
+                Control::StopGently => hands.stop.cancel(),
+                Control::StopNow => return Err(stopped_at_once()),
+                other => if hands.tell.try_send(other).is_err() {
+                    sink(&Event::Note("the load does not listen any more".into()));
+                }
+            }
         }
     }
+}
+
+/// What whoever watches can do: stop the load, and ask for what the load itself has to do.
+struct Hands {
+    stop: CancellationToken,
+    tell: mpsc::Sender<Control>,
+    asked: mpsc::Receiver<Control>,
+}
+
+fn stopped_at_once() -> Failure {
+    Failure { code: ExitCode::Stopped, message: "stopped at once; there is no verdict".into() }
 }
 
 /// Watching must not hold the load up.

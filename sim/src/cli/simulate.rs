@@ -3,7 +3,10 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Duration, Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -13,7 +16,8 @@ use super::run::{commit, longest};
 use super::say;
 use crate::report::summary::Circumstances;
 use crate::report::{Summary, World, terminal};
-use crate::run::progress::silent;
+use crate::run::glance::Control;
+use crate::run::progress::{Event, Sink};
 use crate::run::{Experiment, conduct};
 use crate::scenario::{self, Scenario};
 use crate::world::simulated::{SimulatedOptions, simulate};
@@ -78,7 +82,7 @@ fn create(path: &Path) -> Result<File, Failure> {
 
 /// Collects what is written to it, for whoever holds the other end.
 #[derive(Clone, Default)]
-struct Shared(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+struct Shared(Arc<std::sync::Mutex<Vec<u8>>>);
 
 impl Write for Shared {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -95,6 +99,15 @@ impl Write for Shared {
 /// # Errors
 /// When the shop cannot be put up, or the virtual time runs out.
 pub fn play(scenario: &Scenario) -> Result<Simulated, Failure> {
+    play_by_hand(scenario, Vec::new())
+}
+
+/// Plays one scenario under its seed, with somebody who asks for things at their times since the load's
+/// start, in that order.
+///
+/// # Errors
+/// As [`play`].
+pub fn play_by_hand(scenario: &Scenario, hands: Vec<(Duration, Control)>) -> Result<Simulated, Failure> {
     let admin = Admin::embedded();
     let mut settings = admin.known_to(scenario.shop.settings.clone());
     // What argon2id costs has no meaning where CPU costs nothing; let it cost this process little.
@@ -103,19 +116,43 @@ pub fn play(scenario: &Scenario) -> Result<Simulated, Failure> {
     }
     let options = SimulatedOptions { settings, seed: scenario.seed, longest: longest(scenario) };
     let (layer, record) = (TraceLayer::default(), Shared::default());
+    let (tell, controls) = mpsc::channel(hands.len().max(1));
+    let started = Arc::new(Notify::new());
+    let sink: Sink = {
+        let started = started.clone();
+        Arc::new(move |event| {
+            if matches!(event, Event::LoadStarts { .. }) {
+                started.notify_one();
+            }
+        })
+    };
+    let asking = async move {
+        started.notified().await;
+        let start = Instant::now();
+        for (at, control) in hands {
+            sleep_until(start + at).await;
+            // The load may be over.
+            let _ = tell.send(control).await;
+        }
+    };
     let experiment = Experiment {
         scenario: scenario.clone(),
         admin,
         record: Box::new(record.clone()),
         manifest: None,
-        sink: silent(),
-        controls: tokio::sync::mpsc::channel(1).1,
+        sink,
+        controls,
         watcher: None,
         stop: CancellationToken::new(),
     };
     let subscriber = tracing_subscriber::registry().with(layer.clone());
     let conducted = tracing::subscriber::with_default(subscriber, || {
-        simulate(options, |surroundings| conduct(surroundings, experiment))
+        simulate(options, |surroundings| async move {
+            let asking = tokio::spawn(asking);
+            let conducted = conduct(surroundings, experiment).await;
+            asking.abort();
+            conducted
+        })
     });
     let conducted = conducted.map_err(|error| Failure::shop(format!("error: {error}")))?.map_err(Failure::from)?;
     let around = Circumstances {

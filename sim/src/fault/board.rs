@@ -8,7 +8,7 @@ use tokio::time::Duration;
 use super::api::Told;
 use crate::run::glance::FaultGlance;
 
-/// One fault's life. Offsets count from the load's start.
+/// One fault's life. Offsets are of the load's time.
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub fault: Fault,
@@ -24,7 +24,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn new(fault: Fault, planned: Option<(Duration, Duration)>) -> Self {
+    pub fn new(fault: Fault, planned: Option<(Duration, Duration)>) -> Self {
         let (injected, lifted, injected_at_us, lifted_at_us) = (None, None, None, None);
         Self { fault, planned, injected, lifted, injected_at_us, lifted_at_us, hits: 0, failure: None }
     }
@@ -69,16 +69,13 @@ impl Board {
         })
     }
 
-    /// `told` is missing when the role had lifted it before it was asked.
-    pub fn lifted(&self, name: &str, at: Duration, told: Option<&Told>) -> Option<FaultGlance> {
+    pub fn lifted(&self, name: &str, at: Duration, told: &Told) -> Option<FaultGlance> {
         self.change(name, |entry| {
             entry.lifted = Some(at);
             // Whatever went wrong before, it is gone now.
             entry.failure = None;
-            if let Some(told) = told {
-                entry.lifted_at_us = told.lifted_at_us;
-                entry.hits = told.hits;
-            }
+            entry.lifted_at_us = told.lifted_at_us;
+            entry.hits = told.hits;
         })
     }
 

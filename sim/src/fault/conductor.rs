@@ -1,41 +1,46 @@
 //! Injects faults when they are due and lifts them when they are over: all of them, however the load
 //! ends.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chassis::chaos::{Fault, Target};
+use chassis::chaos::{Fault, LASTS_MAX, Target};
 use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::api::FaultApi;
-use super::board::Board;
+use super::api::{FaultApi, Told};
+use super::board::{Board, Entry};
 use crate::load::clock::LoadClock;
 use crate::load::recorder::Recorder;
-use crate::run::observe::{self, StepHistograms};
+use crate::run::observe::{self, StepHistograms, Transition};
 use crate::run::progress::{Event, Sink};
-use crate::scenario::PlannedFault;
+use crate::scenario::{PlannedFault, Scenario};
 use crate::world::Surroundings;
 
-/// A role lifts a fault by itself so long after its planned end, should nobody be left to do so.
-const SAFETY: Duration = Duration::from_secs(30);
+/// A role lifts a fault by itself so long after its planned end, should nobody be left to do so. Longer
+/// than anybody pauses a load.
+const SAFETY: Duration = Duration::from_secs(600);
 /// The same for faults by hand, which have no planned end.
 const BY_HAND_LONGEST: Duration = Duration::from_secs(3600);
 /// Most faults by hand in one run.
 const BY_HAND_MAX: usize = 1000;
+/// The breaker remembers a bounded number of transitions: it is asked before they can have been pushed out.
+const ASK_BREAKER: Duration = Duration::from_secs(30);
+/// Transitions that are kept of a run.
+const TRANSITIONS_MAX: usize = 10_000;
 
 /// The saga's steps while a fault was active.
 #[derive(Debug, Clone, Default)]
 pub struct DuringSteps {
-    from: StepHistograms,
+    from: Option<StepHistograms>,
     to: Option<StepHistograms>,
 }
 
 impl DuringSteps {
-    /// `None` if its end was not seen.
+    /// `None` if its beginning or its end was not seen.
     pub fn steps(&self) -> Option<StepHistograms> {
-        Some(self.to.as_ref()?.since(&self.from))
+        Some(self.to.as_ref()?.since(self.from.as_ref()?))
     }
 }
 
@@ -52,24 +57,70 @@ struct Inner {
     recorder: Recorder,
     board: Board,
     sink: Sink,
+    /// The faults that something is expected of: what happens during them is kept apart.
+    judged: BTreeSet<String>,
     steps: Mutex<BTreeMap<String, DuringSteps>>,
+    transitions: Mutex<Vec<Transition>>,
     /// Ends the waiting of the faults that have not had their time.
     over: CancellationToken,
     tasks: TaskTracker,
 }
 
+fn api(surroundings: &Surroundings, token: &str) -> FaultApi {
+    let ops = surroundings.ops.iter().map(|(role, address)| (*role, address.clone()));
+    FaultApi::new(&surroundings.network, ops, token)
+}
+
+/// Asks the roles how many calls their faults have touched, on connections of its own: whoever looks
+/// must not hold up whoever acts.
+pub struct Lookout {
+    api: FaultApi,
+    board: Board,
+}
+
+impl Lookout {
+    pub fn new(surroundings: &Surroundings, token: &str, board: Board) -> Self {
+        Self { api: api(surroundings, token), board }
+    }
+
+    pub async fn look(&self) {
+        for target in targets(&self.board.entries(), Entry::is_active) {
+            let Ok(listing) = self.api.list(target).await else { continue };
+            listing.active.iter().for_each(|told| self.board.touched(&told.name, told.hits));
+        }
+    }
+}
+
+/// The targets of those entries that are `wanted`, each once.
+fn targets(entries: &[Entry], wanted: impl Fn(&Entry) -> bool) -> Vec<&'static Target> {
+    let mut targets: Vec<&'static Target> = Vec::new();
+    for entry in entries.iter().filter(|entry| wanted(entry)) {
+        if !targets.contains(&entry.fault.target) {
+            targets.push(entry.fault.target);
+        }
+    }
+    targets
+}
+
 impl Conductor {
-    pub fn new(surroundings: Surroundings, token: &str, clock: LoadClock, recorder: Recorder, sink: Sink) -> Self {
-        let ops = surroundings.ops.iter().map(|(role, address)| (*role, address.clone()));
-        let api = FaultApi::new(&surroundings.network, ops, token);
+    pub fn new(
+        surroundings: Surroundings,
+        scenario: &Scenario,
+        token: &str,
+        clock: LoadClock,
+        recorder: Recorder,
+        sink: Sink,
+    ) -> Self {
         let inner = Inner {
-            api,
+            api: api(&surroundings, token),
             surroundings,
             clock,
             recorder,
             board: Board::default(),
             sink,
+            judged: scenario.expect.during.iter().map(|during| during.fault.clone()).collect(),
             steps: Mutex::default(),
+            transitions: Mutex::default(),
             over: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -93,24 +144,39 @@ impl Conductor {
 
     /// The load is over: nothing more is injected, and everything is lifted.
     pub async fn finish(&self) {
-        self.inner.over.cancel();
-        self.inner.tasks.close();
-        self.inner.tasks.wait().await;
-        for entry in self.inner.board.entries().into_iter().filter(super::board::Entry::is_active) {
-            self.inner.lift(&entry.fault).await;
+        let inner = &self.inner;
+        inner.over.cancel();
+        inner.tasks.close();
+        inner.tasks.wait().await;
+        for entry in inner.board.entries().into_iter().filter(Entry::is_active) {
+            inner.lift(&entry.fault).await;
+        }
+        // An injection whose answer was lost may have happened all the same.
+        let entries = inner.board.entries();
+        for target in targets(&entries, |entry| entry.lifted.is_none()) {
+            let Ok(listing) = inner.api.list(target).await else { continue };
+            for told in listing.active.iter().filter(|told| entries.iter().any(|entry| entry.fault.name == told.name)) {
+                if let Err(why) = inner.api.lift(target, &told.name).await {
+                    inner.board.failed(&told.name, format!("not lifted: {why}"));
+                }
+            }
         }
     }
 
     /// A fault by hand.
     ///
     /// # Errors
-    /// When there is no such fault or the run has had too many. That a role refuses it is told as an event.
+    /// When there is no such fault, the load is over, or the run has had too many. That a role refuses it is
+    /// told as an event.
     pub async fn inject(
         &self,
         target: &'static Target,
         kind: &str,
         parameters: &BTreeMap<String, String>,
     ) -> Result<(), String> {
+        if self.inner.over.is_cancelled() {
+            return Err("the load is over: nothing is broken any more".into());
+        }
         let number = 1 + self.inner.board.entries().iter().filter(|entry| entry.planned.is_none()).count();
         if number > BY_HAND_MAX {
             return Err(format!("a run takes {BY_HAND_MAX} faults by hand"));
@@ -130,28 +196,32 @@ impl Conductor {
         }
     }
 
-    /// The saga's steps during each fault that was injected.
+    /// The saga's steps during each fault that something is expected of.
     pub fn steps(&self) -> BTreeMap<String, DuringSteps> {
         self.inner.steps().clone()
     }
 
-    /// Asks the roles how many calls their faults have touched.
-    pub async fn refresh(&self) {
-        let mut targets: Vec<&'static Target> = Vec::new();
-        for entry in self.inner.board.entries().iter().filter(|entry| entry.is_active()) {
-            if !targets.contains(&entry.fault.target) {
-                targets.push(entry.fault.target);
-            }
-        }
-        for target in targets {
-            let Ok(listing) = self.inner.api.list(target).await else { continue };
-            listing.active.iter().for_each(|told| self.inner.board.touched(&told.name, told.hits));
-        }
+    /// Takes in what the breaker remembers now; answers all that is known of the run.
+    pub fn transitions(&self, remembered: &[Transition]) -> Vec<Transition> {
+        let mut known = self.inner.transitions.lock().unwrap_or_else(PoisonError::into_inner);
+        merge(&mut known, remembered);
+        known.clone()
     }
 }
 
+/// Appends those of `remembered` that come after the last known one; both are in the breaker's order.
+fn merge(known: &mut Vec<Transition>, remembered: &[Transition]) {
+    let last = known.last().cloned();
+    let news = match remembered.iter().rposition(|transition| Some(transition) == last.as_ref()) {
+        Some(at) => &remembered[at + 1..],
+        None => remembered,
+    };
+    let room = TRANSITIONS_MAX.saturating_sub(known.len());
+    known.extend(news.iter().take(room).cloned());
+}
+
 impl Inner {
-    fn steps(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, DuringSteps>> {
+    fn steps(&self) -> MutexGuard<'_, BTreeMap<String, DuringSteps>> {
         self.steps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -162,28 +232,49 @@ impl Inner {
             () = self.over.cancelled() => return,
             _ = self.clock.reach(*at) => {}
         }
-        if !self.inject(fault, *lasts + SAFETY).await {
+        if !self.inject(fault, (*lasts + SAFETY).min(LASTS_MAX)).await {
             return;
         }
-        tokio::select! {
-            biased;
-            () = self.over.cancelled() => {}
-            _ = self.clock.reach(*at + *lasts) => {}
+        loop {
+            tokio::select! {
+                biased;
+                () = self.over.cancelled() => break,
+                _ = self.clock.reach(*at + *lasts) => break,
+                () = tokio::time::sleep(ASK_BREAKER) => self.ask_breaker().await,
+            }
         }
         self.lift(fault).await;
     }
 
+    async fn ask_breaker(&self) {
+        if let Ok(breaker) = observe::breaker(&self.surroundings).await {
+            let mut known = self.transitions.lock().unwrap_or_else(PoisonError::into_inner);
+            merge(&mut known, &breaker.transitions);
+        }
+    }
+
     async fn inject(&self, fault: &Fault, longest: Duration) -> bool {
-        // Seen before the fault begins, so that what it touches is all in the difference.
-        let from = observe::steps(&self.surroundings).await.unwrap_or_default();
-        self.steps().insert(fault.name.clone(), DuringSteps { from, to: None });
+        let judged = self.judged.contains(&fault.name);
+        if judged {
+            // Seen before the fault begins, so that what it touches is all in the difference.
+            let from = observe::steps(&self.surroundings).await.ok();
+            self.steps().insert(fault.name.clone(), DuringSteps { from, to: None });
+        }
+        self.ask_breaker().await;
         let injected = self.api.inject(fault, Some(longest)).await;
         let glance = match &injected {
             Ok(told) => {
-                self.recorder.open_window(&fault.name, Instant::now());
-                self.board.injected(&fault.name, self.clock.elapsed(), told)
+                let now = Instant::now();
+                if judged {
+                    self.recorder.open_window(&fault.name, now);
+                }
+                self.board.injected(&fault.name, self.clock.load_time_of(now), told)
             }
-            Err(why) => self.board.failed(&fault.name, format!("not injected: {why}")),
+            Err(why) => {
+                // The answer may have been lost, not the injection.
+                let _ = self.api.lift(fault.target, &fault.name).await;
+                self.board.failed(&fault.name, format!("not injected: {why}"))
+            }
         };
         glance.into_iter().for_each(|glance| (self.sink)(&Event::Fault(glance)));
         injected.is_ok()
@@ -193,15 +284,50 @@ impl Inner {
         if !self.board.entries().iter().any(|entry| entry.fault.name == fault.name && entry.is_active()) {
             return;
         }
-        let glance = match self.api.lift(fault.target, &fault.name).await {
-            Ok(told) => self.board.lifted(&fault.name, self.clock.elapsed(), told.as_ref()),
+        let lifted = self.lift_or_look_it_up(fault).await;
+        let now = Instant::now();
+        let glance = match lifted {
+            Ok(told) => self.board.lifted(&fault.name, self.clock.load_time_of(now), &told),
             Err(why) => self.board.failed(&fault.name, format!("not lifted: {why}")),
         };
-        self.recorder.close_window(&fault.name, Instant::now());
-        let to = observe::steps(&self.surroundings).await.ok();
-        if let Some(during) = self.steps().get_mut(&fault.name) {
-            during.to = to;
+        if self.judged.contains(&fault.name) {
+            self.recorder.close_window(&fault.name, now);
+            let to = observe::steps(&self.surroundings).await.ok();
+            if let Some(during) = self.steps().get_mut(&fault.name) {
+                during.to = to;
+            }
         }
+        self.ask_breaker().await;
         glance.into_iter().for_each(|glance| (self.sink)(&Event::Fault(glance)));
+    }
+
+    /// What the role says of a fault that is not active any more, whoever lifted it.
+    async fn lift_or_look_it_up(&self, fault: &Fault) -> Result<Told, String> {
+        if let Some(told) = self.api.lift(fault.target, &fault.name).await? {
+            return Ok(told);
+        }
+        let history = self.api.list(fault.target).await?.history;
+        let told = history.into_iter().rev().find(|told| told.name == fault.name);
+        told.ok_or_else(|| "its role knows nothing of it any more".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(at_us: i64) -> Transition {
+        Transition { at_us, from: "closed".into(), to: "open".into(), why: String::new() }
+    }
+
+    #[test]
+    fn what_the_breaker_forgets_is_kept() {
+        let mut known = Vec::new();
+        merge(&mut known, &[at(1), at(2)]);
+        merge(&mut known, &[at(1), at(2), at(3)]);
+        merge(&mut known, &[at(3), at(4)]);
+        merge(&mut known, &[at(3), at(4)]);
+        merge(&mut known, &[at(9)]);
+        assert_eq!(known, [at(1), at(2), at(3), at(4), at(9)]);
     }
 }

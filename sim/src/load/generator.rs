@@ -96,13 +96,24 @@ impl Crew {
     /// has passed, while it is not stopped and there are `more` at the load's time of each.
     async fn repeat(&self, first: Duration, more: impl Fn(Duration) -> bool) {
         let clock = &self.stage.clock;
-        let mut due = clock.reach(first).await;
+        let Some(mut due) = self.unless_stopped(clock.reach(first)).await else { return };
         self.stage.recorder.began(Instant::now() - due);
-        let mut reached = first;
-        while more(reached) && self.play(due).await {
-            reached = clock.elapsed();
-            // The present moment, or the end of a pause.
-            due = clock.reach(reached).await.max(Instant::now());
+        while more(clock.elapsed()) && self.play(due).await {
+            // A pause holds up whoever would start over.
+            if self.unless_stopped(clock.running()).await.is_none() {
+                return;
+            }
+            due = Instant::now();
+        }
+    }
+
+    /// What is waited for, unless the load is stopped first.
+    async fn unless_stopped<T>(&self, waiting: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.stage.stop.cancelled() => None,
+            () = self.give_up.cancelled() => None,
+            reached = waiting => Some(reached),
         }
     }
 

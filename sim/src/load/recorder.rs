@@ -107,8 +107,9 @@ impl Window {
     }
 }
 
-#[derive(Default)]
 struct Inner {
+    /// Latencies of what is due before are left out.
+    measured_from: Instant,
     totals: Totals,
     windows: Vec<Window>,
     /// Since the last look: `POST orders`, warm-up included.
@@ -119,13 +120,18 @@ struct Inner {
 #[derive(Clone)]
 pub struct Recorder {
     inner: Arc<Mutex<Inner>>,
-    measured_from: Instant,
 }
 
 impl Recorder {
     /// Latencies of what is due before `measured_from` are left out.
     pub fn new(measured_from: Instant) -> Self {
-        Self { inner: Arc::default(), measured_from }
+        let (totals, windows, lately) = (Totals::default(), Vec::new(), Latency::default());
+        Self { inner: Arc::new(Mutex::new(Inner { measured_from, totals, windows, lately })) }
+    }
+
+    /// The warm-up ends at another instant than was thought.
+    pub fn measure_from(&self, instant: Instant) {
+        self.with(|inner| inner.measured_from = instant);
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
@@ -133,8 +139,8 @@ impl Recorder {
     }
 
     pub fn request(&self, name: &'static str, due: Instant, sent: Instant, ended: Instant, failed: bool) {
-        let measured = due >= self.measured_from;
         self.with(|inner| {
+            let measured = due >= inner.measured_from;
             let requests = inner.totals.requests.entry(name).or_default();
             requests.take(failed, measured.then_some((ended - due, ended - sent)));
             for window in inner.windows.iter_mut().filter(|window| window.holds(due)) {
@@ -156,8 +162,8 @@ impl Recorder {
     }
 
     pub fn iterated(&self, due: Instant, ended: Instant) {
-        let measured = due >= self.measured_from;
         self.with(|inner| {
+            let measured = due >= inner.measured_from;
             inner.totals.iterations += 1;
             if measured {
                 inner.totals.iteration_duration.record(ended - due);
@@ -195,6 +201,11 @@ impl Recorder {
 
     pub fn windows(&self) -> Vec<Window> {
         self.with(|inner| inner.windows.clone())
+    }
+
+    /// The window of this name, if it was ever opened.
+    pub fn window(&self, name: &str) -> Option<Window> {
+        self.with(|inner| inner.windows.iter().find(|window| window.name == name).cloned())
     }
 
     pub fn totals(&self) -> Totals {

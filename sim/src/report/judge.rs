@@ -1,9 +1,9 @@
 //! The verdict: thresholds, invariants and the run's own validity, and the exit code they make.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::measured::{self, Measured};
 use super::recovery;
@@ -94,12 +94,13 @@ fn whole(conducted: &Conducted) -> Measured {
 
 /// What was due while the fault was active; `None` if it never was.
 fn window(conducted: &Conducted, fault: &str) -> Option<Measured> {
-    let entry = conducted.faults.iter().find(|entry| entry.fault.name == fault)?;
     let window = conducted.windows.iter().find(|window| window.name == fault)?;
-    let micros = |at: Duration| u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
-    let (from, to) = (micros(entry.injected?), entry.lifted.map_or(u64::MAX, micros));
+    let since_start =
+        |at: Instant| u64::try_from(at.saturating_duration_since(conducted.start).as_micros()).unwrap_or(u64::MAX);
+    let (from, to) = (since_start(window.from), window.to.map_or(u64::MAX, since_start));
     Some(Measured {
         requests: window.requests.clone(),
+        // What was not seen leaves no samples, and the threshold without a verdict.
         steps: conducted.during_steps.get(fault).and_then(DuringSteps::steps).unwrap_or_default(),
         fates: measured::fates(&conducted.witness, |sent| (from..to).contains(&sent)),
         ..Measured::default()

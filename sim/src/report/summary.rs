@@ -226,7 +226,7 @@ impl Summary {
             http: http(conducted),
             steps: steps(conducted),
             breaker: conducted.breaker.clone(),
-            faults: conducted.faults.iter().map(fault).collect(),
+            faults: conducted.faults.iter().map(|entry| fault(entry, conducted.started_at.as_micros())).collect(),
             manual: conducted.manual,
             cancellations: cancellations(conducted),
             thresholds,
@@ -254,8 +254,10 @@ impl Summary {
     }
 }
 
-fn fault(entry: &Entry) -> FaultResult {
+/// Its moments are those of the shop's clock, as the breaker's transitions are.
+fn fault(entry: &Entry, started_at_us: i64) -> FaultResult {
     let seconds = |at: Duration| at.as_secs_f64();
+    let since_start = |at_us: i64| (at_us - started_at_us) as f64 / 1e6;
     FaultResult {
         name: entry.fault.name.clone(),
         target: entry.fault.target.name.to_owned(),
@@ -264,8 +266,8 @@ fn fault(entry: &Entry) -> FaultResult {
         manual: entry.planned.is_none(),
         planned_at_s: entry.planned.map(|(at, _)| seconds(at)),
         planned_for_s: entry.planned.map(|(_, lasts)| seconds(lasts)),
-        injected_at_s: entry.injected.map(seconds),
-        lifted_at_s: entry.lifted.map(seconds),
+        injected_at_s: entry.injected_at_us.map(since_start),
+        lifted_at_s: entry.lifted_at_us.map(since_start),
         injected_at_us: entry.injected_at_us,
         lifted_at_us: entry.lifted_at_us,
         hits: entry.hits,

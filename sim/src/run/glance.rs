@@ -189,7 +189,7 @@ pub enum Control {
     Resume,
     /// Journeys under way end, then the verdict follows.
     StopGently,
-    /// At once, without a verdict.
+    /// At once, without a verdict: whoever runs the load leaves it.
     StopNow,
     /// By hand: the run is then not comparable with others.
     Inject {

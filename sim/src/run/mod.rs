@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use kernel::Timestamp;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +28,7 @@ use crate::audit::manifest::Manifest;
 use crate::audit::sqlite::SqliteBooks;
 use crate::audit::witness::{Record, Witness, WitnessLog};
 use crate::fault::board::Entry;
-use crate::fault::conductor::{Conductor, DuringSteps};
+use crate::fault::conductor::{Conductor, DuringSteps, Lookout};
 use crate::load::api::Api;
 use crate::load::client::{HttpClient, is_success};
 use crate::load::clock::LoadClock;
@@ -106,7 +107,8 @@ pub struct Conducted {
     pub witness: Witness,
     pub audit: Audit,
     pub seeded_in: Duration,
-    /// The shop's clock at the load's start.
+    /// The load's start, and the shop's clock then.
+    pub start: Instant,
     pub started_at: Timestamp,
     /// From the load's start to the end of its last journey.
     pub load_took: Duration,
@@ -139,20 +141,21 @@ pub async fn conduct(surroundings: Surroundings, experiment: Experiment) -> Resu
     let witness = WitnessLog::new(record);
     let stage = stage(client, &scenario, &seeded, witness.clone(), stop.clone());
     let token = &seeded.admin_token;
-    let conductor =
-        Conductor::new(surroundings.clone(), token, stage.clock.clone(), stage.recorder.clone(), sink.clone());
+    let (clock, recorder) = (stage.clock.clone(), stage.recorder.clone());
+    let conductor = Conductor::new(surroundings.clone(), &scenario, token, clock, recorder, sink.clone());
     let loading = Loading { surroundings: &surroundings, scenario: &scenario, stage: &stage, conductor: &conductor };
     let manual = Arc::new(AtomicBool::new(false));
-    let hands = tokio::spawn(obey(controls, stage.clone(), conductor.clone(), sink.clone(), manual.clone()));
+    let warmup = scenario.warmup;
+    let hands = tokio::spawn(obey(controls, stage.clone(), warmup, conductor.clone(), sink.clone(), manual.clone()));
     let over = CancellationToken::new();
     let started_at = surroundings.clock.now().plus(stage.start.saturating_duration_since(Instant::now()));
     if let Some(watcher) = watcher {
-        watcher(loading.watch(seeded.manifest.clone(), started_at, sink.clone(), over.clone())?);
+        let lookout = Lookout::new(&surroundings, token, conductor.board().clone());
+        watcher(loading.watch(lookout, seeded.manifest.clone(), started_at, sink.clone(), over.clone())?);
     }
     sink(&Event::LoadStarts { at: started_at });
-    let (baseline, load_took) = loading.run().await;
+    let (baseline, load_took) = loading.run(hands).await;
     over.cancel();
-    hands.abort();
 
     sink(&Event::Settling);
     let books = open_books(&surroundings)?;
@@ -171,7 +174,8 @@ pub async fn conduct(surroundings: Surroundings, experiment: Experiment) -> Resu
     let mut unseen = Vec::new();
     let steps = seen_or(observe::steps(&surroundings).await, &mut unseen);
     let baseline = seen_or(baseline, &mut unseen);
-    let breaker = seen_or(observe::breaker(&surroundings).await, &mut unseen);
+    let mut breaker = seen_or(observe::breaker(&surroundings).await, &mut unseen);
+    breaker.transitions = conductor.transitions(&breaker.transitions);
     Ok(Conducted {
         totals: stage.recorder.totals(),
         steps_measured: steps.since(&baseline),
@@ -186,6 +190,7 @@ pub async fn conduct(surroundings: Surroundings, experiment: Experiment) -> Resu
         audit,
         seeded_in,
         started_at,
+        start: stage.start,
         load_took,
         took,
         stopped: stop.is_cancelled(),
@@ -222,18 +227,24 @@ fn open_books(surroundings: &Surroundings) -> Result<SqliteBooks, Unfinished> {
 async fn obey(
     mut controls: mpsc::Receiver<Control>,
     stage: Arc<Stage>,
+    warmup: Duration,
     conductor: Conductor,
     sink: Sink,
     manual: Arc<AtomicBool>,
 ) {
     while let Some(control) = controls.recv().await {
+        let stops = matches!(control, Control::StopGently | Control::StopNow);
+        manual.fetch_or(!stops, Ordering::Relaxed);
         match control {
-            Control::StopGently | Control::StopNow => {
-                stage.stop.cancel();
-                continue;
-            }
+            Control::StopGently | Control::StopNow => stage.stop.cancel(),
             Control::Pause => stage.clock.pause(),
-            Control::Resume => stage.clock.resume(),
+            Control::Resume => {
+                let warming_up = stage.clock.elapsed() < warmup;
+                stage.clock.resume();
+                if warming_up {
+                    stage.recorder.measure_from(stage.clock.instant_of(warmup));
+                }
+            }
             Control::Lift(name) => conductor.lift(&name).await,
             Control::Inject { target, kind, parameters } => {
                 let target = shop::TARGETS.into_iter().find(|known| known.name == target);
@@ -243,7 +254,6 @@ async fn obey(
                 }
             }
         }
-        manual.store(true, Ordering::Relaxed);
     }
 }
 
@@ -258,6 +268,7 @@ struct Loading<'a> {
 impl Loading<'_> {
     fn watch(
         &self,
+        lookout: Lookout,
         manifest: Manifest,
         started_at: Timestamp,
         sink: Sink,
@@ -268,6 +279,7 @@ impl Loading<'_> {
             scenario: self.scenario.clone(),
             stage: self.stage.clone(),
             conductor: self.conductor.clone(),
+            lookout,
             invariants: LiveInvariants::new(open_books(self.surroundings)?, manifest),
             started_at_us: started_at.as_micros(),
             sink,
@@ -277,25 +289,28 @@ impl Loading<'_> {
 
     /// Plays the load; answers the step histograms as they stood when the warm-up ended, and how long
     /// the load took.
-    async fn run(&self) -> (Result<StepHistograms, String>, Duration) {
+    async fn run(&self, hands: JoinHandle<()>) -> (Result<StepHistograms, String>, Duration) {
         let Self { surroundings, scenario, stage, conductor } = *self;
         let generator =
             Generator { stage: stage.clone(), seeds: surroundings.seeds.clone(), scenario_seed: scenario.seed };
-        let (warm, warmup) = (surroundings.clone(), stage.start + scenario.warmup);
+        let (warm, clock, warmup) = (surroundings.clone(), stage.clock.clone(), scenario.warmup);
         let without_warmup = scenario.warmup.is_zero();
         let baseline = tokio::spawn(async move {
             if without_warmup {
                 return Ok(StepHistograms::default());
             }
-            tokio::time::sleep_until(warmup).await;
+            clock.reach(warmup).await;
             observe::steps(&warm).await
         });
         conductor.start(&scenario.faults);
         generator.run(&scenario.load, scenario.graceful_stop).await;
         let took = stage.start.elapsed();
+        // Nobody breaks anything any more, and nothing stays broken.
+        hands.abort();
+        let _ = hands.await;
         conductor.finish().await;
-        // A load that was stopped in its warm-up has measured nothing.
-        if stage.stop.is_cancelled() && took < scenario.warmup {
+        // A load that was over in its warm-up has measured nothing.
+        if stage.clock.elapsed() < scenario.warmup {
             baseline.abort();
             return (observe::steps(surroundings).await, took);
         }

@@ -38,11 +38,6 @@ pub enum Event {
 /// Takes events; called on the generator's thread, so it must be quick.
 pub type Sink = Arc<dyn Fn(&Event) + Send + Sync>;
 
-/// Says nothing.
-pub fn silent() -> Sink {
-    Arc::new(|_| {})
-}
-
 /// Prints what is worth a line.
 pub fn printer() -> Sink {
     Arc::new(|event| {

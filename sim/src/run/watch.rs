@@ -16,16 +16,18 @@ use super::live::LiveInvariants;
 use super::observe::{self, BreakerNow, StepHistograms, Transition};
 use super::progress::{Event, Sink};
 use crate::audit::witness::Fate;
-use crate::fault::conductor::Conductor;
+use crate::fault::conductor::{Conductor, Lookout};
 use crate::load::journey::Stage;
 use crate::load::recorder::{Latency, Totals};
 use crate::report::measured::Measured;
-use crate::report::recovery::{self, Recovery};
+use crate::report::recovery::{self, Recovery, Took};
 use crate::scenario::expect::{Comparison, Threshold};
 use crate::scenario::{Executor, Scenario};
 use crate::world::Surroundings;
 use order::domain::{Outcome, Step};
 
+/// The latest transitions of the breaker, as many as a screen can make sense of.
+const TRANSITIONS_SHOWN: usize = 500;
 const PERIOD: Duration = Duration::from_millis(500);
 
 /// Everything that a watcher looks at.
@@ -34,6 +36,7 @@ pub struct Watch {
     pub scenario: Scenario,
     pub stage: Arc<Stage>,
     pub conductor: Conductor,
+    pub lookout: Lookout,
     pub invariants: LiveInvariants,
     /// The shop's clock at the load's start, in microseconds since 1970.
     pub started_at_us: i64,
@@ -83,13 +86,14 @@ impl Watch {
         let steps = observe::steps(&self.surroundings).await.unwrap_or_default();
         let in_flight = observe::in_flight(&self.surroundings).await.unwrap_or_default();
         let breaker = observe::breaker_now(&self.surroundings).await.ok();
-        self.conductor.refresh().await;
+        self.lookout.look().await;
         let invariants = self.invariants().await;
         let (stage, clock) = (&self.stage, &self.stage.clock);
         let (totals, elapsed) = (stage.recorder.totals(), clock.elapsed());
         let lately = stage.recorder.lately();
         let measured = so_far(&totals, &steps);
-        let transitions = breaker.as_ref().map(|now| now.breaker.transitions.clone()).unwrap_or_default();
+        let remembered = breaker.as_ref().map(|now| now.breaker.transitions.as_slice()).unwrap_or_default();
+        let transitions = self.conductor.transitions(remembered);
         let wall = stage.start.elapsed();
         let mut tick = Tick {
             elapsed,
@@ -100,7 +104,7 @@ impl Watch {
             latency: quantiles(lately.histogram()),
             latency_so_far: totals.order_duration().map(Latency::histogram).and_then(quantiles),
             steps: Step::ALL.into_iter().map(|step| step_glance(step, &steps, &in_flight)).collect(),
-            breaker: breaker.map(|breaker| breaker_glance(breaker, self.started_at_us)),
+            breaker: breaker.map(|breaker| self.breaker_glance(breaker, &transitions)),
             thresholds: self.thresholds(&measured, &transitions),
             invariants,
             faults: self.conductor.board().entries().iter().map(|entry| entry.glance()).collect(),
@@ -116,7 +120,7 @@ impl Watch {
 
     fn thresholds(&self, measured: &Measured, transitions: &[Transition]) -> Vec<ThresholdGlance> {
         let whole = self.scenario.expect.thresholds.iter().map(|threshold| glance_at(threshold, measured));
-        let (faults, windows) = (self.conductor.board().entries(), self.stage.recorder.windows());
+        let faults = self.conductor.board().entries();
         let mut glances: Vec<ThresholdGlance> = whole.collect();
         for during in &self.scenario.expect.during {
             let recovery = Recovery::of(&during.fault, &faults, transitions);
@@ -124,8 +128,8 @@ impl Watch {
                 during.breaker_opens_within.map(|bound| ("breaker_opens_within", bound, recovery.opened_after));
             let recovered = during.recovers_within.map(|bound| ("recovers_within", bound, recovery.recovered_after));
             glances.extend(opened.into_iter().chain(recovered).map(|one| at_protocol(&during.fault, one)));
-            let window = windows.iter().find(|window| window.name == during.fault);
-            let requests = window.map(|window| window.requests.clone()).unwrap_or_default();
+            let window = self.stage.recorder.window(&during.fault);
+            let requests = window.map(|window| window.requests).unwrap_or_default();
             // Fates and saga steps of the window are known at its end.
             let measured = Measured { requests, ..Measured::default() };
             glances.extend(during.thresholds.iter().map(|threshold| ThresholdGlance {
@@ -134,6 +138,28 @@ impl Watch {
             }));
         }
         glances
+    }
+
+    /// The breaker, its transitions at their place in the load's time.
+    fn breaker_glance(&self, now: BreakerNow, transitions: &[Transition]) -> BreakerGlance {
+        let load_time = |at_us: i64| {
+            let since_start = Duration::from_micros(u64::try_from(at_us - self.started_at_us).unwrap_or(0));
+            self.stage.clock.load_time_of(self.stage.start + since_start)
+        };
+        let shown = transitions.iter().skip(transitions.len().saturating_sub(TRANSITIONS_SHOWN));
+        BreakerGlance {
+            state: now.breaker.state,
+            forced: now.forced,
+            window: window_glance(&now.window),
+            transitions: shown
+                .map(|one| TransitionGlance {
+                    at: load_time(one.at_us),
+                    from: one.from.clone(),
+                    to: one.to.clone(),
+                    why: one.why.clone(),
+                })
+                .collect(),
+        }
     }
 
     async fn invariants(&mut self) -> Vec<InvariantGlance> {
@@ -147,8 +173,12 @@ impl Watch {
 }
 
 /// A time of the protocol: it is over its bound when it is known, and waited for until then.
-fn at_protocol(fault: &str, (metric, bound, took_us): (&str, Duration, Option<u64>)) -> ThresholdGlance {
-    let (observed, bound_us) = (took_us.map(|us| us as f64), bound.as_micros() as f64);
+fn at_protocol(fault: &str, (metric, bound, took): (&str, Duration, Took)) -> ThresholdGlance {
+    let bound_us = bound.as_micros() as f64;
+    let observed = match took {
+        Took::Us(us) => Some(us as f64),
+        Took::Never | Took::Unclear => None,
+    };
     ThresholdGlance {
         metric: metric.to_owned(),
         expression: recovery::bound_text(bound),
@@ -297,32 +327,20 @@ fn buckets(histogram: &Histogram<u64>) -> [u64; BUCKETS] {
     buckets
 }
 
-fn breaker_glance(now: BreakerNow, started_at_us: i64) -> BreakerGlance {
-    let since_start = |at_us: i64| Duration::from_micros(u64::try_from(at_us - started_at_us).unwrap_or(0));
-    let window = now.window;
+fn window_glance(window: &observe::Window) -> BreakerWindow {
     let millis = Duration::from_millis;
-    BreakerGlance {
-        state: now.breaker.state,
-        forced: now.forced,
-        window: BreakerWindow {
-            calls: window.calls,
-            failed: window.failed,
-            slow: window.slow,
-            window_calls: window.window_calls,
-            minimum_calls: window.minimum_calls,
-            failure_rate: window.failure_rate,
-            slow_rate: window.slow_rate,
-            open_for: millis(window.open_for_ms),
-            open_for_left: window.open_for_left_ms.map(millis),
-            probes: window.probes,
-            probes_reported: window.probes_reported,
-        },
-        transitions: now
-            .breaker
-            .transitions
-            .into_iter()
-            .map(|one| TransitionGlance { at: since_start(one.at_us), from: one.from, to: one.to, why: one.why })
-            .collect(),
+    BreakerWindow {
+        calls: window.calls,
+        failed: window.failed,
+        slow: window.slow,
+        window_calls: window.window_calls,
+        minimum_calls: window.minimum_calls,
+        failure_rate: window.failure_rate,
+        slow_rate: window.slow_rate,
+        open_for: millis(window.open_for_ms),
+        open_for_left: window.open_for_left_ms.map(millis),
+        probes: window.probes,
+        probes_reported: window.probes_reported,
     }
 }
 

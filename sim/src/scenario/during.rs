@@ -5,13 +5,14 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde::Deserialize;
 
-use super::check::Check;
+use super::check::{Check, shown};
 use super::error::quote;
 use super::fault::Faults;
 use super::file::Keys;
 use super::keys::{Key, Need, Shape};
 use super::places::NodePath;
 use super::threshold::{Threshold, Window, thresholds};
+use super::{PlannedFault, Scenario};
 
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -59,6 +60,25 @@ pub(super) struct DuringFile {
     breaker_opens_within: Option<String>,
     recovers_within: Option<String>,
     thresholds: Option<IndexMap<String, Vec<String>>>,
+}
+
+/// A breaker closes by the calls that it tries; after the load there are none.
+pub(super) fn judge_times(scenario: &Scenario, at: &NodePath, check: &mut Check) {
+    let load = scenario.duration();
+    for during in scenario.expect.during.iter().filter(|during| during.recovers_within.is_some()) {
+        let planned = scenario.faults.iter().find(|planned| planned.fault.name == during.fault);
+        // One that begins too late is told so at its own place.
+        let within = |planned: &&PlannedFault| planned.at < load && planned.at + planned.lasts >= load;
+        let Some(planned) = planned.filter(within) else { continue };
+        let message = format!(
+            "`{}` ends {} after the load's start, but the load is over after {}: nobody calls the breaker any more",
+            during.fault,
+            shown(planned.at + planned.lasts),
+            shown(load)
+        );
+        let problem = check.value(&at.key(&during.fault).key("recovers_within"), message);
+        problem.help("let the load go on for longer, or the fault end sooner");
+    }
 }
 
 /// Turns the expectations of the file into those of the scenario, in the file's order.

@@ -295,6 +295,7 @@ fn judge_times(scenario: &Scenario, root: &NodePath, check: &mut Check) {
         check.value(&root.key("warmup"), message);
     }
     fault::judge_times(&scenario.faults, load, &root.key("faults"), check);
+    during::judge_times(scenario, &root.key("expect").key("during"), check);
 }
 
 fn patience(text: Option<String>, key: &str, default: Duration, check: &mut Check) -> Duration {

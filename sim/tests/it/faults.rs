@@ -9,7 +9,7 @@ use shopctl::world::shop::known;
 use crate::harness::{Bench, TINY};
 
 /// The acquirer goes down for a second while thirty buyers a second come; a quick breaker guards it.
-const OUTAGE: &str = "
+pub const OUTAGE: &str = "
 version: 1
 name: outage
 seed: 3

@@ -9,6 +9,7 @@ mod determinism;
 mod executors;
 mod explain;
 mod faults;
+mod hands;
 mod harness;
 mod kill;
 mod planted;
