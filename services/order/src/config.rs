@@ -27,7 +27,7 @@ pub struct Config {
     #[arg(long, env = "ORDER_BACKOFF_CAP", default_value = "2s", value_parser = duration)]
     pub backoff_cap: Duration,
     /// Retries that each first attempt of a step pays for, 0 to 1; beyond the budget a forward step is
-    /// given up and a compensation waits as long as any retry may.
+    /// given up and a compensation waits for the slowest backoff.
     #[arg(long, env = "ORDER_RETRY_BUDGET", default_value = "0.2", value_parser = share)]
     pub retry_budget: f64,
     /// Retries a second that are paid for in any case; ten seconds' worth gathers.

@@ -262,7 +262,7 @@ impl Inner {
     }
 
     /// The step is tried again as far as the budget goes. Beyond it, a forward step is given up; what
-    /// must be done waits as long as any retry may, and is tried then without a token.
+    /// must be done waits for the slowest backoff, and is tried then without a token.
     async fn retry(&self, stored: &mut Stored, tries: Tries, attempt: Attempt) -> Result<Progress, StoreError> {
         let step = attempt.step;
         if !step.is_forward() && tries.unknown >= self.pace.alert_after {
@@ -274,7 +274,8 @@ impl Inner {
             return self.postpone(stored, tries, attempt, delay).await;
         }
         let Some(event) = saga::without_retry(&stored.order, step) else {
-            return self.postpone(stored, tries, attempt, self.pace.backoff_cap).await;
+            let delay = saga::slowest_backoff(self.pace.backoff_cap, self.share());
+            return self.postpone(stored, tries, attempt, delay).await;
         };
         let mut events = [event];
         self.sabotage(&mut events);
@@ -283,8 +284,12 @@ impl Inner {
     }
 
     fn backoff(&self, attempt: u32) -> Duration {
-        let share = self.jitter.lock().unwrap_or_else(std::sync::PoisonError::into_inner).random::<f64>();
-        saga::backoff(attempt, self.pace.backoff_base, self.pace.backoff_cap, share)
+        saga::backoff(attempt, self.pace.backoff_base, self.pace.backoff_cap, self.share())
+    }
+
+    /// The next draw for a delay, from 0 to 1.
+    fn share(&self) -> f64 {
+        self.jitter.lock().unwrap_or_else(std::sync::PoisonError::into_inner).random()
     }
 
     async fn call(&self, order: &Order, step: Step) -> Reply {

@@ -291,6 +291,12 @@ pub fn backoff(attempt: u32, base: Duration, cap: Duration, share: f64) -> Durat
     doubled.min(cap).mul_f64(share.clamp(0.0, 1.0))
 }
 
+/// The slowest pace: half the cap for certain, and jitter over the other half, so that orders which were
+/// put off together do not come back together. `share` is drawn uniformly from 0 to 1.
+pub fn slowest_backoff(cap: Duration, share: f64) -> Duration {
+    cap.mul_f64(0.5 + share.clamp(0.0, 1.0) / 2.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::order::tests::{after, pending};

@@ -204,14 +204,18 @@ async fn without_a_budget_what_must_be_done_is_tried_at_the_slowest_pace() {
     shop.world.next(Step::ProcessPayment, &[Fault::BreakerOpen]);
     shop.world.next(Step::RefundPayment, &[Fault::RequestLost; 5]);
     let id = shop.start("k").await;
-    for asked in 1..=5 {
-        tokio::time::sleep(SECOND).await;
-        assert_eq!(shop.attempts(id, Step::RefundPayment).len(), asked, "each waits for the longest backoff");
-        tokio::time::sleep(SECOND).await;
-    }
-    tokio::time::sleep(SECOND).await;
-    assert_eq!(shop.desk.get(id).await.unwrap().status, Status::Cancelled);
-    shop.settled(id).await;
+    assert_eq!(shop.settled(id).await.status, Status::Cancelled);
+    let attempts = shop.orders.attempts(id, 0, 99).await.unwrap().into_iter().map(|recorded| recorded.attempt);
+    let asked: Vec<_> = attempts.filter(|one| one.step == Step::RefundPayment).map(|one| one.started_at).collect();
+    let waits: Vec<_> = asked.windows(2).map(|pair| pair[1].since(pair[0])).collect();
+    assert_eq!(waits.len(), 5);
+    // Timers have a grain of a millisecond.
+    let slowest = SECOND..=2 * SECOND + Duration::from_millis(2);
+    assert!(
+        waits.iter().all(|wait| slowest.contains(wait)),
+        "from half of the longest backoff to all of it: {waits:?}"
+    );
+    assert!(waits.iter().any(|wait| wait.abs_diff(waits[0]) > SECOND / 100), "not in step: {waits:?}");
 
     let shop = Shop::open(&Setup { budget: (0.0, 0), ..Setup::new() });
     shop.world.next(Step::CommitStock, &[Fault::ReplyLost]);
