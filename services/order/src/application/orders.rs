@@ -160,7 +160,8 @@ impl OrderDesk {
     }
 
     /// Lets an order that is stuck go on now: one that waits for an operator is resumed, one with work
-    /// to do is due at once and has all its tries again.
+    /// to do is due at once and has all its tries again. An order in a forward step is not stuck, and
+    /// its deadline stands; to hurry it does no harm.
     ///
     /// # Errors
     /// `NothingToDo` about an order that has come to its end.

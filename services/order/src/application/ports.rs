@@ -151,9 +151,9 @@ pub trait Orders: Send + Sync + 'static {
     /// Oldest first, then by id; of one user or of all.
     async fn list(&self, user: Option<UserId>, after: After, most: usize) -> Result<Vec<Order>, StoreError>;
 
-    /// Orders that wait for an operator, and those with work to do whose current step has ended
-    /// unknown `unknown_min` times or more; by [`Stuck::since`], oldest first, then by id. MUST NOT look
-    /// at every order to find them.
+    /// Orders that wait for an operator, and those with a compensation or the sale to do that has ended
+    /// unknown `unknown_min` times or more; by [`Stuck::since`], oldest first, then by id. Not those in a
+    /// forward step, which is given up some day. MUST NOT look at every order to find them.
     async fn stuck(&self, unknown_min: u32, after: After, most: usize) -> Result<Vec<Stuck>, StoreError>;
 
     /// Makes the order due now and forgets its tries; raises the epoch, so that an attempt under way

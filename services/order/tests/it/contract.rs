@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use chassis::StoreError;
 use kernel::{Currency, Money, OrderId, ProductId, Timestamp};
 use order::application::ports::{After, Attempt, Commit, Created, NewOrder, Orders, Postpone, Stored, Stuck};
-use order::domain::{CancelReason, Compensation, Line, Order, OrderEvent, Outcome, Status, Step, Tries};
+use order::domain::{CancelReason, Compensation, Line, Order, OrderEvent, Outcome, Status, Step, Tries, saga};
 
 use crate::harness::user;
 
@@ -83,6 +83,10 @@ pub fn commit(stored: &Stored, step: Step, event: OrderEvent) -> Commit {
 
 pub fn reserve(stored: &Stored) -> Commit {
     commit(stored, Step::ReserveStock, OrderEvent::StockReserved {})
+}
+
+fn release(stored: &Stored) -> Commit {
+    commit(stored, Step::ReleaseStock, OrderEvent::StockReleased { had_reservation: true })
 }
 
 fn abort(stored: &Stored) -> Commit {
@@ -305,11 +309,30 @@ pub async fn a_listing_page_by_page_leaves_nothing_out_where_many_came_at_once(o
 
 /// The order, asked so often for its next step, the last time with an error.
 async fn failing(orders: &dyn Orders, stored: &Stored, unknown: u32) {
+    let step = saga::next_step(&stored.order).unwrap();
     let tries = Tries { attempts: unknown + 3, unknown, broken: 1 };
-    let last = Attempt { number: tries.attempts, ..attempt(Step::ReserveStock, Outcome::Unknown) };
-    let postponed =
-        Postpone { tries, attempts: vec![last], ..postpone(stored, Step::ReserveStock, stored.order.created_at) };
+    let last = Attempt { number: tries.attempts, ..attempt(step, Outcome::Unknown) };
+    let postponed = Postpone { tries, attempts: vec![last], ..postpone(stored, step, stored.order.created_at) };
     postpone_one(orders, postponed).await.unwrap();
+}
+
+/// A new order after these events, all of that second.
+async fn after(orders: &dyn Orders, key: &str, events: &[OrderEvent], seconds: i64) -> Stored {
+    let mut stored = created(orders, key).await;
+    for event in events {
+        let step = saga::next_step(&stored.order).unwrap();
+        let commit = Commit { at: at(seconds), ..commit(&stored, step, event.clone()) };
+        commit_one(orders, commit).await.unwrap();
+        stored = get(orders, stored.order.id).await;
+    }
+    stored
+}
+
+/// A new order that is aborted in that second; its stock is to be released.
+async fn aborted(orders: &dyn Orders, key: &str, seconds: i64) -> Stored {
+    let compensate = vec![Compensation::ReleaseStock];
+    let event = OrderEvent::CancellationStarted { reason: CancelReason::ByClient, compensate };
+    after(orders, key, &[event], seconds).await
 }
 
 async fn waiting_for_operator(orders: &dyn Orders, key: &str) -> Stored {
@@ -326,26 +349,26 @@ async fn waiting_for_operator(orders: &dyn Orders, key: &str) -> Stored {
 pub async fn stuck_are_those_that_wait_for_an_operator_and_those_that_fail_too_often(orders: &dyn Orders) {
     let asking = waiting_for_operator(orders, "asking").await;
     let [often, seldom, done, _idle] = [
-        created(orders, "often").await,
-        created(orders, "seldom").await,
-        created(orders, "done").await,
-        created(orders, "idle").await,
+        aborted(orders, "often", 11).await,
+        aborted(orders, "seldom", 11).await,
+        aborted(orders, "done", 11).await,
+        aborted(orders, "idle", 11).await,
     ];
     failing(orders, &often, 4).await;
     failing(orders, &seldom, 3).await;
     failing(orders, &done, 9).await;
-    commit_one(orders, Commit { due_at: None, ..reserve(&done) }).await.unwrap();
+    commit_one(orders, Commit { due_at: None, ..release(&done) }).await.unwrap();
 
     let stuck = orders.stuck(4, After::default(), 9).await.unwrap();
     let detail = Some("because".to_owned());
     let first = Stuck {
         id: often.order.id,
         user: user(1),
-        status: Status::Pending,
-        step: Step::ReserveStock,
+        status: Status::Cancelling,
+        step: Step::ReleaseStock,
         attempts: 7,
         detail: detail.clone(),
-        since: at(10),
+        since: at(11),
         due_at: Some(at(10)),
     };
     let second = Stuck {
@@ -360,7 +383,7 @@ pub async fn stuck_are_those_that_wait_for_an_operator_and_those_that_fail_too_o
     };
     assert_eq!(stuck, [first, second], "those first that have not got on for longest");
 
-    let after = After { at: at(10), id: Some(often.order.id) };
+    let after = After { at: at(11), id: Some(often.order.id) };
     let ids = |stuck: Vec<Stuck>| stuck.into_iter().map(|one| one.id).collect::<Vec<_>>();
     assert_eq!(ids(orders.stuck(4, after, 9).await.unwrap()), [asking.order.id]);
     assert_eq!(ids(orders.stuck(4, After::default(), 1).await.unwrap()), [often.order.id]);
@@ -368,13 +391,30 @@ pub async fn stuck_are_those_that_wait_for_an_operator_and_those_that_fail_too_o
     assert_eq!(ids(orders.stuck(99, After::default(), 9).await.unwrap()), [asking.order.id]);
 }
 
+pub async fn of_those_that_fail_too_often_only_what_must_be_done_is_stuck(orders: &dyn Orders) {
+    let paid = OrderEvent::PaymentProcessed { reference: "r".into() };
+    let confirmed = OrderEvent::OrderConfirmed { user: None };
+    let way = [OrderEvent::StockReserved {}, paid, confirmed];
+    for done in 0..3 {
+        let forward = after(orders, &format!("forward-{done}"), &way[..done], 12).await;
+        failing(orders, &forward, 99).await;
+    }
+    assert!(orders.stuck(4, After::default(), 9).await.unwrap().is_empty(), "a forward step is given up in the end");
+    let sale = after(orders, "sale", &way, 12).await;
+    failing(orders, &sale, 4).await;
+    let stuck = orders.stuck(4, After::default(), 9).await.unwrap();
+    let stuck: Vec<_> = stuck.into_iter().map(|one| (one.id, one.status, one.step)).collect();
+    assert_eq!(stuck, [(sale.order.id, Status::Confirmed, Step::CommitStock)]);
+}
+
 pub async fn a_retry_makes_an_order_due_with_all_its_tries_and_locks_its_owner_out(
     orders: &dyn Orders,
     probe: &dyn Probe,
 ) {
-    let stored = created(orders, "k").await;
+    let stored = aborted(orders, "k", 12).await;
     let id = stored.order.id;
     failing(orders, &stored, 9).await;
+    assert_eq!(orders.stuck(1, After::default(), 9).await.unwrap().len(), 1);
     let before = probe.rows(id).await;
     assert!(is_conflict(&orders.retry(id, stored.epoch + 1, at(5)).await), "of another epoch");
     assert!(is_conflict(&orders.retry(new_order(1, "nobody", 0).id, 1, at(5)).await));
@@ -384,12 +424,12 @@ pub async fn a_retry_makes_an_order_due_with_all_its_tries_and_locks_its_owner_o
     assert_eq!(orders.next_due().await.unwrap(), Some(at(5)));
     let retried = get(orders, id).await;
     assert_eq!((retried.epoch, retried.tries), (stored.epoch + 1, Tries::default()));
-    assert!(is_conflict(&postpone_one(orders, postpone(&stored, Step::ReserveStock, at(99))).await));
-    assert!(is_conflict(&commit_one(orders, reserve(&stored)).await));
+    assert!(is_conflict(&postpone_one(orders, postpone(&stored, Step::ReleaseStock, at(99))).await));
+    assert!(is_conflict(&commit_one(orders, release(&stored)).await));
     assert!(orders.stuck(1, After::default(), 9).await.unwrap().is_empty());
-    assert!(orders.wake(id, Step::ReserveStock, at(4)).await.unwrap(), "its step is as unknown as before");
+    assert!(orders.wake(id, Step::ReleaseStock, at(4)).await.unwrap(), "its step is as unknown as before");
 
-    commit_one(orders, Commit { due_at: None, ..reserve(&retried) }).await.unwrap();
+    commit_one(orders, Commit { due_at: None, ..release(&retried) }).await.unwrap();
     assert!(is_conflict(&orders.retry(id, retried.epoch, at(5)).await), "nothing is left to do");
     let asking = waiting_for_operator(orders, "asking").await;
     assert!(is_conflict(&orders.retry(asking.order.id, asking.epoch, at(5)).await), "it is not due");

@@ -85,6 +85,7 @@ contract!(
     orders_are_listed_oldest_first_by_user_or_all,
     a_listing_page_by_page_leaves_nothing_out_where_many_came_at_once,
     stuck_are_those_that_wait_for_an_operator_and_those_that_fail_too_often,
+    of_those_that_fail_too_often_only_what_must_be_done_is_stuck,
     attempts_are_read_in_the_order_they_were_made,
     an_empty_batch_has_no_answers,
     an_order_that_does_not_exist_is_not_found_nor_written,

@@ -21,13 +21,15 @@ pub const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0002_recovery.sql"),
 ];
 
-/// The last attempt of an order says what it is stuck in. Each half has an index of its own.
+/// The last attempt of an order says what it is stuck in. Each half has an index of its own. A forward step
+/// is never in it: it is given up in the end, and the order gets on by itself.
 const STUCK: &str = "
     SELECT found.id, orders.user_id, orders.status, last.step, last.number, last.detail, orders.updated_at, orders.due_at
     FROM (SELECT id, updated_at FROM orders WHERE status = 'NEEDS_OPERATOR' AND (updated_at, id) > (?2, ?3)
           UNION ALL
           SELECT id, updated_at FROM orders
-          WHERE unknown > 0 AND unknown >= ?1 AND due_at IS NOT NULL AND (updated_at, id) > (?2, ?3)
+          WHERE unknown > 0 AND unknown >= ?1 AND status IN ('CANCELLING', 'CONFIRMED') AND due_at IS NOT NULL
+            AND (updated_at, id) > (?2, ?3)
           ORDER BY updated_at, id LIMIT ?4) AS found
     JOIN orders ON orders.id = found.id
     JOIN saga_attempts AS last ON last.order_id = found.id
