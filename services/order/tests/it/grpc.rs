@@ -357,6 +357,14 @@ async fn a_refund_that_answers_errors_is_listed_for_an_operator_whose_retry_ends
     let of_refund: Vec<_> = attempts.iter().filter(|attempt| attempt.step == "refund_payment").collect();
     let facts = of_refund.iter().map(|attempt| (attempt.number, attempt.outcome.as_str(), attempt.took_us.is_some()));
     assert!(facts.eq([(1, "unknown", true), (2, "unknown", true), (3, "unknown", true)]));
+    let words = |attempts: &[proto::order::v1::Attempt]| {
+        attempts.iter().map(|attempt| attempt.detail.clone()).filter(|detail| !detail.is_empty()).collect::<Vec<_>>()
+    };
+    assert!(words(&attempts).is_empty(), "what participants say is not for customers");
+    for client in [&staff, &site.service()] {
+        let told = words(&client.attempts(&order.id, 0, 0).await.unwrap());
+        assert_eq!(told, ["unavailable", "Internal: a bug", "Internal: a bug", "Internal: a bug"]);
+    }
     let last = of_refund[2].sequence;
     assert!(client.attempts(&order.id, last, 0).await.unwrap().is_empty(), "a page ends where the next begins");
     assert_eq!(client.attempts(&order.id, last - 1, 1).await.unwrap().len(), 1);

@@ -223,8 +223,13 @@ impl OrderService for OrderGrpc {
         let request = request.into_inner();
         let id = order_id(&request.id)?;
         caller.require_owner_or_staff(self.desk.get(id).await?.user)?;
-        let attempts = self.desk.attempts(id, request.after_sequence, page(request.limit, PAGE_MAX)).await?;
-        Ok(Response::new(GetAttemptsResponse { attempts: attempts.into_iter().map(Into::into).collect() }))
+        let recorded = self.desk.attempts(id, request.after_sequence, page(request.limit, PAGE_MAX)).await?;
+        let mut attempts: Vec<wire::Attempt> = recorded.into_iter().map(Into::into).collect();
+        if caller.require_staff().is_err() {
+            // The participants' own words are not for customers: they name what is behind the shop.
+            attempts.iter_mut().for_each(|attempt| attempt.detail.clear());
+        }
+        Ok(Response::new(GetAttemptsResponse { attempts }))
     }
 
     async fn list_stuck(&self, request: Request<ListStuckRequest>) -> Result<Response<ListStuckResponse>, Status> {
