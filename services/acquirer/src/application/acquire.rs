@@ -13,9 +13,9 @@ use chassis::settings::DurationRange;
 use kernel::{Money, Timestamp};
 use rand::RngExt;
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::mischief::{Fate, Mischief};
+use super::mischief::{Delay, Fate, Mischief};
 use super::ports::Ledger;
 use crate::domain::charge::{Action, Charge, Key, Posting, Refusal, State};
 
@@ -127,34 +127,34 @@ impl Acquirer {
     /// # Errors
     /// When the ledger cannot be read, or a fault wants it.
     pub async fn status(&self, key: &Key) -> Result<Option<Charge>, AcquirerError> {
-        let (extra, fails) = self.admit()?;
+        let (delays, fails) = self.admit()?;
         let _slot = self.calls.try_acquire().map_err(|_| AcquirerError::Busy)?;
-        let (before, after) = self.draw_latency(extra);
-        sleep(before).await;
+        let latency = Latency { own: self.draw_latency(), delays };
+        latency.half().await;
         if fails {
             return Err(AcquirerError::Failed);
         }
         let found = self.ledger.find(key).await?;
-        sleep(after).await;
+        latency.half().await;
         Ok(found)
     }
 
     /// Runs to its end even when the caller hangs up: a third party does not take back what it was
     /// once asked, and a charge that lands after its caller's timeout is what this one is here for.
     async fn post(self: &Arc<Self>, key: Key, action: Action) -> Result<Charge, AcquirerError> {
-        let (extra, fails) = self.admit()?;
+        let (delays, fails) = self.admit()?;
         let slot = self.calls.clone().try_acquire_owned().map_err(|_| AcquirerError::Busy)?;
         let acquirer = self.clone();
         let work = async move {
             let _slot = slot;
-            let (before, after) = acquirer.draw_latency(extra);
-            sleep(before).await;
+            let latency = Latency { own: acquirer.draw_latency(), delays };
+            latency.half().await;
             if fails {
                 return Err(AcquirerError::Failed);
             }
             let posting = Posting { key, action, at: acquirer.clock.now() };
             let posted = acquirer.commit(posting).await;
-            sleep(after).await;
+            latency.half().await;
             posted
         };
         tokio::spawn(Context::current().scope(work)).await.unwrap_or(Err(AcquirerError::CutOff))
@@ -169,10 +169,10 @@ impl Acquirer {
     }
 
     /// How much longer this call takes by the faults of the moment, and whether it then fails.
-    fn admit(&self) -> Result<(Duration, bool), AcquirerError> {
+    fn admit(&self) -> Result<(Vec<Delay>, bool), AcquirerError> {
         match self.present_mischief().fate() {
             Fate::Refused => Err(AcquirerError::Down),
-            Fate::Slowed { extra, fails } => Ok((extra, fails)),
+            Fate::Slowed { delays, fails } => Ok((delays, fails)),
         }
     }
 
@@ -194,12 +194,10 @@ impl Acquirer {
         self.seeds.stream(&format!("decline/{key}")).random()
     }
 
-    /// The time before the commit and the time after it.
-    fn draw_latency(&self, extra: Duration) -> (Duration, Duration) {
+    /// How long a call takes by itself.
+    fn draw_latency(&self) -> Duration {
         let DurationRange { low, high } = self.latency;
-        let mut latencies = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
-        let half = latencies.random_range(low..=high).saturating_add(extra) / 2;
-        (half, half)
+        self.latencies.lock().unwrap_or_else(PoisonError::into_inner).random_range(low..=high)
     }
 
     fn present_mischief(&self) -> Arc<Mischief> {
@@ -208,5 +206,25 @@ impl Acquirer {
 
     fn mischief(&self) -> MutexGuard<'_, Arc<Mischief>> {
         self.mischief.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The time of one call: half of it before the commit and half after it.
+struct Latency {
+    own: Duration,
+    delays: Vec<Delay>,
+}
+
+impl Latency {
+    /// Waits one half. What a fault adds ends when it is lifted: nobody waits for a fault that is gone.
+    async fn half(&self) {
+        let mut until = Instant::now() + self.own / 2;
+        sleep_until(until).await;
+        for Delay { by, fault } in &self.delays {
+            until += *by / 2;
+            if timeout_at(until, fault.lifted()).await.is_ok() {
+                until = Instant::now();
+            }
+        }
     }
 }

@@ -41,12 +41,19 @@ struct Wrong {
 }
 
 /// What happens to one call, decided when it comes in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Fate {
     /// Nothing answers.
     Refused,
     /// Takes so much longer; `fails` before it has any effect.
-    Slowed { extra: Duration, fails: bool },
+    Slowed { delays: Vec<Delay>, fails: bool },
+}
+
+/// How much longer a call takes by one fault, at most: it ends with the fault.
+#[derive(Debug)]
+pub struct Delay {
+    pub by: Duration,
+    pub fault: Arc<Active>,
 }
 
 /// The active faults, made ready.
@@ -75,11 +82,12 @@ impl Mischief {
             outage.active.hit();
             return Fate::Refused;
         }
-        let (mut extra, mut fails) = (Duration::ZERO, false);
+        let (mut delays, mut fails) = (Vec::new(), false);
         for wrong in &self.wrongs {
             match wrong.harm {
                 Harm::Latency(range) => {
-                    extra = extra.saturating_add(wrong.draw(|stream| stream.random_range(range.low..=range.high)));
+                    let by = wrong.draw(|stream| stream.random_range(range.low..=range.high));
+                    delays.push(Delay { by, fault: wrong.active.clone() });
                     wrong.active.hit();
                 }
                 Harm::Errors(rate) if wrong.strikes(rate) => {
@@ -89,7 +97,7 @@ impl Mischief {
                 _ => {}
             }
         }
-        Fate::Slowed { extra, fails }
+        Fate::Slowed { delays, fails }
     }
 
     /// The fault by which the bank declines a key that it would accept otherwise. `luck` is the

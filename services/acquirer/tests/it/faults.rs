@@ -241,6 +241,57 @@ async fn latencies_add_up_half_of_them_before_the_commit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_latency_that_was_lifted_on_either_side_of_the_commit() {
+    let desk = Arc::new(desk());
+    // 10 s take 5 s before the commit and 5 s after it.
+    for (lifted_after_s, landed) in [(3, false), (7, true)] {
+        desk.inject("latency", &[("latency", "10s")]);
+        let (caller, key) = (desk.clone(), format!("lifted-after-{lifted_after_s}"));
+        let wanted = key.clone();
+        let call = tokio::spawn(async move { caller.takes_ms(&wanted).await });
+        sleep(Duration::from_secs(lifted_after_s)).await;
+        assert_eq!(desk.knows(&key).await, landed);
+        desk.faults.lift("latency");
+        let took_ms = u128::from(lifted_after_s) * 1000;
+        // Its own latency of 10 ms is still to come, or the second half of it is over.
+        let took = call.await.unwrap();
+        assert!((took_ms..=took_ms + 10).contains(&took), "{key}: {took} ms");
+        assert!(desk.knows(&key).await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_latency_that_is_still_active_goes_on_when_another_is_lifted() {
+    let desk = Arc::new(desk());
+    for (name, latency) in [("long", "1h"), ("short", "200ms")] {
+        desk.faults.inject(name, "latency", &BTreeMap::from([("latency".into(), latency.into())]), None).unwrap();
+    }
+    let caller = desk.clone();
+    let call = tokio::spawn(async move { caller.takes_ms("k").await });
+    sleep(Duration::from_secs(1)).await;
+    desk.faults.lift("long");
+    assert_eq!(call.await.unwrap(), 1000 + 100 + 5 + 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_a_latency_held_up_give_their_places_back_when_it_is_lifted() {
+    let desk = Arc::new(desk());
+    desk.inject("latency", &[("latency", "1h")]);
+    // As many as may be under way; then there is no place.
+    let waiting = (0..4096).map(|number| {
+        let desk = desk.clone();
+        tokio::spawn(async move { desk.charge(&format!("key-{number}")).await })
+    });
+    let waiting: Vec<_> = waiting.collect();
+    sleep(Duration::from_secs(1)).await;
+    assert!(matches!(desk.charge("one-more").await, Err(AcquirerError::Busy)));
+    desk.faults.lift("latency");
+    sleep(Duration::from_secs(1)).await;
+    assert!(waiting.iter().all(tokio::task::JoinHandle::is_finished));
+    assert_eq!(desk.takes_ms("one-more").await, 10);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_error_takes_the_first_half_of_the_time() {
     let desk = desk();
     desk.inject("latency", &[("latency", "100ms")]);
