@@ -14,16 +14,25 @@ use crate::store::StoreError;
 /// How many messages are taken at once.
 const BATCH: usize = 64;
 
+/// Why a message was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rejection {
+    /// Deliver it again later.
+    Again(String),
+    /// However often it came, nothing would change: park it now.
+    Never(String),
+}
+
 /// Reacts to one message. Deliveries repeat and come out of order: handlers are idempotent.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
     /// # Errors
-    /// A reason to deliver the message again later.
-    async fn handle(&self, message: &Message) -> Result<(), String>;
+    /// When the message was not taken: what is to become of it, and why.
+    async fn handle(&self, message: &Message) -> Result<(), Rejection>;
 }
 
-/// A message that has been handled, and the reason to deliver it again, if there is one.
-type Handled = (Message, Result<(), String>);
+/// A message that has been handled, and why it was not taken, if it was not.
+type Handled = (Message, Result<(), Rejection>);
 
 /// Feeds `handler` one message after the other until shutdown; acknowledges what it took, asks again
 /// for what it did not.
@@ -89,18 +98,23 @@ async fn handle_all(handler: &Arc<dyn Handler>, most: usize, batch: Vec<Message>
     }
 }
 
-/// Acknowledges what was taken, in one go, and puts off the rest, each longer at every delivery.
+/// Acknowledges what was taken, in one go; parks what nobody will ever take, and puts off the rest, each
+/// longer at every delivery.
 async fn settle(consumer: &mut dyn Consumer, handled: Vec<Handled>) {
     let done: Vec<i64> =
         handled.iter().filter(|(_, outcome)| outcome.is_ok()).map(|(message, _)| message.sequence).collect();
     let mut settled = consumer.acknowledge(&done).await;
     for (message, outcome) in handled {
-        let Err(reason) = outcome else { continue };
+        let Err(rejection) = outcome else { continue };
+        let (Rejection::Again(reason) | Rejection::Never(reason)) = &rejection;
         let id = message.event.id();
         tracing::warn!(stream = %message.stream, event = id, deliveries = message.deliveries, reason);
         let delay = Duration::from_millis(100) * 2u32.saturating_pow(message.deliveries.min(8));
         if settled.is_ok() {
-            settled = consumer.retry_later(message.sequence, delay).await;
+            settled = match rejection {
+                Rejection::Again(_) => consumer.retry_later(message.sequence, delay).await,
+                Rejection::Never(_) => consumer.park(message.sequence).await,
+            };
         }
     }
     if let Err(error) = settled {

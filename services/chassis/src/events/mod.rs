@@ -144,6 +144,9 @@ pub trait Consumer: Send {
     /// Deliver this one again after `delay`. One that has had its last delivery MUST go to
     /// `DEAD_LETTERS` at once.
     async fn retry_later(&mut self, sequence: i64, delay: std::time::Duration) -> Result<(), StoreError>;
+    /// This one goes to `DEAD_LETTERS` now and is never delivered again, however many deliveries it has
+    /// left. One that is not under way MUST be left alone.
+    async fn park(&mut self, sequence: i64) -> Result<(), StoreError>;
 }
 
 /// An outbox row that is not yet known to be in the log.

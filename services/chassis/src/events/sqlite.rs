@@ -228,14 +228,18 @@ impl SqliteConsumer {
             }
             Ok::<_, StoreError>((taken, buried))
         })?;
-        if let (Some(sequence), Some(wakers)) = (buried, self.wakers.upgrade()) {
-            wake(&wakers, Stream::DeadLetters, sequence);
-        }
+        self.tell_of_letter(buried);
         Ok(taken)
     }
 
-    /// Poison: delivered too often, parked in `DEAD_LETTERS`; answers where the last one stands. A
-    /// dead letter that is poison itself stays where it is: appended again, it would never end.
+    /// Wakes who reads the dead letters, if there is a new one.
+    fn tell_of_letter(&self, buried: Option<i64>) {
+        if let (Some(sequence), Some(wakers)) = (buried, self.wakers.upgrade()) {
+            wake(&wakers, Stream::DeadLetters, sequence);
+        }
+    }
+
+    /// Poison: delivered too often, parked in `DEAD_LETTERS`; answers where the last one stands.
     fn bury(&self, tx: &Transaction<'_>, now: Timestamp) -> Result<Option<i64>, StoreError> {
         let (stream, name) = (self.stream.name(), self.settings.name);
         let sql = format!(
@@ -251,18 +255,26 @@ impl SqliteConsumer {
             .collect::<Result<_, _>>()?;
         let mut buried = None;
         for message in dead {
-            tx.execute(
-                "DELETE FROM pending WHERE stream = ?1 AND name = ?2 AND sequence = ?3",
-                params![stream, name, message.sequence],
-            )?;
-            let id = format!("{stream}.{name}.{}", message.event.id());
-            tracing::error!(event = id, deliveries = message.deliveries, "dead-lettered");
-            if self.stream != Stream::DeadLetters {
-                let letter = Event { aggregate: id, version: 1, ..message.event };
-                buried = Some(append(tx, Stream::DeadLetters, &letter)?);
-            }
+            buried = self.lay_down(tx, message)?.or(buried);
         }
         Ok(buried)
+    }
+
+    /// Moves one message to `DEAD_LETTERS`; answers where it stands there. A dead letter that is poison
+    /// itself stays where it is: appended again, it would never end.
+    fn lay_down(&self, tx: &Transaction<'_>, message: Message) -> Result<Option<i64>, StoreError> {
+        let (stream, name) = (self.stream.name(), self.settings.name);
+        tx.execute(
+            "DELETE FROM pending WHERE stream = ?1 AND name = ?2 AND sequence = ?3",
+            params![stream, name, message.sequence],
+        )?;
+        let id = format!("{stream}.{name}.{}", message.event.id());
+        tracing::error!(event = id, deliveries = message.deliveries, "dead-lettered");
+        if self.stream == Stream::DeadLetters {
+            return Ok(None);
+        }
+        let letter = Event { aggregate: id, version: 1, ..message.event };
+        append(tx, Stream::DeadLetters, &letter).map(Some)
     }
 
     fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -328,5 +340,24 @@ impl Consumer for SqliteConsumer {
             tx.prepare_cached(sql)?.execute(params![stream, name, sequence, due, at_once, most])?;
             Ok(())
         })
+    }
+
+    async fn park(&mut self, sequence: i64) -> Result<(), StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS}, p.deliveries FROM pending p
+             JOIN messages m ON m.stream = p.stream AND m.sequence = p.sequence
+             WHERE p.stream = ?1 AND p.name = ?2 AND p.sequence = ?3"
+        );
+        let buried = self.db.write("park", |tx| {
+            let message = tx
+                .prepare_cached(&sql)?
+                .query_row(params![self.stream.name(), self.settings.name, sequence], |row| {
+                    message_of(self.stream, row)
+                })
+                .optional()?;
+            message.map_or(Ok(None), |message| self.lay_down(tx, message))
+        })?;
+        self.tell_of_letter(buried);
+        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chassis::events::consume::{Handler, run, run_concurrently};
+use chassis::events::consume::{Handler, Rejection, run, run_concurrently};
 use chassis::events::{Consumer, ConsumerSettings, EventLog, Message, Stream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ const TAKES: Duration = Duration::from_millis(10);
 #[derive(Default)]
 struct Slow {
     refuses: BTreeMap<&'static str, u32>,
+    never_takes: Option<&'static str>,
     breaks_down_at_first: Option<&'static str>,
     deliveries: Mutex<BTreeMap<String, u32>>,
     under_way: AtomicUsize,
@@ -30,7 +31,7 @@ struct Slow {
 
 #[async_trait]
 impl Handler for Slow {
-    async fn handle(&self, message: &Message) -> Result<(), String> {
+    async fn handle(&self, message: &Message) -> Result<(), Rejection> {
         let now = self.under_way.fetch_add(1, Ordering::Relaxed) + 1;
         self.most.fetch_max(now, Ordering::Relaxed);
         tokio::time::sleep(TAKES).await;
@@ -39,7 +40,8 @@ impl Handler for Slow {
         *self.deliveries.lock().unwrap().entry(aggregate.to_owned()).or_default() += 1;
         assert!(self.breaks_down_at_first != Some(aggregate) || message.deliveries > 1, "as planned");
         match self.refuses.get(aggregate) {
-            Some(times) if message.deliveries <= *times => Err("not yet".into()),
+            _ if self.never_takes == Some(aggregate) => Err(Rejection::Never("never".into())),
+            Some(times) if message.deliveries <= *times => Err(Rejection::Again("not yet".into())),
             _ => Ok(()),
         }
     }
@@ -113,6 +115,17 @@ async fn what_was_refused_comes_again_until_it_is_taken_and_nothing_else_does() 
     let slow = Arc::new(Slow { refuses: BTreeMap::from([("a3", 2)]), ..Slow::default() });
     fed(&*log, &slow, 4, |slow| slow.deliveries_of("a3") == 3).await;
     assert_eq!(slow.deliveries.lock().unwrap().values().sum::<u32>(), 12);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_will_never_be_taken_is_parked_at_its_first_delivery() {
+    let world = World::new();
+    let log = filled(&world, 10).await;
+    let slow = Arc::new(Slow { refuses: BTreeMap::from([("a5", 2)]), never_takes: Some("a3"), ..Slow::default() });
+    fed(&*log, &slow, 4, |slow| slow.deliveries_of("a5") == 3).await;
+    assert_eq!(slow.deliveries.lock().unwrap().values().sum::<u32>(), 12, "a3 came once");
+    let letter = log.last(Stream::DeadLetters, "ORDERS.slow.a3/1").await.unwrap();
+    assert!(letter.is_some());
 }
 
 #[tokio::test(start_paused = true)]

@@ -320,6 +320,32 @@ pub async fn poison_put_off_after_its_last_delivery_is_parked_at_once(log: &dyn 
     assert!(put_off_at.elapsed() < ACK_WAIT, "parked after {:?}", put_off_at.elapsed());
 }
 
+pub async fn what_is_parked_is_a_dead_letter_at_once_and_never_comes_again(log: &dyn EventLog) {
+    let stand = put_all(log, "poison", 2).await;
+    let settings = ConsumerSettings { name: "undertaker", ack_wait: ACK_WAIT, deliveries_max: 100 };
+    let mut parked = log.consumer(Stream::DeadLetters, settings).await.unwrap();
+    let mut consumer = consumer(log, "choosy").await;
+    take(&mut *consumer, 2).await;
+    consumer.acknowledge(&stand[1..]).await.unwrap();
+    consumer.park(stand[0]).await.unwrap();
+    // Nobody asks the consumer for more, and the letter is there all the same.
+    let letters = drain(&mut *parked, 1).await;
+    let (kind, data) = (letters[0].event.kind.clone(), letters[0].event.data.clone());
+    assert_eq!((kind, data), (event("poison", 1).kind, event("poison", 1).data));
+    consumer.park(stand[0]).await.unwrap();
+    consumer.park(stand[1]).await.unwrap();
+    consumer.park(stand[1] + 1000).await.unwrap();
+    assert_quiet(&mut *parked).await;
+    assert_quiet(&mut *consumer).await;
+    // Of a dead letter there is no second one.
+    let settings = ConsumerSettings { name: "choosy-too", ack_wait: ACK_WAIT, deliveries_max: 100 };
+    let mut choosy_too = log.consumer(Stream::DeadLetters, settings).await.unwrap();
+    let letter = take(&mut *choosy_too, 1).await.remove(0);
+    choosy_too.park(letter.sequence).await.unwrap();
+    assert_quiet(&mut *choosy_too).await;
+    assert_quiet(&mut *parked).await;
+}
+
 pub async fn a_dead_letter_that_nobody_can_read_does_not_multiply(log: &dyn EventLog) {
     put_all(log, "poison", 1).await;
     let mut choking = consumer_with(log, "choking", 1).await;

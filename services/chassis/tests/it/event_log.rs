@@ -37,6 +37,7 @@ keeps!(
     acknowledging_twice_or_what_never_was_is_harmless,
     poison_is_parked_and_the_others_go_on,
     poison_put_off_after_its_last_delivery_is_parked_at_once,
+    what_is_parked_is_a_dead_letter_at_once_and_never_comes_again,
     a_dead_letter_that_nobody_can_read_does_not_multiply,
     consumers_of_different_names_each_get_everything,
     handles_of_one_name_share_the_work,

@@ -21,6 +21,14 @@ pub enum Unsent {
     Provider(#[from] ProviderError),
 }
 
+impl Unsent {
+    /// Whether asking again would bring the same. An order's beginning may still be on its way to the log;
+    /// a user who does not exist never placed anything. It is so for all channels of a piece of news.
+    pub const fn is_final(&self) -> bool {
+        matches!(self, Self::Recipient(RecipientError::NoSuchUser(_)))
+    }
+}
+
 /// Keeps nothing: the provider remembers what it has, so that telling again is harmless.
 #[derive(Clone)]
 pub struct Notifier {

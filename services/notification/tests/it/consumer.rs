@@ -1,9 +1,11 @@
 //! From the event log to the provider's ledger, whatever happens on the way.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use chassis::events::consume::Handler;
 use chassis::events::{EventLog, Stream};
+use tokio::time::Instant;
 
 use crate::harness::{STRANGER, Setup, Shop, address, order, user};
 
@@ -142,6 +144,45 @@ fn poison_goes_to_the_dead_letters_and_the_others_go_on() {
         assert_eq!(sent(shop), confirmations(0..5));
         let parked = poison.map(|(aggregate, _)| format!("ORDERS.notification-service.{aggregate}/1"));
         assert_eq!(shop.dead_letters().await, parked);
+    });
+}
+
+#[test]
+fn what_no_repetition_can_help_is_parked_at_its_first_delivery() {
+    Setup::new().process(async |shop| {
+        let stranger = format!(r#"{{"user":"{}"}}"#, user(STRANGER));
+        let poison = [
+            (order(101).to_string(), "{".to_owned()),
+            (order(102).to_string(), stranger.clone()),
+            ("no-order".to_owned(), stranger),
+        ];
+        for (aggregate, data) in &poison {
+            shop.publish(Stream::Orders, aggregate, "OrderConfirmed", data).await;
+        }
+        let started = Instant::now();
+        shop.serve().await;
+        assert!(started.elapsed() < Duration::from_millis(100), "nothing was put off: {:?}", started.elapsed());
+        let parked = poison.map(|(aggregate, _)| format!("ORDERS.notification-service.{aggregate}/1"));
+        assert_eq!(shop.dead_letters().await, parked);
+        let metrics = shop.metrics.render();
+        for channel in ["email", "sms"] {
+            let counted = format!(r#"channel="{channel}",kind="OrderConfirmed",outcome="unaddressed"}} 1"#);
+            assert!(metrics.contains(&counted), "asked for once: {metrics}");
+        }
+    });
+}
+
+#[test]
+fn an_order_whose_beginning_is_late_is_told_of_when_it_is_there() {
+    Setup::new().process(async |shop| {
+        let order = order(1).to_string();
+        shop.publish(Stream::Payments, &order, "PaymentFailed", r#"{"user_id":null,"amount":null}"#).await;
+        let begin = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            shop.publish(Stream::Orders, &order, "OrderCreated", &format!(r#"{{"user":"{}"}}"#, user(7))).await;
+        };
+        tokio::join!(shop.serve_until(|| !shop.ledger().is_empty()), begin);
+        assert!(shop.dead_letters().await.is_empty());
     });
 }
 

@@ -1,7 +1,7 @@
 //! News from the event log, and how often it could be passed on.
 
 use async_trait::async_trait;
-use chassis::events::consume::Handler;
+use chassis::events::consume::{Handler, Rejection};
 use chassis::events::{Message, Stream};
 use chassis::metrics::Metrics;
 use kernel::{Money, OrderId, UserId};
@@ -82,14 +82,17 @@ const fn outcome<T>(answer: &Result<T, Unsent>) -> &'static str {
 
 #[async_trait]
 impl Handler for Announce {
-    async fn handle(&self, message: &Message) -> Result<(), String> {
-        let Some(news) = news(message)? else { return Ok(()) };
+    async fn handle(&self, message: &Message) -> Result<(), Rejection> {
+        // What is written in the log does not change: it will not be readable later.
+        let Some(news) = news(message).map_err(Rejection::Never)? else { return Ok(()) };
         let mut handled = Ok(());
         for (channel, answer) in self.notifier.tell(&news).await {
             let labels = Labels { channel: channel.as_str(), kind: news.what.kind(), outcome: outcome(&answer) };
             self.counts.get_or_create(&labels).inc();
             if let Err(unsent) = answer {
-                handled = handled.and(Err(format!("{channel}: {unsent}")));
+                let why = format!("{channel}: {unsent}");
+                let rejection = if unsent.is_final() { Rejection::Never(why) } else { Rejection::Again(why) };
+                handled = handled.and(Err(rejection));
             }
         }
         handled

@@ -2,7 +2,7 @@
 //! outcome is recorded as unknown: it wakes the order, whose driver then asks the participant again.
 
 use async_trait::async_trait;
-use chassis::events::consume::Handler;
+use chassis::events::consume::{Handler, Rejection};
 use chassis::events::{ConsumerSettings, Message};
 use kernel::OrderId;
 
@@ -30,10 +30,10 @@ fn step_of(kind: &str) -> Option<Step> {
 
 #[async_trait]
 impl Handler for WakeOrders {
-    async fn handle(&self, message: &Message) -> Result<(), String> {
+    async fn handle(&self, message: &Message) -> Result<(), Rejection> {
         let Some(step) = step_of(&message.event.kind) else { return Ok(()) };
         // Not every aggregate of those streams is an order (restocks are not).
         let Ok(order) = message.event.aggregate.parse::<OrderId>() else { return Ok(()) };
-        self.driver.wake(order, step).await.map_err(|error| error.to_string())
+        self.driver.wake(order, step).await.map_err(|error| Rejection::Again(error.to_string()))
     }
 }
