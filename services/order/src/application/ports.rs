@@ -137,7 +137,7 @@ pub trait Orders: Send + Sync + 'static {
     async fn postpone(&self, batch: &[Postpone]) -> Vec<Result<(), StoreError>>;
 
     /// Claims up to `most` orders that are due: raises their epoch and moves their due time on by
-    /// `lease`, so that nobody else claims them meanwhile.
+    /// `lease`, so that nobody else claims them meanwhile, not even when news of their step comes.
     async fn claim_due(&self, now: Timestamp, lease: Duration, most: usize) -> Result<Vec<Stored>, StoreError>;
 
     /// When the next order becomes due.

@@ -266,6 +266,7 @@ pub async fn only_an_unknown_step_is_woken(orders: &dyn Orders) {
     assert_eq!(orders.next_due().await.unwrap(), Some(at(11)), "a late event puts nothing off");
 
     let claimed = orders.claim_due(at(11), LEASE, 9).await.unwrap().pop().unwrap();
+    assert!(!orders.wake(id, Step::ReserveStock, at(12)).await.unwrap(), "somebody drives it already");
     commit_one(orders, reserve(&claimed)).await.unwrap();
     assert!(!orders.wake(id, Step::ReserveStock, at(13)).await.unwrap(), "it is known now");
     assert_eq!(orders.next_due().await.unwrap(), Some(at(17)));

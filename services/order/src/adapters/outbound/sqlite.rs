@@ -281,7 +281,8 @@ impl Orders for SqliteOrders {
             return Ok(Vec::new());
         }
         self.db.write("claim_due", |tx| {
-            let sql = "UPDATE orders SET epoch = epoch + 1, due_at = ?2 WHERE id IN
+            // Driven from now on: news about its step is no reason for somebody else to claim it as well.
+            let sql = "UPDATE orders SET epoch = epoch + 1, due_at = ?2, unknown_step = NULL WHERE id IN
                        (SELECT id FROM orders WHERE due_at <= ?1 ORDER BY due_at, id LIMIT ?3) RETURNING id";
             let lease_until = now.plus(lease).as_micros();
             let mut ids: Vec<String> = tx
