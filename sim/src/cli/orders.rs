@@ -134,7 +134,8 @@ fn table(orders: &[Stuck], now: Timestamp) -> String {
         lines.extend(order.detail.iter().filter(|detail| !detail.is_empty()).map(|detail| format!("    {detail}")));
     }
     lines.push(
-        "mend the cause, then: shopctl orders retry ORDER… or --all; what happened: shopctl explain ORDER --target URL".into(),
+        "mend the cause, then: shopctl orders retry ORDER… or --all; what happened: shopctl explain ORDER --target URL"
+            .into(),
     );
     lines.join("\n")
 }
