@@ -10,7 +10,7 @@ DATA     ?= target/shop
 LISTEN   ?= 127.0.0.1:8080
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check proto-gen services-up seed-data simulate
+.PHONY: help demo test test-kill check proto-gen services-up seed-data simulate picture
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-12s %s\n", $$1, $$2 }'
@@ -20,6 +20,9 @@ demo: ## Run the flash sale and judge it: about 15 seconds once it is built.
 
 test: ## Run all tests.
 	$(CARGO) test
+
+test-kill: ## Kill a shop in mid-flight, again and again; prints a line a round. KILL_ROUNDS=number
+	$(CARGO) test -p shopctl --test it kill -- --nocapture
 
 check: ## What has to pass before a commit: formatting, lints, tests.
 	$(CARGO) fmt --all --check
@@ -37,3 +40,6 @@ seed-data: ## Fill that shop with a scenario's users, products and stock. SCENAR
 
 simulate: ## Play one seed in virtual time. SCENARIO=file SEED=number
 	$(SHOPCTL) simulate $(SCENARIO) --replay $(SEED)
+
+picture: ## Renew the dashboard's picture in docs/ from a run of the outage.
+	$(SHOPCTL) run scenarios/payment-outage.yaml --headless --picture 6s=docs/dashboard.svg
