@@ -56,7 +56,11 @@ impl SqliteBooks {
     }
 }
 
-fn all<T>(
+/// Every row that `sql` finds, as `read` takes it.
+///
+/// # Errors
+/// When the database cannot be read, or `read` cannot take a row.
+pub fn all<T>(
     connection: &Connection,
     sql: &str,
     parameters: impl rusqlite::Params,

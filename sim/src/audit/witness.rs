@@ -64,6 +64,25 @@ pub enum Record {
     },
 }
 
+/// Calls `take` with every line of an `orders.jsonl`. A last line cut short by a kill is left out.
+///
+/// # Errors
+/// The number of the first other line that is not a record, and why.
+pub fn each_record(input: impl BufRead, mut take: impl FnMut(Record)) -> Result<(), String> {
+    let mut broken: Option<String> = None;
+    for (index, line) in input.split(b'\n').enumerate() {
+        if let Some(broken) = broken {
+            return Err(broken);
+        }
+        let line = line.map_err(|error| format!("line {}: {error}", index + 1))?;
+        match serde_json::from_slice(&line) {
+            Ok(record) => take(record),
+            Err(error) => broken = Some(format!("line {}: {error}", index + 1)),
+        }
+    }
+    Ok(())
+}
+
 /// What became of an order. Disjoint; they add up to the orders started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -180,23 +199,13 @@ impl Witness {
         }
     }
 
-    /// Reads a record. A last line cut short by a kill is left out.
+    /// Reads what [`each_record`] finds.
     ///
     /// # Errors
-    /// The number of the first other line that is not a record, and why.
+    /// Those of [`each_record`].
     pub fn read(input: impl BufRead) -> Result<Self, String> {
         let mut witness = Self::default();
-        let mut broken: Option<String> = None;
-        for (index, line) in input.split(b'\n').enumerate() {
-            if let Some(broken) = broken {
-                return Err(broken);
-            }
-            let line = line.map_err(|error| format!("line {}: {error}", index + 1))?;
-            match serde_json::from_slice(&line) {
-                Ok(record) => witness.take(&record),
-                Err(error) => broken = Some(format!("line {}: {error}", index + 1)),
-            }
-        }
+        each_record(input, |record| witness.take(&record))?;
         Ok(witness)
     }
 

@@ -7,11 +7,12 @@ use chassis::StoreError;
 use chassis::sqlite::Storage;
 use kernel::{Money, Timestamp};
 use order::domain::Line;
-use rusqlite::{Connection, OptionalExtension, Params, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 use tokio::time::Duration;
 
 use super::facts::{Attempt, Behind, Client, Facts, Fault, Happened, LedgerLine, Message, OrderFacts, Reservation};
 use super::record::RunRecord;
+use crate::audit::sqlite::all;
 use crate::report::Summary;
 use crate::run::observe::Transition;
 use crate::world::lock::FolderLock;
@@ -22,9 +23,6 @@ const PREFIX_MIN: usize = 6;
 const NAMED_MAX: usize = 5;
 /// Names as near as this to what was typed are suggested.
 const NEAR: f64 = 0.85;
-
-/// The books of the shop's mails and messages.
-const COURIER: &str = "courier_db";
 
 /// Where the books are, and what a run has left beside them.
 pub struct Folder {
@@ -204,10 +202,10 @@ impl Folder {
     }
 
     fn messages(&self, id: &str) -> Result<Option<Vec<Message>>, StoreError> {
-        if !self.path.join(format!("{COURIER}.db")).exists() {
+        if !self.path.join(format!("{}.db", notification::DATABASE)).exists() {
             return Ok(None);
         }
-        let courier = self.storage.open_read_only(COURIER)?;
+        let courier = self.storage.open_read_only(notification::DATABASE)?;
         let sql = "SELECT event_id, channel, recipient, subject, body, accepted_at
                    FROM accepted WHERE order_id = ?1 ORDER BY accepted_at, event_id, channel";
         let messages = all(&courier, sql, [id], |row| {
@@ -225,7 +223,11 @@ impl Folder {
 
     fn client(&self, id: &str) -> Result<Option<Client>, String> {
         let Some(record) = &self.record else { return Ok(None) };
-        let start = record.load_start(|order| self.created(order).ok().flatten());
+        let told = self.summary.as_ref().map(|summary| summary.started_at_us).filter(|us| *us != 0);
+        let start = match told.map(Timestamp::from_micros) {
+            Some(exactly) => Some((exactly, exactly)),
+            None => record.load_start(|order| self.created(order).ok().flatten()),
+        };
         match record.owner_of(id).zip(start) {
             Some((owner, start)) => record.client(owner, start).map(Some),
             None => Ok(None),
@@ -252,17 +254,6 @@ fn surroundings(summary: &Summary) -> (Vec<Fault>, Vec<Transition>) {
         })
     });
     (faults.collect(), summary.breaker.transitions.clone())
-}
-
-fn all<T>(
-    connection: &Connection,
-    sql: &str,
-    parameters: impl Params,
-    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-) -> Result<Vec<T>, StoreError> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let rows = statement.query_map(parameters, read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// An order without its lines, and those as they are stored.

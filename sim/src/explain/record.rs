@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use kernel::{OrderId, Timestamp};
@@ -10,7 +10,7 @@ use order::application::orders::TENANT;
 use tokio::time::Duration;
 
 use super::facts::Client;
-use crate::audit::witness::Record;
+use crate::audit::witness::{Record, each_record};
 
 /// (user, key).
 pub type Owner = (String, String);
@@ -61,7 +61,7 @@ impl RunRecord {
         self.keys.iter().find(|(_, placed)| placed.order.as_deref() == Some(order)).map(|(owner, _)| owner)
     }
 
-    /// Between which moments the load began. The record counts from there and the books count from
+    /// Between which moments the load began, for a run that has not said when. The record counts from there and the books count from
     /// 1970: every order was created after its request had left and before its first answer came.
     pub fn load_start(&self, created: impl Fn(&str) -> Option<Timestamp>) -> Option<(Timestamp, Timestamp)> {
         let (mut earliest, mut latest) = (i64::MIN, i64::MAX);
@@ -118,20 +118,9 @@ fn derived((user, key): &Owner) -> Option<String> {
     Some(OrderId::derive(TENANT, user.parse().ok()?, key).to_string())
 }
 
-/// Calls `take` with every record. A last line cut short by a kill is left out.
-fn each(path: &Path, mut take: impl FnMut(Record)) -> Result<(), String> {
+/// Calls `take` with every record of the file.
+fn each(path: &Path, take: impl FnMut(Record)) -> Result<(), String> {
     let named = |why: String| format!("{}: {why}", path.display());
     let file = File::open(path).map_err(|error| named(error.to_string()))?;
-    let mut broken: Option<String> = None;
-    for (index, line) in BufReader::new(file).split(b'\n').enumerate() {
-        if let Some(broken) = broken {
-            return Err(named(broken));
-        }
-        let line = line.map_err(|error| named(error.to_string()))?;
-        match serde_json::from_slice(&line) {
-            Ok(record) => take(record),
-            Err(error) => broken = Some(format!("line {}: {error}", index + 1)),
-        }
-    }
-    Ok(())
+    each_record(BufReader::new(file), take).map_err(named)
 }

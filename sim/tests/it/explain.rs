@@ -97,6 +97,42 @@ fn the_story_is_data_too() {
 }
 
 #[test]
+fn a_client_s_times_count_from_the_start_that_the_summary_tells_or_else_from_the_likely_one() {
+    let bench = Bench::new(TINY);
+    bench.shopctl(&["run", "scenario.yaml"]).exits(0);
+    let run = bench.run_folder();
+    let (key, id) = some_order(&run, Fate::Confirmed, None);
+    let record = std::fs::read(run.join("orders.jsonl")).unwrap();
+    let mut records = record.lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap());
+    let asked_us = records.find_map(|record| match record {
+        Record::Sent { at_us, key: of, .. } if of == key => Some(i64::try_from(at_us).unwrap()),
+        _ => None,
+    });
+    let asked_at_us = || {
+        let said = bench.shopctl(&["explain", &id, "--run", &run.to_string_lossy(), "--json"]).exits(0).stdout();
+        let story: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let entries = story["entries"].as_array().unwrap();
+        entries.iter().find(|entry| entry["actor"] == "client").unwrap()["at_us"].as_i64().unwrap()
+    };
+
+    let path = run.join("summary.json");
+    let mut summary: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let started_at_us = summary["started_at_us"].as_i64().unwrap();
+    let exactly = started_at_us + asked_us.unwrap();
+    assert_eq!(asked_at_us(), exactly);
+    summary["started_at_us"] = (started_at_us - 7_000_000).into();
+    std::fs::write(&path, summary.to_string()).unwrap();
+    assert_eq!(asked_at_us(), exactly - 7_000_000, "it is the summary that is believed");
+
+    summary["started_at_us"] = 0.into();
+    std::fs::write(&path, summary.to_string()).unwrap();
+    let likely = asked_at_us();
+    assert!(likely.abs_diff(exactly) < 1_000_000, "an older summary does not say: {likely}, not {exactly}");
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(asked_at_us(), likely);
+}
+
+#[test]
 fn an_order_that_is_not_there_or_not_the_only_one_is_answered_with_what_is_near() {
     let bench = Bench::new(TINY);
     bench.shopctl(&["run", "scenario.yaml"]).exits(0);
