@@ -121,6 +121,8 @@ fn without_chaos_there_is_no_way_to_break_anything() {
     let url = shop.says("fill it with").rsplit_once("--target ").unwrap().1.split(' ').next().unwrap().to_owned();
     let ended = bench.shopctl(&["fault", "inject", "breaker", "force_open", "--target", &url]).exits(114);
     assert!(ended.stderr().contains("was started without --chaos"), "{}", ended.stderr());
+    let cleared = bench.shopctl(&["fault", "clear", "--target", &url]).exits(114).stderr();
+    assert!(cleared.contains("payment-provider: ") && cleared.contains("breaker: "), "each is named: {cleared}");
     let wrong = bench.shopctl(&["fault", "list", "--target", &url, "--admin-password", "guess"]).exits(104);
     assert!(wrong.stderr().contains("may not sign in"), "{}", wrong.stderr());
 }
