@@ -260,6 +260,16 @@ pub enum FaultCommand {
     },
 }
 
+/// From a millisecond to as long as a role lets a fault last.
+fn fault_lasts(text: &str) -> Result<std::time::Duration, String> {
+    let lasts = chassis::settings::duration(text)?;
+    let longest = chassis::chaos::LASTS_MAX;
+    if lasts.as_millis() == 0 || lasts > longest {
+        return Err(format!("a fault lasts from 1ms to {longest:?}"));
+    }
+    Ok(lasts)
+}
+
 #[derive(Debug, Args)]
 pub struct Injection {
     /// What to break: payment-provider or breaker.
@@ -274,7 +284,7 @@ pub struct Injection {
     #[arg(long)]
     pub name: Option<String>,
     /// Lifts it after this time; it stays until `fault clear` otherwise.
-    #[arg(long = "for", value_name = "DURATION", value_parser = chassis::settings::duration)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = fault_lasts)]
     pub lasts: Option<std::time::Duration>,
     #[command(flatten)]
     pub shop: TargetArgs,

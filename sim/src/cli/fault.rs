@@ -126,8 +126,12 @@ async fn inject(injection: &Injection) -> Result<ExitCode, Failure> {
 
 fn fault(injection: &Injection) -> Result<chassis::chaos::Fault, String> {
     let target = target(&injection.on)?;
-    let parameters: BTreeMap<String, String> =
-        injection.parameters.iter().map(|one| (one.path.clone(), one.value.clone())).collect();
+    let mut parameters = BTreeMap::new();
+    for one in &injection.parameters {
+        if parameters.insert(one.path.clone(), one.value.clone()).is_some() {
+            return Err(format!("`{}` is given twice", one.path));
+        }
+    }
     let name = injection.name.clone().unwrap_or_else(|| injection.kind.replace('_', "-"));
     target.fault(&name, &injection.kind, &parameters).map_err(|unfit| match unfit.hint() {
         Some(hint) => format!("{unfit}; {hint}"),
@@ -219,6 +223,8 @@ mod tests {
             ("payment-provider latency", "`latency` needs `latency`"),
             ("payment-provider error_rate rate=2", "`rate`"),
             ("payment-provider outage rate=1", "has no parameter `rate`"),
+            ("payment-provider error_rate rate=0.5 rate=0.6", "`rate` is given twice"),
+            ("payment-provider outage --for 0s", "from 1ms to"),
         ] {
             let why = read(words).unwrap_err();
             assert!(why.contains(said), "{words}: {why}");

@@ -1,6 +1,7 @@
 //! One run in real time: the shop on its threads, the generator on its own, the watcher on its own, and
 //! this thread for whoever follows it.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,7 +10,7 @@ use std::path::Path;
 use chassis::auth::Keys;
 use chassis::rng::Seeds;
 use rand::Rng;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{ExitCode, Failure};
@@ -24,7 +25,7 @@ use crate::run::progress::{Event, Sink, printer};
 use crate::run::watch::Watch;
 use crate::run::{Conducted, Experiment, Unfinished, conduct, resources};
 use crate::scenario::Scenario;
-use crate::tui::Dashboard;
+use crate::tui::{Dashboard, Shown};
 use crate::world::Admin;
 use crate::world::real::{RealOptions, RunningShop};
 
@@ -40,23 +41,47 @@ pub enum Watched {
     InLines,
 }
 
-/// Runs the scenario on this machine and judges it.
-///
-/// # Errors
-/// When the shop cannot be put up or seeded, or the user ends the run at once.
+/// Runs the scenario on this machine and judges it. `keep` is given the verdict as soon as there is one,
+/// before anybody has looked at it: whoever looks may never come back.
 pub async fn run(
     scenario: &Scenario,
     folder: &Path,
     watched: Watched,
     pictures: &Pictures,
-) -> Result<Summary, Failure> {
+    keep: impl FnOnce(&Summary),
+) -> Shown {
     let (ask, controls) = mpsc::channel(CONTROLS_MAX);
-    match watched {
-        Watched::Live(dashboard) => {
-            let sink = pictures.beside(dashboard.sink());
-            dashboard.run(ask, in_real_time(scenario, folder, sink, controls)).await
+    let kept = |outcome: Result<Summary, Failure>| outcome.inspect(keep);
+    let dashboard = match watched {
+        Watched::Live(dashboard) => dashboard,
+        Watched::InLines => {
+            let outcome = in_real_time(scenario, folder, pictures.beside(printer()), controls).await;
+            return Shown { outcome: kept(outcome), no_more: false };
         }
-        Watched::InLines => in_real_time(scenario, folder, pictures.beside(printer()), controls).await,
+    };
+    let sink = pictures.beside(dashboard.sink());
+    let (known, ended) = (RefCell::new(None), Notify::new());
+    let running = async {
+        let outcome = kept(in_real_time(scenario, folder, sink, controls).await);
+        *known.borrow_mut() = Some(outcome.clone());
+        ended.notify_one();
+        outcome
+    };
+    // While the load runs a signal stops it; while the verdict is shown it ends the showing.
+    let called_away = async {
+        ended.notified().await;
+        match Signals::listen() {
+            Ok(mut signals) => signals.next().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        shown = dashboard.run(ask, running) => shown,
+        () = called_away => {
+            let outcome = known.take().unwrap_or_else(|| Err(stopped_at_once()));
+            Shown { outcome, no_more: true }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Pictures of the dashboard at moments of a run, for documents and for those who were not there.
 
-use std::fs;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,7 +45,8 @@ impl FromStr for Wanted {
 
 struct Inner {
     state: State,
-    wanted: Vec<Wanted>,
+    /// Each with its open file.
+    wanted: Vec<(Wanted, File)>,
     failures: Vec<String>,
 }
 
@@ -55,9 +57,18 @@ pub struct Pictures {
 }
 
 impl Pictures {
-    pub fn new(scenario: &Scenario, wanted: &[Wanted]) -> Self {
+    /// Opens the files: a path that cannot be written is better known before the load than afterwards.
+    ///
+    /// # Errors
+    /// One line that names the file.
+    pub fn open(scenario: &Scenario, wanted: &[Wanted]) -> Result<Self, String> {
+        let open = |one: &Wanted| {
+            let file = File::create(&one.file).map_err(|error| format!("error: {}: {error}", one.file.display()))?;
+            Ok((one.clone(), file))
+        };
+        let wanted = wanted.iter().map(open).collect::<Result<_, String>>()?;
         let state = State::new(scenario, Theme::COLOURS);
-        Self { inner: Arc::new(Mutex::new(Inner { state, wanted: wanted.to_vec(), failures: Vec::new() })) }
+        Ok(Self { inner: Arc::new(Mutex::new(Inner { state, wanted, failures: Vec::new() })) })
     }
 
     /// A sink that hands every event on.
@@ -76,8 +87,9 @@ impl Pictures {
     pub fn finish(&self) -> Vec<String> {
         let mut inner = self.lock();
         let missed = std::mem::take(&mut inner.wanted);
-        let missed =
-            missed.iter().map(|one| format!("error: {}: the load was over before {:?}", one.file.display(), one.at));
+        let missed = missed
+            .iter()
+            .map(|(one, _)| format!("error: {}: the load was over before {:?}", one.file.display(), one.at));
         let missed: Vec<String> = missed.collect();
         inner.failures.drain(..).chain(missed).collect()
     }
@@ -91,14 +103,13 @@ impl Inner {
     fn take(&mut self, event: &Event) {
         update(&mut self.state, Input::Run(event.clone()));
         let Event::Tick(tick) = event else { return };
-        let (due, later) = self.wanted.drain(..).partition(|wanted| wanted.at <= tick.elapsed);
+        let (due, later): (Vec<_>, Vec<_>) = self.wanted.drain(..).partition(|(one, _)| one.at <= tick.elapsed);
         self.wanted = later;
-        let due: Vec<Wanted> = due;
-        for Wanted { tab, file, .. } in due {
+        for (Wanted { tab, file: path, .. }, mut file) in due {
             self.state.view.tab = tab;
             let picture = render_svg(&self.state, SIZE.0, SIZE.1);
-            if let Err(error) = fs::write(&file, picture) {
-                self.failures.push(format!("error: {}: {error}", file.display()));
+            if let Err(error) = file.write_all(picture.as_bytes()) {
+                self.failures.push(format!("error: {}: {error}", path.display()));
             }
         }
     }

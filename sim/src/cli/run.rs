@@ -31,21 +31,21 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         .map(|path| scenario::load(path, &overrides, &known))
         .collect::<Result<_, _>>()
         .map_err(Failure::invalid)?;
-    if scenarios.len() > 1 && !args.output.is_empty() {
-        return Err(Failure::invalid("error: -o takes one report; with several scenarios see --out"));
+    if scenarios.len() > 1 && !(args.output.is_empty() && args.picture.is_empty()) {
+        return Err(Failure::invalid("error: -o and --picture take one scenario; with several see --out"));
     }
     // Opened before the load: a path that cannot be written is better known now than afterwards.
     let mut reports = args.output.iter().map(Report::open).collect::<Result<Vec<_>, _>>()?;
     let mut worst = ExitCode::Kept;
     for scenario in &scenarios {
-        let code = run_one(args, scenario, &mut reports).unwrap_or_else(|failure| {
+        let (code, no_more) = run_one(args, scenario, &mut reports).unwrap_or_else(|failure| {
             let _ = writeln!(std::io::stderr(), "{}", failure.message);
-            failure.code
+            (failure.code, failure.code == ExitCode::Stopped)
         });
         if code.severity() < worst.severity() {
             worst = code;
         }
-        if code == ExitCode::Stopped {
+        if no_more {
             break;
         }
     }
@@ -75,7 +75,9 @@ impl Report {
     }
 }
 
-fn run_one(args: &RunArgs, scenario: &Scenario, reports: &mut [Report]) -> Result<ExitCode, Failure> {
+/// Runs one scenario; answers its exit code, and whether the user wants no further one.
+fn run_one(args: &RunArgs, scenario: &Scenario, reports: &mut [Report]) -> Result<(ExitCode, bool), Failure> {
+    let pictures = Pictures::open(scenario, &args.picture).map_err(Failure::invalid)?;
     let folder = run_folder(&args.out, &scenario.name).map_err(Failure::invalid)?;
     let log = folder.join(LOG);
     logs::into_file(&log).map_err(|error| Failure::invalid(format!("error: {}: {error}", log.display())))?;
@@ -84,22 +86,23 @@ fn run_one(args: &RunArgs, scenario: &Scenario, reports: &mut [Report]) -> Resul
         true => Watched::Live(Box::new(Dashboard::start(scenario).map_err(no_screen)?)),
         false => Watched::InLines,
     };
-    let pictures = Pictures::new(scenario, &args.picture);
-    let summary = runtime()?.block_on(live::run(scenario, &folder, watched, &pictures))?;
-    for missed in pictures.finish() {
-        let _ = writeln!(std::io::stderr(), "{missed}");
-    }
+    let mut kept = Ok(());
+    let keeping = |summary: &Summary| kept = keep(summary, &folder, reports);
+    let shown = runtime()?.block_on(live::run(scenario, &folder, watched, &pictures, keeping));
+    let summary = shown.outcome?;
     // The verdict first: nothing that goes wrong with files may hide it.
     say(terminal::render(&summary));
-    let verdict = ExitCode::from_number(summary.exit_code);
-    match keep(&summary, &folder, reports) {
+    let mut missing = pictures.finish();
+    match kept {
         Ok(()) => say(format_args!("report: {}", folder.join("report.md").display())),
-        Err(why) => {
-            let _ = writeln!(std::io::stderr(), "{why}");
-            return Ok(if verdict == ExitCode::Kept { ExitCode::Invalid } else { verdict });
-        }
+        Err(why) => missing.push(why),
     }
-    Ok(verdict)
+    for why in &missing {
+        let _ = writeln!(std::io::stderr(), "{why}");
+    }
+    let verdict = ExitCode::from_number(summary.exit_code);
+    let code = if missing.is_empty() || verdict != ExitCode::Kept { verdict } else { ExitCode::Invalid };
+    Ok((code, shown.no_more || summary.stopped))
 }
 
 /// Whether somebody sits at a terminal that can show a dashboard.

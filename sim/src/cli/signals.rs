@@ -1,4 +1,4 @@
-//! Ctrl-C, and the SIGTERM that a CI job or a container sends.
+//! Ctrl-C, the SIGTERM that a CI job or a container sends, and the SIGHUP of a terminal that is closed.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -8,6 +8,7 @@ use super::exit::Failure;
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -15,15 +16,20 @@ impl Signals {
     /// When the operating system refuses.
     pub fn listen() -> Result<Self, Failure> {
         let listen = |kind| signal(kind).map_err(|error| Failure::shop(format!("error: no signals: {error}")));
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
     }
 
-    /// Waits for the next of either.
+    /// Waits for the next of them.
     pub async fn next(&mut self) {
         tokio::select! {
             biased;
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
         }
     }
 }

@@ -56,6 +56,17 @@ struct Refusal {
     error: String,
 }
 
+/// Why a fault was not injected, in a line.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum NotInjected {
+    /// The role refuses it: it is not active, or another of its name is.
+    #[error("{0}")]
+    Refused(String),
+    /// There is no answer that can be understood: it may be active.
+    #[error("{0}")]
+    Unknown(String),
+}
+
 /// Speaks to the roles that can suffer faults.
 #[derive(Clone)]
 pub struct FaultApi {
@@ -78,12 +89,15 @@ impl FaultApi {
     ///
     /// # Errors
     /// One line: why it is not active.
-    pub async fn inject(&self, fault: &Fault, longest: Option<Duration>) -> Result<Told, String> {
+    pub async fn inject(&self, fault: &Fault, longest: Option<Duration>) -> Result<Told, NotInjected> {
         let for_ms = longest.map(|longest| u64::try_from(longest.as_millis()).unwrap_or(u64::MAX));
         let body = Injection { kind: fault.kind.name, parameters: &fault.written, for_ms };
-        let body = serde_json::to_string(&body).map_err(|error| error.to_string())?;
+        let body = serde_json::to_string(&body).map_err(|error| NotInjected::Refused(error.to_string()))?;
         let path = format!("/chaos/faults/{}", fault.name);
-        self.call(fault.target, Method::PUT, &path, Some(body)).await
+        let answer = self.exchange(fault.target, Method::PUT, &path, Some(body)).await.map_err(NotInjected::Unknown)?;
+        let refused = (400..500).contains(&answer.status);
+        understood(fault.target, &answer)
+            .map_err(|why| if refused { NotInjected::Refused(why) } else { NotInjected::Unknown(why) })
     }
 
     /// Lifts the fault of this name; answers how it was, or `None` if it was not active any more.
@@ -101,17 +115,7 @@ impl FaultApi {
     /// # Errors
     /// One line, when the role does not answer or knows of no faults.
     pub async fn list(&self, target: &Target) -> Result<Listing, String> {
-        self.call(target, Method::GET, "/chaos/faults", None).await
-    }
-
-    async fn call<T: serde::de::DeserializeOwned>(
-        &self,
-        target: &Target,
-        method: Method,
-        path: &str,
-        body: Option<String>,
-    ) -> Result<T, String> {
-        understood(target, &self.exchange(target, method, path, body).await?)
+        understood(target, &self.exchange(target, Method::GET, "/chaos/faults", None).await?)
     }
 
     async fn exchange(

@@ -9,12 +9,13 @@ use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::api::{FaultApi, Told};
+use super::api::{FaultApi, NotInjected, Told};
 use super::board::{Board, Entry};
 use crate::load::clock::LoadClock;
 use crate::load::recorder::Recorder;
 use crate::run::observe::{self, StepHistograms, Transition};
 use crate::run::progress::{Event, Sink};
+use crate::scenario::fault::BY_HAND;
 use crate::scenario::{PlannedFault, Scenario};
 use crate::world::Surroundings;
 
@@ -181,7 +182,7 @@ impl Conductor {
         if number > BY_HAND_MAX {
             return Err(format!("a run takes {BY_HAND_MAX} faults by hand"));
         }
-        let name = format!("by-hand-{number}-{}", kind.replace('_', "-"));
+        let name = format!("{BY_HAND}{number}-{}", kind.replace('_', "-"));
         let fault = target.fault(&name, kind, parameters).map_err(|unfit| unfit.to_string())?;
         self.inner.board.add(fault.clone());
         self.inner.inject(&fault, BY_HAND_LONGEST).await;
@@ -271,8 +272,10 @@ impl Inner {
                 self.board.injected(&fault.name, self.clock.load_time_of(now), told)
             }
             Err(why) => {
-                // The answer may have been lost, not the injection.
-                let _ = self.api.lift(fault.target, &fault.name).await;
+                if let NotInjected::Unknown(_) = why {
+                    // The answer may have been lost, not the injection.
+                    let _ = self.api.lift(fault.target, &fault.name).await;
+                }
                 self.board.failed(&fault.name, format!("not injected: {why}"))
             }
         };

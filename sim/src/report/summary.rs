@@ -50,6 +50,9 @@ pub struct Summary {
     /// Every fault, planned and by hand.
     #[serde(default)]
     pub faults: Vec<FaultResult>,
+    /// The user ended the load before its time.
+    #[serde(default)]
+    pub stopped: bool,
     /// Somebody stepped in (a fault by hand, a pause): not comparable with other runs.
     #[serde(default)]
     pub manual: bool,
@@ -227,6 +230,7 @@ impl Summary {
             steps: steps(conducted),
             breaker: conducted.breaker.clone(),
             faults: conducted.faults.iter().map(|entry| fault(entry, conducted.started_at.as_micros())).collect(),
+            stopped: conducted.stopped,
             manual: conducted.manual,
             cancellations: cancellations(conducted),
             thresholds,

@@ -57,6 +57,9 @@ pub struct PlannedFault {
 /// A fault as it is written: which keys belong beside the five is told by `kind`.
 pub(super) type FaultFile = IndexMap<String, Option<String>>;
 
+/// How the names of faults begin that somebody injects during a run.
+pub const BY_HAND: &str = "by-hand-";
+
 /// The faults of a file.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
@@ -100,6 +103,9 @@ fn planned(mut written: FaultFile, at: &NodePath, known: &Known, check: &mut Che
     let [(_, name), (_, begins), (_, lasts), (_, target), (_, kind)] = texts.clone();
     if let Some(name) = &name {
         check.name(name, &at.key("name"));
+        if name.starts_with(BY_HAND) {
+            check.value(&at.key("name"), format!("names that begin with `{BY_HAND}` are given to faults by hand"));
+        }
     }
     let begins = begins.map(|text| check.duration(&text, &at.key("at"), Duration::ZERO..=AT_MAX));
     let lasts = lasts.map(|text| check.duration(&text, &at.key("for"), LASTS_MIN..=LASTS_MAX));

@@ -193,6 +193,14 @@ fn expression(text: &str, metric: &Metric) -> Result<Expression, String> {
         comparison.ok_or_else(|| format!("{} is no comparison; there are <, <=, >, >=, == and !=", quote(operator)))?;
     let aggregate = aggregate(left.trim(), metric)?;
     let bound = self::bound(bound.trim(), metric.kind).ok_or_else(form)?;
+    let nothing_is = match comparison {
+        Comparison::Less => bound <= 0.0,
+        Comparison::Greater => metric.kind == MetricKind::Rate && bound >= 1.0,
+        _ => false,
+    };
+    if nothing_is {
+        return Err(format!("{} can never be kept", quote(text)));
+    }
     Ok(Expression { aggregate, comparison, bound })
 }
 
@@ -326,6 +334,8 @@ load: { g: { executor: constant-vus, vus: 1, duration: 1s, journey: [ view: any 
             ("order_errors", "rate<1%", "write a share from 0 to 1"),
             ("order_errors", "rate<1.5", "write a share from 0 to 1"),
             ("order_errors", "count<1", "`order_errors` has no `count`; it has rate"),
+            ("order_errors", "rate<0", "`rate<0` can never be kept"),
+            ("order_errors", "rate>1", "`rate>1` can never be kept"),
             ("orders", "count>=-1", "write a number, like `count>=100`"),
             ("orders", "count>=inf", "write a number, like `count>=100`"),
             ("orders", "", "`` is not a threshold"),

@@ -54,6 +54,19 @@ pub struct Dashboard {
     waiting: VecDeque<Control>,
 }
 
+/// What came of a run, and of the wish to see more.
+pub struct Shown {
+    pub outcome: Result<Summary, Failure>,
+    /// The viewer wants no further run.
+    pub no_more: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    TheScreen,
+    ForGood,
+}
+
 /// What the loop woke up for.
 enum Woken<'a, T> {
     Ended(T),
@@ -88,15 +101,13 @@ impl Dashboard {
     }
 
     /// Shows the run until it has ended and the viewer has seen how; then gives the terminal back and
-    /// answers what `ended` answered. Should the terminal fail, the run goes on unseen.
-    ///
-    /// # Errors
-    /// That of `ended`; or that the viewer gave up waiting for it, after asking for an end at once.
+    /// answers what `ended` answered, or that the viewer gave up waiting for it after asking for an end at
+    /// once. Should the terminal fail, the run goes on unseen.
     pub async fn run(
         mut self,
         controls: mpsc::Sender<Control>,
         ended: impl Future<Output = Result<Summary, Failure>>,
-    ) -> Result<Summary, Failure> {
+    ) -> Shown {
         let mut ended = pin!(ended);
         let mut outcome = None;
         let mut redraw = Redraw::default();
@@ -104,7 +115,7 @@ impl Dashboard {
             redraw.now_if_due(|| self.draw());
             // Without a terminal there is nobody who could press a key to go on.
             if let Some(outcome) = outcome.take_if(|_| self.keyboard.is_none()) {
-                return outcome;
+                return Shown { outcome, no_more: false };
             }
             let woken = tokio::select! {
                 biased;
@@ -137,27 +148,29 @@ impl Dashboard {
                 Woken::Terminal(Some(Told::Resized)) | Woken::Event(None) | Woken::Redraw => None,
             };
             redraw.wanted = true;
-            if input.is_some_and(|input| self.take_in(input)) {
+            let left = input.and_then(|input| self.take_in(input));
+            if let Some(left) = left {
                 let gave_up =
                     Failure { code: ExitCode::Stopped, message: "stopped at once; there is no verdict".into() };
-                return outcome.unwrap_or(Err(gave_up));
+                return Shown { outcome: outcome.unwrap_or(Err(gave_up)), no_more: left == Left::ForGood };
             }
         }
     }
 
-    /// Answers whether the viewer leaves.
-    fn take_in(&mut self, input: Input) -> bool {
-        let mut leaves = false;
+    /// Answers how the viewer leaves, if at all.
+    fn take_in(&mut self, input: Input) -> Option<Left> {
+        let mut left = None;
         for action in update(&mut self.state, input) {
             match action {
-                Action::Leave => leaves = true,
+                Action::Leave => left = Some(Left::TheScreen),
+                Action::Quit => left = Some(Left::ForGood),
                 Action::Tell(control) if self.waiting.len() < CONTROLS_MAX => self.waiting.push_back(control),
                 // An end at once is not kept waiting by what was asked before it.
                 Action::Tell(control @ Control::StopNow) => self.waiting = VecDeque::from([control]),
                 Action::Tell(_) => {}
             }
         }
-        leaves
+        left
     }
 
     /// What the run told before it ended.

@@ -28,6 +28,8 @@ pub enum Action {
     Tell(Control),
     /// The screen is no longer wanted.
     Leave,
+    /// Nor is what would come after it.
+    Quit,
 }
 
 /// Takes in what happened.
@@ -208,7 +210,7 @@ fn navigate(state: &mut State, code: KeyCode) -> bool {
 fn interrupt(state: &mut State) -> Vec<Action> {
     state.view.asking = false;
     match (&state.ended, state.stopping) {
-        (Some(_), _) | (None, Stopping::Now) => vec![Action::Leave],
+        (Some(_), _) | (None, Stopping::Now) => vec![Action::Quit],
         (None, Stopping::No) => stop(state, Stopping::Gently),
         (None, Stopping::Gently) => stop(state, Stopping::Now),
     }

@@ -90,6 +90,8 @@ fn a_report_that_cannot_be_written_is_refused_before_the_load() {
     let ended = bench.shopctl(&["run", "scenario.yaml", "-o", "json=nowhere/x.json"]).exits(104);
     assert!(ended.stderr().contains("nowhere/x.json"), "{}", ended.stderr());
     bench.shopctl(&["simulate", "scenario.yaml", "--trace", "nowhere/x.txt"]).exits(104);
+    bench.shopctl(&["run", "scenario.yaml", "--picture", "1s=nowhere/x.svg"]).exits(104);
+    bench.shopctl(&["run", "scenario.yaml", "scenario.yaml", "--picture", "1s=x.svg"]).exits(104);
     assert!(!bench.path("reports").exists());
 }
 
@@ -128,6 +130,18 @@ fn the_seed_document_s_commands_work_as_written() {
     let token = session["token"].as_str();
     let order = post("orders", token, r#"{"items":[{"product_id":1,"quantity":2}]}"#);
     assert!(["CONFIRMED", "CANCELLED"].contains(&order["status"].as_str().unwrap()), "{order}");
+}
+
+#[test]
+fn pictures_are_taken_at_their_moments_and_one_that_is_missing_is_an_error() {
+    let bench = Bench::new(TINY);
+    let wanted = ["--picture", "1s=overview.svg", "--picture", "1s,saga=saga.svg", "--picture", "1h=never.svg"];
+    let ended = bench.shopctl(&[&["run", "scenario.yaml"], wanted.as_slice()].concat()).exits(104);
+    assert!(ended.stderr().contains("never.svg: the load was over before"), "{}", ended.stderr());
+    let read = |file: &str| std::fs::read_to_string(bench.path(file)).unwrap();
+    assert!(read("overview.svg").contains("Orders by their first answer"));
+    assert!(read("saga.svg").contains("Compensations"));
+    assert_eq!(bench.summary().exit_code, 0, "the run itself is as good as any");
 }
 
 /// What `curl -X POST -d BODY` sends: a form's Content-Type, which must not matter.

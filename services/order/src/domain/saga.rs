@@ -240,8 +240,10 @@ pub fn decide(order: &Order, step: Step, reply: Reply, tries: Tries, now: Timest
         {
             give_up()
         }
-        Reply::Broken { why } if step.is_compensation() && tries.broken >= patience.operator_after => {
-            Verdict::Commit(vec![OrderEvent::OperatorRequested { why: format!("{step}: {why}") }])
+        Reply::Broken { .. } if step.is_compensation() && tries.broken >= patience.operator_after => {
+            // What the participant said stands with the attempt; histories are for customers too.
+            let why = format!("{step} is answered with errors again and again");
+            Verdict::Commit(vec![OrderEvent::OperatorRequested { why }])
         }
         Reply::Unknown { .. } | Reply::Broken { .. } => Verdict::Retry,
     }
@@ -414,7 +416,7 @@ mod tests {
         let ask = |reply, tries| decide(&cancelling, Step::RefundPayment, reply, tries, at(1_000_000), PATIENCE);
         assert_eq!(ask(broken(), Tries { broken: 1, ..often }), Verdict::Retry, "not yet");
         assert_eq!(ask(unknown(), often), Verdict::Retry, "it may only be away");
-        let why = "refund_payment: no".into();
+        let why = "refund_payment is answered with errors again and again".into();
         assert_eq!(ask(broken(), often), Verdict::Commit(vec![E::OperatorRequested { why }]));
 
         let forward = decide(&reserved(), Step::ProcessPayment, broken(), often, at(0), PATIENCE);

@@ -52,7 +52,7 @@ async fn what_is_typed_reaches_the_run_and_the_verdict_waits_for_a_key() {
     };
     let (ended, mut has_ended) = oneshot::channel();
     let shown = async {
-        let outcome = script.dashboard.run(controls, run).await;
+        let outcome = script.dashboard.run(controls, run).await.outcome;
         ended.send(()).unwrap();
         outcome
     };
@@ -72,7 +72,7 @@ async fn a_run_that_does_not_even_end_at_once_can_be_left() {
         script.types(KeyCode::Char('c'), KeyModifiers::CONTROL);
     }
     let (controls, mut asked) = mpsc::channel(8);
-    let outcome = script.dashboard.run(controls, pending()).await;
+    let outcome = script.dashboard.run(controls, pending()).await.outcome;
     assert_eq!(outcome.unwrap_err().code, ExitCode::Stopped);
     assert_eq!([asked.recv().await, asked.recv().await], [Some(Control::StopGently), Some(Control::StopNow)]);
 }
@@ -82,6 +82,6 @@ async fn without_a_terminal_the_outcome_is_handed_on_all_the_same() {
     let state = State::new(&scenario(Story::Calm), Theme::COLOURS);
     let (controls, _asked) = mpsc::channel(8);
     let failed = || Failure::shop("error: the shop did not start");
-    let outcome = Dashboard::with(state, None, None).run(controls, ready(Err(failed()))).await;
+    let outcome = Dashboard::with(state, None, None).run(controls, ready(Err(failed()))).await.outcome;
     assert_eq!(outcome.unwrap_err().message, failed().message);
 }

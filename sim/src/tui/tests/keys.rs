@@ -114,7 +114,7 @@ fn interrupts_stop_gently_then_at_once_then_leave() {
     typed(&mut state, "?");
     assert_eq!(interrupt(&mut state), tells(Control::StopGently), "whatever lies over the page");
     assert_eq!(interrupt(&mut state), tells(Control::StopNow));
-    assert_eq!(interrupt(&mut state), [Action::Leave]);
+    assert_eq!(interrupt(&mut state), [Action::Quit]);
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn the_verdict_comes_by_itself_and_stays_until_a_key() {
         assert_eq!(typed(&mut state, looking_back), [], "{looking_back}");
     }
     assert_eq!(press(&mut state, KeyCode::Enter), [Action::Leave]);
-    assert_eq!(interrupt(&mut state), [Action::Leave]);
+    assert_eq!(interrupt(&mut state), [Action::Quit]);
 }
 
 #[test]
