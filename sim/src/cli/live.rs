@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::pin::pin;
 
 use chassis::auth::Keys;
 use chassis::rng::Seeds;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::exit::{ExitCode, Failure};
 use super::pictures::Pictures;
 use super::run::commit;
-use super::signals::Signals;
+use super::signals::{self, Signals};
 use crate::audit::manifest;
 use crate::report::summary::Circumstances;
 use crate::report::{Summary, World};
@@ -75,9 +76,25 @@ pub async fn run(
             Err(_) => std::future::pending().await,
         }
     };
+    let mut hangup = signals::hangup().ok();
+    let hung_up = async {
+        match &mut hangup {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
+        }
+    };
+    let mut running = pin!(running);
     tokio::select! {
         biased;
-        shown = dashboard.run(ask, running) => shown,
+        shown = dashboard.run(ask, running.as_mut()) => shown,
+        // The terminal was closed: nobody looks any more, and the load has been told to stop.
+        () = hung_up => {
+            let outcome = match known.take() {
+                Some(outcome) => outcome,
+                None => running.await,
+            };
+            Shown { outcome, no_more: true }
+        }
         () = called_away => {
             let outcome = known.take().unwrap_or_else(|| Err(stopped_at_once()));
             Shown { outcome, no_more: true }

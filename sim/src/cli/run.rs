@@ -37,7 +37,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     // Opened before the load: a path that cannot be written is better known now than afterwards.
     let mut reports = args.output.iter().map(Report::open).collect::<Result<Vec<_>, _>>()?;
     let mut worst = ExitCode::Kept;
-    for scenario in &scenarios {
+    for (scenario, left) in scenarios.iter().zip((0..scenarios.len()).rev()) {
         let (code, no_more) = run_one(args, scenario, &mut reports).unwrap_or_else(|failure| {
             let _ = writeln!(std::io::stderr(), "{}", failure.message);
             (failure.code, failure.code == ExitCode::Stopped)
@@ -46,6 +46,10 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
             worst = code;
         }
         if no_more {
+            // What was asked for and not run is not kept.
+            if left > 0 && ExitCode::Stopped.severity() < worst.severity() {
+                worst = ExitCode::Stopped;
+            }
             break;
         }
     }

@@ -4,6 +4,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::Failure;
 
+/// The SIGHUPs from now on.
+///
+/// # Errors
+/// When the operating system refuses.
+pub fn hangup() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
+}
+
 /// Listens from the moment it is made.
 pub struct Signals {
     interrupt: Signal,

@@ -57,7 +57,7 @@ async fn until_stopped(options: RealOptions, args: &UpArgs) -> Result<ExitCode, 
     for (role, address) in &shop.addresses {
         let ops = shop.surroundings.ops.get(role).map(String::as_str).unwrap_or_default();
         let protocol = if *role == gateway::ROLE { "http" } else { "grpc" };
-        say(format_args!("  {role:<10} {protocol} {address:<22} http://{ops}/metrics"));
+        say(format_args!("  {role:<12} {protocol} {address:<22} http://{ops}/metrics"));
     }
     say(format_args!("fill it with: shopctl seed --target http://{gateway}     stop it with Ctrl-C"));
     signals.next().await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, sleep};
 
 use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind};
 use tokio::sync::mpsc;
@@ -10,6 +10,8 @@ use tokio::time::Duration;
 
 /// How often the thread looks whether it is still wanted.
 const POLL: Duration = Duration::from_millis(50);
+/// How many fifths of a poll its end is waited for.
+const PATIENCE: u32 = 15;
 /// Keys that wait; more than that nobody has typed on purpose.
 const KEYS_MAX: usize = 64;
 
@@ -51,11 +53,18 @@ impl Keyboard {
 }
 
 impl Drop for Keyboard {
+    #[expect(clippy::disallowed_methods, reason = "a thread is waited for, and not for long")]
     fn drop(&mut self) {
         self.unwanted.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            // It ends within a poll. What it read is not needed, nor is why it failed.
-            let _ = thread.join();
+        let Some(thread) = self.thread.take() else { return };
+        // It ends within a poll, or never: reading from a terminal that was closed does not come back. Then
+        // it ends with the process.
+        for _ in 0..PATIENCE {
+            if thread.is_finished() {
+                let _ = thread.join();
+                return;
+            }
+            sleep(POLL / 5);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The terminal, taken over and given back: also when something goes wrong.
 
 use std::io::{self, Stdout, Write, stdout};
+use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex, Once, PoisonError};
 
 use ratatui::Terminal;
@@ -62,7 +63,9 @@ fn leave(out: &mut impl Write) -> io::Result<()> {
 
 /// The whole terminal, in raw mode and on its alternate screen.
 pub struct Screen {
-    terminal: Terminal<CrosstermBackend<Stdout>>,
+    /// Never dropped: it would show the cursor, which the guard does, and panic where the terminal is gone and
+    /// standard error with it.
+    terminal: ManuallyDrop<Terminal<CrosstermBackend<Stdout>>>,
     _guard: Guard,
 }
 
@@ -79,7 +82,7 @@ impl Screen {
         }));
         enter(&mut stdout())?;
         let terminal = Terminal::new(CrosstermBackend::new(stdout()))?;
-        Ok(Self { terminal, _guard: guard })
+        Ok(Self { terminal: ManuallyDrop::new(terminal), _guard: guard })
     }
 
     /// Shows the state, at whatever size the terminal has now.

@@ -377,8 +377,11 @@ fn threshold(state: &State, buf: &mut Buffer, area: Rect, y: u16, one: &Threshol
         Standing::Kept => ("✓", "kept", theme.good()),
         Standing::Waiting => ("…", "waiting", theme.faint()),
     };
-    let margin = one.margin.map(words::margin).unwrap_or_default();
-    let seen = observed(&one.metric, one.observed);
+    let margin = one.margin.map(|margin| words::margin(margin, one.standing == Standing::Waiting)).unwrap_or_default();
+    let seen = match (one.standing, one.observed) {
+        (Standing::Waiting, None) => "not yet".to_owned(),
+        _ => observed(&one.metric, one.observed),
+    };
     let during = one.during.as_ref().map(|fault| format!(" during {fault}")).unwrap_or_default();
     let name = format!("{} {}{during}", one.metric, one.expression);
     // From the right: the word, the margin, the value; the name takes what is left. With little room the

@@ -80,10 +80,14 @@ pub fn short_us(us: Option<u64>) -> String {
     }
 }
 
-/// How far a threshold is from its bound.
-pub fn margin(value: f64) -> String {
+/// How far a threshold is from its bound; `waiting` for one that time may still bring there.
+pub fn margin(value: f64, waiting: bool) -> String {
     let percent = (value.abs() * 100.0).min(9_999.0);
-    let word = if value < 0.0 { "over" } else { "to spare" };
+    let word = match value < 0.0 {
+        true if waiting => "to go",
+        true => "over",
+        false => "to spare",
+    };
     format!("{percent:.0} % {word}")
 }
 
@@ -108,7 +112,8 @@ mod tests {
             [(0, 0), (0, 5), (1, 500), (499, 500), (500, 500)].map(|(a, b)| share(a, b)),
             ["0 %", "0 %", "<1 %", ">99 %", "100 %"]
         );
-        assert_eq!([0.4, -0.123].map(margin), ["40 % to spare", "12 % over"]);
+        assert_eq!([0.4, -0.123].map(|value| margin(value, false)), ["40 % to spare", "12 % over"]);
+        assert_eq!(margin(-0.123, true), "12 % to go");
         assert_eq!([several(1, "call"), several(1_000, "call")], ["1 call", "1,000 calls"]);
     }
 }
