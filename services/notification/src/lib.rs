@@ -29,7 +29,7 @@ use chassis::serve::{App, Service, Task};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use adapters::inbound::events::Announce;
+use adapters::inbound::events::{Announce, KINDS};
 use adapters::outbound::buyers::LogBuyers;
 use adapters::outbound::courier::{Manners, SimulatedCourier};
 use adapters::outbound::recipients::GrpcRecipients;
@@ -66,7 +66,8 @@ pub fn build(config: Config, env: Env) -> Result<Service, StartError> {
     };
 
     let handler: Arc<dyn Handler> = Arc::new(Announce::new(notifier, &env.metrics));
-    let settings = ConsumerSettings { name: CONSUMER, ack_wait: ACK_WAIT, deliveries_max: config.deliveries };
+    let settings =
+        ConsumerSettings { name: CONSUMER, ack_wait: ACK_WAIT, deliveries_max: config.deliveries, kinds: KINDS };
     let tasks = [Stream::Orders, Stream::Payments].map(|stream| -> Task {
         let (log, settings, handler) = (log.clone(), settings.clone(), handler.clone());
         Box::pin(listen(log, stream, settings, handler, config.concurrency as usize, env.shutdown.clone()))

@@ -131,6 +131,8 @@ pub struct ConsumerSettings {
     pub name: &'static str,
     pub ack_wait: std::time::Duration,
     pub deliveries_max: u32,
+    /// Only messages of these kinds are delivered, the others count as acknowledged; empty for all kinds.
+    pub kinds: &'static [&'static str],
 }
 
 /// A place in a stream that outlives the process.

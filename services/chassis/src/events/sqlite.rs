@@ -54,7 +54,8 @@ type Wakers = BTreeMap<Stream, watch::Sender<i64>>;
 
 fn wake(wakers: &Wakers, stream: Stream, sequence: i64) {
     if let Some(waker) = wakers.get(&stream) {
-        waker.send_replace(sequence);
+        // An old message that is published again must not hide a new one that nobody has looked at.
+        waker.send_modify(|last| *last = sequence.max(*last));
     }
 }
 
@@ -176,7 +177,8 @@ impl EventLog for SqliteEventLog {
             None => return Err(StoreError::Corrupt(format!("no such stream: {stream}"))),
         };
         let (db, clock, wakers) = (self.db.clone(), self.clock.clone(), Arc::downgrade(&self.wakers));
-        Ok(Box::new(SqliteConsumer { db, clock, stream, settings, appended, wakers }))
+        let reached = Reached { sequence: 0, more: true };
+        Ok(Box::new(SqliteConsumer { db, clock, stream, settings, appended, reached, wakers }))
     }
 }
 
@@ -186,17 +188,30 @@ struct SqliteConsumer {
     stream: Stream,
     settings: ConsumerSettings,
     appended: watch::Receiver<i64>,
+    reached: Reached,
     /// To wake who reads the dead letters; it does not keep the log open.
     wakers: Weak<Wakers>,
 }
 
+/// How far a consumer has looked.
+#[derive(Debug, Clone, Copy)]
+struct Reached {
+    sequence: i64,
+    /// There may be messages after that which this process has not heard of.
+    more: bool,
+}
+
 impl SqliteConsumer {
+    fn wants(&self, message: &Message) -> bool {
+        self.settings.kinds.is_empty() || self.settings.kinds.contains(&message.event.kind.as_str())
+    }
+
     /// What is due again, then what is new; each is marked as delivered in the same transaction.
-    fn take(&self, most: usize) -> Result<Vec<Message>, StoreError> {
+    fn take(&mut self, most: usize) -> Result<Vec<Message>, StoreError> {
         let now = self.clock.now();
         let due_again = now.plus(self.settings.ack_wait).as_micros();
         let (stream, name) = (self.stream.name(), self.settings.name);
-        let (taken, buried) = self.db.write("deliver", |tx| {
+        let (taken, reached, buried) = self.db.write("deliver", |tx| {
             let buried = self.bury(tx, now)?;
             let again = format!(
                 "SELECT {COLUMNS}, p.deliveries + 1 FROM pending p
@@ -209,25 +224,30 @@ impl SqliteConsumer {
                 .collect::<Result<_, _>>()?;
             // A bound LIMIT would make SQLite prepare the statement anew at every call.
             let left = most - taken.len();
+            let delivered: i64 = tx
+                .prepare_cached("SELECT delivered FROM consumers WHERE stream = ?1 AND name = ?2")?
+                .query_row(params![stream, name], |row| row.get(0))?;
             let fresh = format!(
-                "SELECT {COLUMNS}, 1 FROM messages m WHERE stream = ?1 AND sequence >
-                 (SELECT delivered FROM consumers WHERE stream = ?1 AND name = ?2) ORDER BY sequence LIMIT {left}"
+                "SELECT {COLUMNS}, 1 FROM messages m WHERE stream = ?1 AND sequence > ?2 ORDER BY sequence LIMIT {left}"
             );
             let new: Vec<Message> = tx
                 .prepare_cached(&fresh)?
-                .query_map(params![stream, name], |row| message_of(self.stream, row))?
+                .query_map(params![stream, delivered], |row| message_of(self.stream, row))?
                 .collect::<Result<_, _>>()?;
-            if let Some(last) = new.last() {
+            let reached =
+                Reached { sequence: new.last().map_or(delivered, |last| last.sequence), more: new.len() == left };
+            if reached.sequence > delivered {
                 tx.prepare_cached("UPDATE consumers SET delivered = ?3 WHERE stream = ?1 AND name = ?2")?
-                    .execute(params![stream, name, last.sequence])?;
+                    .execute(params![stream, name, reached.sequence])?;
             }
-            taken.extend(new);
+            taken.extend(new.into_iter().filter(|message| self.wants(message)));
             let mut mark = tx.prepare_cached("INSERT OR REPLACE INTO pending VALUES (?1, ?2, ?3, ?4, ?5)")?;
             for message in &taken {
                 mark.execute(params![stream, name, message.sequence, due_again, message.deliveries])?;
             }
-            Ok::<_, StoreError>((taken, buried))
+            Ok::<_, StoreError>((taken, reached, buried))
         })?;
+        self.reached = reached;
         self.tell_of_letter(buried);
         Ok(taken)
     }
@@ -292,12 +312,17 @@ impl SqliteConsumer {
 impl Consumer for SqliteConsumer {
     async fn next(&mut self, most: usize) -> Result<Vec<Message>, StoreError> {
         loop {
-            self.appended.borrow_and_update();
-            let taken = self.take(most.max(1))?;
-            if !taken.is_empty() {
-                return Ok(taken);
-            }
+            let appended = *self.appended.borrow_and_update();
             let due = self.next_due()?;
+            let again = due.is_some_and(|due| due <= self.clock.now());
+            // Looking is a write: not without a reason.
+            if again || self.reached.more || appended > self.reached.sequence {
+                let taken = self.take(most.max(1))?;
+                if !taken.is_empty() {
+                    return Ok(taken);
+                }
+                continue;
+            }
             tokio::select! {
                 biased;
                 changed = self.appended.changed() => {

@@ -58,7 +58,7 @@ impl Slow {
 }
 
 async fn consumer(log: &dyn EventLog) -> Box<dyn Consumer> {
-    let settings = ConsumerSettings { name: "slow", ack_wait: Duration::from_secs(5), deliveries_max: 100 };
+    let settings = ConsumerSettings { name: "slow", ack_wait: Duration::from_secs(5), deliveries_max: 100, kinds: &[] };
     log.consumer(Stream::Orders, settings).await.unwrap()
 }
 

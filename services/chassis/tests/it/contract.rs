@@ -51,7 +51,7 @@ pub async fn versions(log: &dyn EventLog, aggregate: &str) -> Vec<i64> {
 }
 
 async fn consumer_with(log: &dyn EventLog, name: &'static str, deliveries_max: u32) -> Box<dyn Consumer> {
-    log.consumer(STREAM, ConsumerSettings { name, ack_wait: ACK_WAIT, deliveries_max }).await.unwrap()
+    log.consumer(STREAM, ConsumerSettings { name, ack_wait: ACK_WAIT, deliveries_max, kinds: &[] }).await.unwrap()
 }
 
 async fn consumer(log: &dyn EventLog, name: &'static str) -> Box<dyn Consumer> {
@@ -275,7 +275,7 @@ pub async fn acknowledging_twice_or_what_never_was_is_harmless(log: &dyn EventLo
 pub async fn poison_is_parked_and_the_others_go_on(log: &dyn EventLog) {
     put_in(STREAM, log, event("poison", 1), 0).await.unwrap();
     put_in(STREAM, log, event("good", 1), 0).await.unwrap();
-    let settings = ConsumerSettings { name: "undertaker", ack_wait: ACK_WAIT, deliveries_max: 100 };
+    let settings = ConsumerSettings { name: "undertaker", ack_wait: ACK_WAIT, deliveries_max: 100, kinds: &[] };
     let mut parked = log.consumer(Stream::DeadLetters, settings).await.unwrap();
     let mut consumer = consumer_with(log, "choking", 3).await;
     let mut choked_on = Vec::new();
@@ -305,7 +305,7 @@ pub async fn poison_is_parked_and_the_others_go_on(log: &dyn EventLog) {
 
 pub async fn poison_put_off_after_its_last_delivery_is_parked_at_once(log: &dyn EventLog) {
     let stand = put_all(log, "poison", 1).await;
-    let settings = ConsumerSettings { name: "undertaker", ack_wait: ACK_WAIT, deliveries_max: 100 };
+    let settings = ConsumerSettings { name: "undertaker", ack_wait: ACK_WAIT, deliveries_max: 100, kinds: &[] };
     let mut parked = log.consumer(Stream::DeadLetters, settings).await.unwrap();
     let mut consumer = consumer_with(log, "choking", 1).await;
     take(&mut *consumer, 1).await;
@@ -322,7 +322,7 @@ pub async fn poison_put_off_after_its_last_delivery_is_parked_at_once(log: &dyn 
 
 pub async fn what_is_parked_is_a_dead_letter_at_once_and_never_comes_again(log: &dyn EventLog) {
     let stand = put_all(log, "poison", 2).await;
-    let settings = ConsumerSettings { name: "undertaker", ack_wait: ACK_WAIT, deliveries_max: 100 };
+    let settings = ConsumerSettings { name: "undertaker", ack_wait: ACK_WAIT, deliveries_max: 100, kinds: &[] };
     let mut parked = log.consumer(Stream::DeadLetters, settings).await.unwrap();
     let mut consumer = consumer(log, "choosy").await;
     take(&mut *consumer, 2).await;
@@ -338,7 +338,7 @@ pub async fn what_is_parked_is_a_dead_letter_at_once_and_never_comes_again(log: 
     assert_quiet(&mut *parked).await;
     assert_quiet(&mut *consumer).await;
     // Of a dead letter there is no second one.
-    let settings = ConsumerSettings { name: "choosy-too", ack_wait: ACK_WAIT, deliveries_max: 100 };
+    let settings = ConsumerSettings { name: "choosy-too", ack_wait: ACK_WAIT, deliveries_max: 100, kinds: &[] };
     let mut choosy_too = log.consumer(Stream::DeadLetters, settings).await.unwrap();
     let letter = take(&mut *choosy_too, 1).await.remove(0);
     choosy_too.park(letter.sequence).await.unwrap();
@@ -351,11 +351,11 @@ pub async fn a_dead_letter_that_nobody_can_read_does_not_multiply(log: &dyn Even
     let mut choking = consumer_with(log, "choking", 1).await;
     take(&mut *choking, 1).await;
     assert_quiet(&mut *choking).await;
-    let settings = ConsumerSettings { name: "choking-too", ack_wait: ACK_WAIT, deliveries_max: 1 };
+    let settings = ConsumerSettings { name: "choking-too", ack_wait: ACK_WAIT, deliveries_max: 1, kinds: &[] };
     let mut choking_too = log.consumer(Stream::DeadLetters, settings).await.unwrap();
     take(&mut *choking_too, 100).await;
     assert_quiet(&mut *choking_too).await;
-    let settings = ConsumerSettings { name: "counting", ack_wait: ACK_WAIT, deliveries_max: 100 };
+    let settings = ConsumerSettings { name: "counting", ack_wait: ACK_WAIT, deliveries_max: 100, kinds: &[] };
     let mut counting = log.consumer(Stream::DeadLetters, settings).await.unwrap();
     assert_eq!(drain(&mut *counting, 1).await.len(), 1);
     assert_quiet(&mut *counting).await;
@@ -366,6 +366,25 @@ pub async fn consumers_of_different_names_each_get_everything(log: &dyn EventLog
     put_all(log, "a", 3).await;
     assert_eq!(ids(&drain(&mut *one, 3).await), ["a/1", "a/2", "a/3"]);
     assert_eq!(ids(&drain(&mut *other, 3).await), ["a/1", "a/2", "a/3"]);
+}
+
+pub async fn only_the_wanted_kinds_are_delivered_and_the_others_are_done_with(log: &dyn EventLog) {
+    let kinds: &[&str] = &["Kind2", "Kind5"];
+    let settings = || ConsumerSettings { name: "particular", ack_wait: ACK_WAIT, deliveries_max: 100, kinds };
+    let mut particular = log.consumer(STREAM, settings()).await.unwrap();
+    put_all(log, "a", 5).await;
+    // One look at a time: what is not wanted must not end the search.
+    let first = take(&mut *particular, 1).await;
+    let second = take(&mut *particular, 1).await;
+    assert_eq!(ids(&[first.clone(), second.clone()].concat()), ["a/2", "a/5"]);
+    particular.acknowledge(&sequences(&[first, second].concat())).await.unwrap();
+    assert_quiet(&mut *particular).await;
+    let b = put(log, "b", 1, 0).await.unwrap();
+    assert_quiet(&mut *particular).await;
+    put(log, "b", 2, b).await.unwrap();
+    assert_eq!(ids(&drain(&mut *particular, 1).await), ["b/2"]);
+    let mut again = log.consumer(STREAM, settings()).await.unwrap();
+    assert_quiet(&mut *again).await;
 }
 
 pub async fn handles_of_one_name_share_the_work(log: &dyn EventLog) {

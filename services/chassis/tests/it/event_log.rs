@@ -40,6 +40,7 @@ keeps!(
     what_is_parked_is_a_dead_letter_at_once_and_never_comes_again,
     a_dead_letter_that_nobody_can_read_does_not_multiply,
     consumers_of_different_names_each_get_everything,
+    only_the_wanted_kinds_are_delivered_and_the_others_are_done_with,
     handles_of_one_name_share_the_work,
     what_one_handle_dropped_the_other_gets,
     a_waiting_consumer_is_woken_by_a_publication,
@@ -57,7 +58,7 @@ async fn a_crash_loses_no_message_and_no_place() {
 async fn an_idle_consumer_sleeps_until_it_is_woken() {
     let world = World::new();
     let log = world.log();
-    let settings = ConsumerSettings { name: "idle", ack_wait: Duration::from_millis(1), deliveries_max: 1 };
+    let settings = ConsumerSettings { name: "idle", ack_wait: Duration::from_millis(1), deliveries_max: 1, kinds: &[] };
     let mut consumer = log.consumer(Stream::Orders, settings).await.unwrap();
     let before = world.clock.readings();
     let came = tokio::time::timeout(Duration::from_secs(3600), consumer.next(1)).await;

@@ -172,7 +172,8 @@ impl EventLog for Behind {
 }
 
 async fn witness(log: &dyn EventLog) -> Box<dyn Consumer> {
-    let settings = ConsumerSettings { name: "witness", ack_wait: Duration::from_secs(3600), deliveries_max: 9 };
+    let settings =
+        ConsumerSettings { name: "witness", ack_wait: Duration::from_secs(3600), deliveries_max: 9, kinds: &[] };
     log.consumer(STREAM, settings).await.unwrap()
 }
 

@@ -136,7 +136,12 @@ impl Shop {
             metrics,
             clock,
             storage,
-            settings: ConsumerSettings { name: CONSUMER, ack_wait: ACK_WAIT, deliveries_max: setup.deliveries },
+            settings: ConsumerSettings {
+                name: CONSUMER,
+                ack_wait: ACK_WAIT,
+                deliveries_max: setup.deliveries,
+                kinds: notification::adapters::inbound::events::KINDS,
+            },
             concurrency: setup.concurrency,
             handed_over: setup.handed_over.clone(),
         }
@@ -228,7 +233,7 @@ impl Shop {
 
     /// What stands in `DEAD_LETTERS`: whose, and what.
     pub async fn dead_letters(&self) -> Vec<String> {
-        let settings = ConsumerSettings { name: "undertaker", ack_wait: ACK_WAIT, deliveries_max: 1000 };
+        let settings = ConsumerSettings { name: "undertaker", ack_wait: ACK_WAIT, deliveries_max: 1000, kinds: &[] };
         let mut consumer = self.log.consumer(Stream::DeadLetters, settings).await.unwrap();
         let letters = tokio::time::timeout(Duration::from_millis(1), consumer.next(1000)).await;
         let mut letters: Vec<String> = match letters {

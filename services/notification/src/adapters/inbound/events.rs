@@ -15,6 +15,8 @@ use crate::domain::{EventId, News, What};
 
 /// The name of the durable consumers on `ORDERS` and on `PAYMENTS`.
 pub const CONSUMER: &str = "notification-service";
+/// What there is to tell customers.
+pub const KINDS: &[&str] = &["OrderConfirmed", "OrderCancelled", "PaymentFailed"];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {

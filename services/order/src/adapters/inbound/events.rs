@@ -10,8 +10,24 @@ use crate::application::driver::Driver;
 use crate::domain::Step;
 
 /// The durable consumer on `PAYMENTS` and on `INVENTORY`.
-pub const CONSUMER: ConsumerSettings =
-    ConsumerSettings { name: "order-service", ack_wait: std::time::Duration::from_secs(30), deliveries_max: 10 };
+pub const CONSUMER: ConsumerSettings = ConsumerSettings {
+    name: "order-service",
+    ack_wait: std::time::Duration::from_secs(30),
+    deliveries_max: 10,
+    kinds: KINDS,
+};
+
+/// Those that say how a step ended.
+const KINDS: &[&str] = &[
+    "PaymentProcessed",
+    "PaymentFailed",
+    "PaymentRefunded",
+    "PaymentVoided",
+    "StockReserved",
+    "StockRefused",
+    "StockReleased",
+    "StockCommitted",
+];
 
 pub struct WakeOrders {
     pub driver: Driver,
