@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::exit::{ExitCode, Failure};
 use super::pictures::Pictures;
 use super::run::commit;
-use super::signals::{self, Signals};
+use super::signals::{self, Asked, Signals};
 use crate::audit::manifest;
 use crate::report::summary::Circumstances;
 use crate::report::{Summary, World};
@@ -72,17 +72,12 @@ pub async fn run(
     let called_away = async {
         ended.notified().await;
         match Signals::listen() {
-            Ok(mut signals) => signals.next().await,
+            Ok(mut signals) => drop(signals.next().await),
             Err(_) => std::future::pending().await,
         }
     };
-    let mut hangup = signals::hangup().ok();
-    let hung_up = async {
-        match &mut hangup {
-            Some(signal) => drop(signal.recv().await),
-            None => std::future::pending().await,
-        }
-    };
+    let mut hangup = signals::hangup().ok().flatten();
+    let hung_up = signals::hung_up(&mut hangup);
     let mut running = pin!(running);
     tokio::select! {
         biased;
@@ -201,8 +196,8 @@ async fn on_its_own_thread(
                 let (conducted, cpu) = ended.map_err(|_| Failure::shop("error: the generator's thread died"))?;
                 return conducted.map(|conducted| (conducted, cpu)).map_err(Failure::from);
             }
-            () = signals.next() => {
-                interrupts += 1;
+            asked = signals.next() => {
+                interrupts += u32::from(asked == Asked::Stop);
                 hands.stop.cancel();
                 if interrupts > 1 {
                     return Err(stopped_at_once());

@@ -1,13 +1,13 @@
 //! Pictures of the dashboard at moments of a run, for documents and for those who were not there.
 
 use std::fs::File;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Duration;
 
+use super::run::{open_untouched, write_whole};
 use crate::run::progress::{Event, Sink};
 use crate::scenario::Scenario;
 use crate::tui::render_svg;
@@ -62,10 +62,7 @@ impl Pictures {
     /// # Errors
     /// One line that names the file.
     pub fn open(scenario: &Scenario, wanted: &[Wanted]) -> Result<Self, String> {
-        let open = |one: &Wanted| {
-            let file = File::create(&one.file).map_err(|error| format!("error: {}: {error}", one.file.display()))?;
-            Ok((one.clone(), file))
-        };
+        let open = |one: &Wanted| Ok((one.clone(), open_untouched(&one.file)?));
         let wanted = wanted.iter().map(open).collect::<Result<_, String>>()?;
         let state = State::new(scenario, Theme::COLOURS);
         Ok(Self { inner: Arc::new(Mutex::new(Inner { state, wanted, failures: Vec::new() })) })
@@ -108,7 +105,7 @@ impl Inner {
         for (Wanted { tab, file: path, .. }, mut file) in due {
             self.state.view.tab = tab;
             let picture = render_svg(&self.state, SIZE.0, SIZE.1);
-            if let Err(error) = file.write_all(picture.as_bytes()) {
+            if let Err(error) = write_whole(&mut file, &picture) {
                 self.failures.push(format!("error: {}: {error}", path.display()));
             }
         }

@@ -56,6 +56,20 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     Ok(worst)
 }
 
+/// Opens a file to be written later: what is in it stays until then.
+pub fn open_untouched(path: &Path) -> Result<File, String> {
+    let opened = File::options().write(true).create(true).truncate(false).open(path);
+    opened.map_err(|error| format!("error: {}: {error}", path.display()))
+}
+
+/// Replaces what is in the file.
+pub fn write_whole(file: &mut File, text: &str) -> std::io::Result<()> {
+    if file.metadata()?.is_file() {
+        file.set_len(0)?;
+    }
+    file.write_all(text.as_bytes())
+}
+
 /// A report that somebody asked for, and its open file.
 struct Report {
     output: Output,
@@ -65,8 +79,7 @@ struct Report {
 impl Report {
     fn open(output: &Output) -> Result<Self, Failure> {
         let (Output::Json(path) | Output::Markdown(path)) = output;
-        let file =
-            File::create(path).map_err(|error| Failure::invalid(format!("error: {}: {error}", path.display())))?;
+        let file = open_untouched(path).map_err(Failure::invalid)?;
         Ok(Self { output: output.clone(), file })
     }
 
@@ -75,7 +88,7 @@ impl Report {
             Output::Json(path) => (path, json),
             Output::Markdown(path) => (path, markdown),
         };
-        self.file.write_all(text.as_bytes()).map_err(|error| format!("error: {}: {error}", path.display()))
+        write_whole(&mut self.file, text).map_err(|error| format!("error: {}: {error}", path.display()))
     }
 }
 
@@ -93,7 +106,13 @@ fn run_one(args: &RunArgs, scenario: &Scenario, reports: &mut [Report]) -> Resul
     let mut kept = Ok(());
     let keeping = |summary: &Summary| kept = keep(summary, &folder, reports);
     let shown = runtime()?.block_on(live::run(scenario, &folder, watched, &pictures, keeping));
-    let summary = shown.outcome?;
+    let summary = match shown.outcome {
+        Ok(summary) => summary,
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "{}", failure.message);
+            return Ok((failure.code, shown.no_more || failure.code == ExitCode::Stopped));
+        }
+    };
     // The verdict first: nothing that goes wrong with files may hide it.
     say(terminal::render(&summary));
     let mut missing = pictures.finish();

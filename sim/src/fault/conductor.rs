@@ -152,6 +152,7 @@ impl Conductor {
         for entry in inner.board.entries().into_iter().filter(Entry::is_active) {
             inner.lift(&entry.fault).await;
         }
+        inner.close_what_was_cut_off().await;
         // An injection whose answer was lost may have happened all the same.
         let entries = inner.board.entries();
         for target in targets(&entries, |entry| entry.lifted.is_none()) {
@@ -213,12 +214,12 @@ impl Conductor {
 /// Appends those of `remembered` that come after the last known one; both are in the breaker's order.
 fn merge(known: &mut Vec<Transition>, remembered: &[Transition]) {
     let last = known.last().cloned();
-    let news = match remembered.iter().rposition(|transition| Some(transition) == last.as_ref()) {
-        Some(at) => &remembered[at + 1..],
-        None => remembered,
-    };
+    let found = remembered.iter().rposition(|transition| Some(transition) == last.as_ref());
+    // Without the last known one, what is remembered is either later than it or a look that is out of date.
+    let later = |one: &&Transition| found.is_some() || last.as_ref().is_none_or(|last| one.at_us > last.at_us);
+    let news = &remembered[found.map_or(0, |at| at + 1)..];
     let room = TRANSITIONS_MAX.saturating_sub(known.len());
-    known.extend(news.iter().take(room).cloned());
+    known.extend(news.iter().filter(later).take(room).cloned());
 }
 
 impl Inner {
@@ -245,6 +246,22 @@ impl Inner {
             }
         }
         self.lift(fault).await;
+    }
+
+    /// Whoever lifted a fault by hand may have been cut off before the saga's steps were looked at.
+    async fn close_what_was_cut_off(&self) {
+        let open: Vec<String> =
+            self.steps().iter().filter(|(_, steps)| steps.to.is_none()).map(|(n, _)| n.clone()).collect();
+        if open.is_empty() {
+            return;
+        }
+        let to = observe::steps(&self.surroundings).await.ok();
+        for name in open {
+            self.recorder.close_window(&name, Instant::now());
+            if let Some(steps) = self.steps().get_mut(&name) {
+                steps.to.clone_from(&to);
+            }
+        }
     }
 
     async fn ask_breaker(&self) {
@@ -331,6 +348,7 @@ mod tests {
         merge(&mut known, &[at(3), at(4)]);
         merge(&mut known, &[at(3), at(4)]);
         merge(&mut known, &[at(9)]);
+        merge(&mut known, &[at(3), at(4)]);
         assert_eq!(known, [at(1), at(2), at(3), at(4), at(9)]);
     }
 }

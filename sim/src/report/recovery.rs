@@ -48,7 +48,7 @@ impl Recovery {
         if under_another {
             return Self { opened_after: Took::Unclear, recovered_after: Took::Unclear };
         }
-        let opened_after = opened_after(&seen, from);
+        let opened_after = opened_after(&seen, from, next.is_some());
         let lifted = entry.and_then(|entry| entry.lifted_at_us);
         let recovered_after = match lifted {
             Some(lifted) if next.is_none_or(|next| next > lifted) => {
@@ -66,12 +66,13 @@ fn state_at<'a>(transitions: &[&'a Transition], at_us: i64) -> &'a str {
     last.map_or("closed", |transition| transition.to.as_str())
 }
 
-fn opened_after(transitions: &[&Transition], injected: i64) -> Took {
+/// `cut_short` when another fault came, whose doing a later opening would be.
+fn opened_after(transitions: &[&Transition], injected: i64, cut_short: bool) -> Took {
     let opened = |one: &&&Transition| one.from == "closed" && one.to == "open" && one.at_us >= injected;
     match transitions.iter().find(opened) {
         Some(transition) => Took::Us(u64::try_from(transition.at_us - injected).unwrap_or(0)),
-        None if state_at(transitions, injected) == "closed" => Took::Never,
-        // It was open already: this fault cannot have opened it.
+        None if !cut_short && state_at(transitions, injected) == "closed" => Took::Never,
+        // It was open already, so this fault cannot have opened it; or it opened when another was there.
         None => Took::Unclear,
     }
 }
@@ -171,7 +172,8 @@ mod tests {
         assert_eq!(of(&[a.clone(), inside], &FLAPPING), (Took::Us(6), Took::Unclear));
         assert_eq!(of(&[a.clone(), after], &FLAPPING).1, Took::Unclear, "not closed when the next one came");
         assert_eq!(of(&[a.clone(), fault("b", 44, 60)], &FLAPPING).1, Took::Us(13), "recovered before");
-        assert_eq!(of(&[a, fault("b", 1, 8)], &FLAPPING), (Took::Unclear, Took::Unclear));
+        assert_eq!(of(&[a.clone(), fault("b", 1, 8)], &FLAPPING), (Took::Unclear, Took::Unclear));
+        assert_eq!(of(&[a, fault("b", 8, 60)], &FLAPPING).0, Took::Unclear, "it opened when b had come");
     }
 
     #[test]
