@@ -37,7 +37,7 @@ pub enum Command {
     /// List orders that do not get on by themselves, and let them go on.
     #[command(subcommand)]
     Orders(OrdersCommand),
-    /// List and check scenario files; list the settings that they may hold.
+    /// Make, check and list scenario files; list what they may hold.
     #[command(subcommand)]
     Scenario(ScenarioCommand),
     /// Show what this machine offers, and what each mode needs.

@@ -164,11 +164,7 @@ pub async fn conduct(surroundings: Surroundings, experiment: Experiment) -> Resu
     sink(&Event::Judging);
     resolve(&stage, token).await;
     let known = witness.witness();
-    for ((user, key), order) in &known.orders {
-        let (fate, reason) = order.fate();
-        let (user, key, id) = (user.clone(), key.clone(), order.ids.first().cloned());
-        witness.write(&Record::Fate { user, key, id, fate, reason });
-    }
+    note_fates(&known, &witness);
     let audit = judge(&books, &seeded.manifest, &known).await?;
     // A service that does not answer any more makes the run prove less; it does not hide the verdict.
     let mut unseen = Vec::new();
@@ -316,6 +312,15 @@ impl Loading<'_> {
         }
         let baseline = baseline.await.unwrap_or_else(|error| Err(format!("the warm-up's end was not seen: {error}")));
         (baseline, took)
+    }
+}
+
+/// Ends the record: what became of every key, as far as its client can know.
+fn note_fates(known: &Witness, log: &WitnessLog) {
+    for ((user, key), order) in &known.orders {
+        let (fate, reason) = order.fate();
+        let (user, key, id) = (user.clone(), key.clone(), order.ids.first().cloned());
+        log.write(&Record::Fate { user, key, id, fate, reason });
     }
 }
 

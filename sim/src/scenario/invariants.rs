@@ -186,14 +186,8 @@ pub(super) fn invariants(written: Option<InvariantsFile>, at: &NodePath, check: 
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check, parsed};
+    use super::super::tests::{GOOD as HEAD, check, parsed};
     use super::*;
-
-    const HEAD: &str = "version: 1
-name: x
-shop: { users: 1, catalog: { generate: 1, stock: 1 } }
-load: { g: { executor: constant-vus, vus: 1, duration: 1s, journey: [ view: any ] } }
-";
 
     #[test]
     fn all_invariants_are_checked_unless_some_are_named() {

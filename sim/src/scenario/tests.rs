@@ -9,7 +9,7 @@ const FLASH_SALE: &str = include_str!("../../../scenarios/flash-sale.yaml");
 const PAYMENT_OUTAGE: &str = include_str!("../../../scenarios/payment-outage.yaml");
 const SMOKE: &str = include_str!("../../../scenarios/smoke.yaml");
 
-const GOOD: &str = "version: 1
+pub(super) const GOOD: &str = "version: 1
 name: x
 shop: { users: 1, catalog: { generate: 1, stock: 1 } }
 load: { g: { executor: constant-vus, vus: 1, duration: 1s, journey: [ view: any ] } }

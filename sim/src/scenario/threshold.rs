@@ -260,14 +260,8 @@ fn bound(text: &str, kind: MetricKind) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check, parsed};
+    use super::super::tests::{GOOD as HEAD, check, parsed};
     use super::*;
-
-    const HEAD: &str = "version: 1
-name: x
-shop: { users: 1, catalog: { generate: 1, stock: 1 } }
-load: { g: { executor: constant-vus, vus: 1, duration: 1s, journey: [ view: any ] } }
-";
 
     fn threshold(selector: &str, expression: &str) -> String {
         format!("{HEAD}expect:\n  thresholds:\n    {selector}: [ \"{expression}\" ]\n")
