@@ -40,8 +40,8 @@ pub const ROLE: &str = "acquirer";
 ///
 /// # Errors
 /// When the ledger cannot be opened.
-pub fn build(config: Config, env: Env) -> Result<Service, StartError> {
-    let Backing::Embedded(embedded) = &env.backing;
+pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
+    let Backing::Embedded(embedded) = &env.backing else { return Err(StartError("not built".into())) };
     let ledger = SqliteLedger::open(&embedded.storage, &env.metrics)?;
     let Config { latency, decline_rate } = config;
     let acquirer = Acquirer::new(Arc::new(ledger), env.clock.clone(), env.seeds.clone(), latency, decline_rate);

@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::Keys;
 use crate::clock::SharedClock;
 use crate::context::Tracer;
-use crate::events::sqlite::SqliteEventLog;
+use crate::events::EventLog;
+use crate::events::jetstream::JetStreamLog;
 use crate::metrics::Metrics;
 use crate::net::Network;
 use crate::rng::Seeds;
@@ -38,6 +39,17 @@ pub struct Env {
 }
 
 impl Env {
+    /// The event log, for this service.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn event_log(&self) -> Result<Arc<dyn EventLog>, StartError> {
+        match &self.backing {
+            Backing::Embedded(embedded) => Ok(embedded.log.clone()),
+            Backing::Servers(servers) => Ok(Arc::new(JetStreamLog::connect(servers, self.role).await?)),
+        }
+    }
+
     /// The address of a peer.
     ///
     /// # Errors
@@ -50,17 +62,54 @@ impl Env {
     }
 }
 
-/// Where durable state lives: the embedded adapter family, or (once built) the servers.
+/// Which of the two adapter families a service is built with.
 #[derive(Clone)]
 pub enum Backing {
     Embedded(Embedded),
+    Servers(Servers),
 }
 
 /// SQLite files and an in-process event log.
 #[derive(Clone)]
 pub struct Embedded {
     pub storage: Storage,
-    pub log: Arc<SqliteEventLog>,
+    pub log: Arc<dyn EventLog>,
+}
+
+/// PostgreSQL, NATS JetStream and Redis. Each service connects by itself, on its own runtime.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Servers {
+    /// `postgres://user:password@host:port`; the database's name is the service's own.
+    pub postgres: String,
+    /// `nats://token@host:port`.
+    pub nats: String,
+    /// `redis://:password@host:port`.
+    pub redis: String,
+    /// Sets shops on the same servers apart: it goes before the names of databases, streams, subjects
+    /// and keys. Lower-case letters, digits and `_`; usually empty.
+    pub namespace: String,
+    /// Whether databases, tables and streams that are missing are to be created.
+    pub create: bool,
+}
+
+impl Servers {
+    /// The name of a service's database here.
+    pub fn database(&self, name: &str) -> String {
+        match self.namespace.as_str() {
+            "" => name.to_owned(),
+            namespace => format!("{namespace}_{name}"),
+        }
+    }
+}
+
+/// The URLs hold secrets.
+impl std::fmt::Debug for Servers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Servers")
+            .field("namespace", &self.namespace)
+            .field("create", &self.create)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why a service could not start, in one line for a person.

@@ -15,6 +15,8 @@ pub mod expiring;
 pub mod grpc;
 pub mod metrics;
 pub mod net;
+pub mod postgres;
+pub mod redis;
 pub mod rng;
 pub mod serve;
 pub mod settings;
@@ -22,5 +24,5 @@ pub mod sqlite;
 pub mod store;
 
 pub use clock::Clock;
-pub use env::{Backing, Embedded, Env};
+pub use env::{Backing, Embedded, Env, Servers};
 pub use store::StoreError;

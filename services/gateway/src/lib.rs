@@ -42,7 +42,7 @@ pub const ROLE: &str = "gateway";
 ///
 /// # Errors
 /// When nobody said where one of its peers is.
-pub fn build(config: Config, env: Env) -> Result<Service, StartError> {
+pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
     let clients = Clients::connect(&env, config.peer_timeout)?;
     let limiter = Arc::new(InProcessRateLimiter::default());
     let admission = Admission::new(limiter, config.rate_limit_per_minute);

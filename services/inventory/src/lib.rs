@@ -50,8 +50,8 @@ pub const ROLE: &str = "inventory";
 ///
 /// # Errors
 /// When the database cannot be opened.
-pub fn build(config: Config, env: Env) -> Result<Service, StartError> {
-    let Backing::Embedded(embedded) = &env.backing;
+pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
+    let Backing::Embedded(embedded) = &env.backing else { return Err(StartError("not built".into())) };
     let store = SqliteStock::open(&embedded.storage, &env.metrics)?;
     #[cfg(feature = "planted-bugs")]
     let store = store.with_planted_bug(config.planted_bug);

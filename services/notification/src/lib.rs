@@ -23,10 +23,9 @@ use axum::Router;
 use chassis::Backing;
 use chassis::env::{Env, StartError};
 use chassis::events::consume::{self, Handler};
-use chassis::events::{ConsumerSettings, EventLog, Stream};
+use chassis::events::{ConsumerSettings, Stream};
 use chassis::grpc::{Identity, channel};
 use chassis::serve::{App, Service, Task};
-use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use adapters::inbound::events::{Announce, KINDS};
@@ -46,19 +45,17 @@ pub const ROLE: &str = "notification";
 const RECIPIENT_DEADLINE: Duration = Duration::from_secs(2);
 /// After this, an event that was being handled when a process died is handled by the next one.
 const ACK_WAIT: Duration = Duration::from_secs(10);
-/// How long to wait for an event log that cannot be consumed.
-const RETRY: Duration = Duration::from_millis(200);
 
 /// Wires the service; nothing is bound or spawned.
 ///
 /// # Errors
 /// When nobody said where the user service is, or the provider's ledger cannot be opened.
-pub fn build(config: Config, env: Env) -> Result<Service, StartError> {
-    let Backing::Embedded(embedded) = &env.backing;
+pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
+    let Backing::Embedded(embedded) = &env.backing else { return Err(StartError("not built".into())) };
     let manners = Manners { latency: config.provider_latency, failure_rate: config.provider_failure_rate };
     let courier = SimulatedCourier::open(&embedded.storage, &env.metrics, env.clock.clone(), &env.seeds, manners)?;
     let to_users = channel(&env, "user", Identity::Service(env.clone()), RECIPIENT_DEADLINE)?;
-    let log: Arc<dyn EventLog> = embedded.log.clone();
+    let log = env.event_log().await?;
     let notifier = Notifier {
         buyers: Arc::new(LogBuyers { log: log.clone() }),
         recipients: Arc::new(GrpcRecipients::new(to_users, env.clock.clone())),
@@ -70,31 +67,8 @@ pub fn build(config: Config, env: Env) -> Result<Service, StartError> {
         ConsumerSettings { name: CONSUMER, ack_wait: ACK_WAIT, deliveries_max: config.deliveries, kinds: KINDS };
     let tasks = [Stream::Orders, Stream::Payments].map(|stream| -> Task {
         let (log, settings, handler) = (log.clone(), settings.clone(), handler.clone());
-        Box::pin(listen(log, stream, settings, handler, config.concurrency as usize, env.shutdown.clone()))
+        Box::pin(consume::listen(log, stream, settings, handler, config.concurrency as usize, env.shutdown.clone()))
     });
     let app = App::Grpc(Routes::default());
     Ok(Service { app, ops: Router::new(), tasks: tasks.into(), env })
-}
-
-/// Handles the events of one stream until shutdown.
-async fn listen(
-    log: Arc<dyn EventLog>,
-    stream: Stream,
-    settings: ConsumerSettings,
-    handler: Arc<dyn Handler>,
-    concurrency: usize,
-    shutdown: CancellationToken,
-) {
-    let consumer = loop {
-        match log.consumer(stream, settings.clone()).await {
-            Ok(consumer) => break consumer,
-            Err(error) => tracing::warn!(%stream, %error, "cannot consume; trying again"),
-        }
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(RETRY) => {}
-        }
-    };
-    consume::run_concurrently(consumer, handler, concurrency, shutdown).await;
 }

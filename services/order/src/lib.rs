@@ -18,8 +18,9 @@ pub mod domain;
 use std::sync::Arc;
 
 use chassis::env::StartError;
+use chassis::events::Stream;
+use chassis::events::consume::{self, Handler};
 use chassis::events::relay::Relay;
-use chassis::events::{EventLog, Stream, consume};
 use chassis::grpc::{Identity, channel};
 use chassis::serve::{App, Service, Task};
 use chassis::sqlite::Db;
@@ -52,11 +53,11 @@ pub const ROLE: &str = "order";
 ///
 /// # Errors
 /// When a peer's address is missing or the database cannot be opened.
-pub fn build(config: Config, env: Env) -> Result<Service, StartError> {
+pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
     config.check().map_err(StartError)?;
-    let Backing::Embedded(embedded) = &env.backing;
+    let Backing::Embedded(embedded) = &env.backing else { return Err(StartError("not built".into())) };
     let db = Arc::new(Db::open(&embedded.storage, DATABASE, MIGRATIONS, &env.metrics)?);
-    let log: Arc<dyn EventLog> = embedded.log.clone();
+    let log = env.event_log().await?;
     let orders = Arc::new(SqliteOrders::new(db.clone()));
     let outbox = Arc::new(SqliteOutbox::new(db, EVENTS, env.clock.clone()));
     let peer = |role: &str| channel(&env, role, Identity::Service(env.clone()), config.step_timeout);
@@ -90,23 +91,19 @@ pub fn build(config: Config, env: Env) -> Result<Service, StartError> {
         clock: env.clock.clone(),
     };
 
+    let wake: Arc<dyn Handler> = Arc::new(WakeOrders { driver: driver.clone() });
+    let listen = |stream| -> Task {
+        Box::pin(consume::listen(log.clone(), stream, CONSUMER, wake.clone(), 1, env.shutdown.clone()))
+    };
     let relay = Relay { stream: Stream::Orders, outbox, log: log.clone() };
     let tasks: Vec<Task> = vec![
         Box::pin(relay.run(env.shutdown.clone())),
-        Box::pin(listen(log.clone(), Stream::Payments, driver.clone(), env.clone())),
-        Box::pin(listen(log, Stream::Inventory, driver.clone(), env.clone())),
+        listen(Stream::Payments),
+        listen(Stream::Inventory),
         Box::pin(driver.run(env.shutdown.clone())),
     ];
     let app = App::Grpc(Routes::new(OrderServiceServer::new(OrderGrpc { desk })));
     Ok(Service { ops: ops::routes(steps), app, tasks, env })
-}
-
-/// Wakes orders by the events of one stream.
-async fn listen(log: Arc<dyn EventLog>, stream: Stream, driver: Driver, env: Env) {
-    match log.consumer(stream, CONSUMER).await {
-        Ok(consumer) => consume::run(consumer, &WakeOrders { driver }, env.shutdown).await,
-        Err(error) => tracing::error!(%stream, %error, "cannot consume; orders wait for their due times instead"),
-    }
 }
 
 fn pace(config: &Config) -> Pace {

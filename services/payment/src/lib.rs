@@ -48,10 +48,10 @@ pub const ROLE: &str = "payment";
 /// # Errors
 /// When the settings make no sense together, nobody said where the acquirer is, or the database
 /// cannot be opened.
-pub fn build(config: Config, env: Env) -> Result<Service, StartError> {
+pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
     let breaker_settings = config.breaker();
     breaker_settings.check().map_err(|error| StartError(format!("{ROLE}: {error}")))?;
-    let Backing::Embedded(embedded) = &env.backing;
+    let Backing::Embedded(embedded) = &env.backing else { return Err(StartError("not built".into())) };
 
     let store = Arc::new(SqlitePayments::open(&embedded.storage, &env.metrics)?);
     let to_acquirer = channel(&env, "acquirer", Identity::Service(env.clone()), config.provider_timeout)?;

@@ -38,8 +38,8 @@ pub const ROLE: &str = "product";
 ///
 /// # Errors
 /// When the database cannot be opened.
-pub fn build(config: Config, env: chassis::Env) -> Result<Service, StartError> {
-    let Backing::Embedded(embedded) = &env.backing;
+pub async fn build(config: Config, env: chassis::Env) -> Result<Service, StartError> {
+    let Backing::Embedded(embedded) = &env.backing else { return Err(StartError("not built".into())) };
     let db = Arc::new(Db::open(&embedded.storage, DATABASE, &MIGRATIONS, &env.metrics)?);
     let products = Arc::new(SqliteProducts::new(db));
     let capacity = usize::try_from(config.cache_entries).unwrap_or(usize::MAX);

@@ -54,8 +54,8 @@ impl From<HashError> for StartError {
 ///
 /// # Errors
 /// When the database cannot be opened or the settings contradict each other.
-pub fn build(config: Config, env: chassis::Env) -> Result<Service, StartError> {
-    let Backing::Embedded(embedded) = &env.backing;
+pub async fn build(config: Config, env: chassis::Env) -> Result<Service, StartError> {
+    let Backing::Embedded(embedded) = &env.backing else { return Err(StartError("not built".into())) };
     let Embedded { storage, log } = embedded.clone();
     let db = Arc::new(Db::open(&storage, DATABASE, &MIGRATIONS, &env.metrics)?);
     let store = Arc::new(SqliteUsers::new(db.clone()));

@@ -208,7 +208,7 @@ fn serve(
         Err(error) => return drop(report.send((role, Err(error.to_string())))),
     };
     runtime.block_on(async {
-        let built = shop::build(role, settings, env).map_err(|error| error.to_string());
+        let built = shop::build(role, settings, env).await.map_err(|error| error.to_string());
         let listening = built.and_then(|service| {
             let main = main.listen().map_err(|error| error.to_string())?;
             let ops = ops.listen().map_err(|error| error.to_string())?;

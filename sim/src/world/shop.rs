@@ -42,16 +42,16 @@ type Settings = BTreeMap<String, String>;
 ///
 /// # Errors
 /// When a setting is wrong or the service's storage cannot be opened.
-pub fn build(role: &str, settings: &Settings, env: Env) -> Result<Service, StartError> {
+pub async fn build(role: &str, settings: &Settings, env: Env) -> Result<Service, StartError> {
     match role {
-        acquirer::ROLE => acquirer::build(configured(acquirer::ROLE, settings)?, env),
-        user::ROLE => user::build(configured(user::ROLE, settings)?, env),
-        product::ROLE => product::build(configured(product::ROLE, settings)?, env),
-        inventory::ROLE => inventory::build(configured(inventory::ROLE, settings)?, env),
-        payment::ROLE => payment::build(configured(payment::ROLE, settings)?, env),
-        order::ROLE => order::build(configured(order::ROLE, settings)?, env),
-        notification::ROLE => notification::build(configured(notification::ROLE, settings)?, env),
-        gateway::ROLE => gateway::build(configured(gateway::ROLE, settings)?, env),
+        acquirer::ROLE => acquirer::build(configured(acquirer::ROLE, settings)?, env).await,
+        user::ROLE => user::build(configured(user::ROLE, settings)?, env).await,
+        product::ROLE => product::build(configured(product::ROLE, settings)?, env).await,
+        inventory::ROLE => inventory::build(configured(inventory::ROLE, settings)?, env).await,
+        payment::ROLE => payment::build(configured(payment::ROLE, settings)?, env).await,
+        order::ROLE => order::build(configured(order::ROLE, settings)?, env).await,
+        notification::ROLE => notification::build(configured(notification::ROLE, settings)?, env).await,
+        gateway::ROLE => gateway::build(configured(gateway::ROLE, settings)?, env).await,
         other => Err(StartError(format!("there is no role `{other}`"))),
     }
 }

@@ -159,7 +159,7 @@ where
 }
 
 async fn serve(role: &'static str, settings: BTreeMap<String, String>, env: Env) -> turmoil::Result {
-    let service = shop::build(role, &settings, env)?;
+    let service = shop::build(role, &settings, env).await?;
     let bind = |port: u16| turmoil::net::TcpListener::bind(("0.0.0.0", port));
     let main = Box::new(VirtualListener(bind(MAIN_PORT).await?));
     let ops = Box::new(VirtualListener(bind(OPS_PORT).await?));

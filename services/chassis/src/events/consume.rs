@@ -7,12 +7,14 @@ use async_trait::async_trait;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Consumer, Message};
+use super::{Consumer, ConsumerSettings, EventLog, Message, Stream};
 use crate::context::Context;
 use crate::store::StoreError;
 
 /// How many messages are taken at once.
 const BATCH: usize = 64;
+/// How long to wait for a log that failed.
+const RETRY: Duration = Duration::from_millis(200);
 
 /// Why a message was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +35,33 @@ pub trait Handler: Send + Sync + 'static {
 
 /// A message that has been handled, and why it was not taken, if it was not.
 type Handled = (Message, Result<(), Rejection>);
+
+/// Becomes the durable consumer and feeds `handler`, up to `most` messages at once, until shutdown.
+/// A log that cannot be consumed is tried again: it may be on its way.
+pub async fn listen(
+    log: Arc<dyn EventLog>,
+    stream: Stream,
+    settings: ConsumerSettings,
+    handler: Arc<dyn Handler>,
+    most: usize,
+    shutdown: CancellationToken,
+) {
+    let consumer = loop {
+        match log.consumer(stream, settings.clone()).await {
+            Ok(consumer) => break consumer,
+            Err(error) => tracing::warn!(%stream, %error, "cannot consume; trying again"),
+        }
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    };
+    match most {
+        0 | 1 => run(consumer, &*handler, shutdown).await,
+        most => run_concurrently(consumer, handler, most, shutdown).await,
+    }
+}
 
 /// Feeds `handler` one message after the other until shutdown; acknowledges what it took, asks again
 /// for what it did not.
@@ -124,5 +153,5 @@ async fn settle(consumer: &mut dyn Consumer, handled: Vec<Handled>) {
 
 async fn wait(error: &StoreError) {
     tracing::warn!(%error, "a consumer waits");
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::time::sleep(RETRY).await;
 }

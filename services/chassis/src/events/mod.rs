@@ -2,6 +2,7 @@
 //! the relay to the event log, read from there by durable consumers.
 
 pub mod consume;
+pub mod jetstream;
 pub mod relay;
 pub mod sqlite;
 
@@ -119,10 +120,38 @@ pub trait EventLog: Send + Sync + 'static {
     /// All messages of an aggregate, oldest first.
     async fn read(&self, stream: Stream, aggregate: &str) -> Result<Vec<Message>, StoreError>;
 
+    /// The message at a sequence of the stream; `None` where there is none (any more).
+    async fn at(&self, stream: Stream, sequence: i64) -> Result<Option<Message>, StoreError>;
+
+    /// Up to `most` messages behind the sequence `after`, oldest first; none at the stream's end.
+    async fn scan(&self, stream: Stream, after: i64, most: usize) -> Result<Vec<Message>, StoreError>;
+
+    /// How many messages each durable consumer of the stream has not acknowledged yet.
+    async fn lag(&self, stream: Stream) -> Result<Vec<Lag>, StoreError>;
+
+    /// Makes sure that the stream exists. Only whoever publishes to it may ask for that, and only
+    /// before publishing: an empty stream in the place of a lost one has to be refilled first.
+    async fn prepare(&self, stream: Stream) -> Result<(), StoreError>;
+
+    /// The log has lost everything behind the sequence `last` of the stream. Each durable consumer
+    /// MUST be given again what it had not acknowledged up to there, and everything that comes after.
+    async fn rewind(&self, stream: Stream, last: i64) -> Result<(), StoreError>;
+
+    /// Waits until something happened after which the log may have lost messages.
+    async fn disturbed(&self);
+
     /// The durable consumer of that name, created at the stream's beginning if it is new. What was
     /// delivered and not acknowledged within `ack_wait` is delivered again, `deliveries_max` times
     /// in all, and then goes to `DEAD_LETTERS`.
     async fn consumer(&self, stream: Stream, settings: ConsumerSettings) -> Result<Box<dyn Consumer>, StoreError>;
+}
+
+/// How far a durable consumer is behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lag {
+    pub consumer: String,
+    /// Never delivered, or delivered and not acknowledged.
+    pub unacknowledged: u64,
 }
 
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use kernel::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use tokio::sync::watch;
 
-use super::{Consumer, ConsumerSettings, Event, EventLog, Message, Publish, PublishError, Stream};
+use super::{Consumer, ConsumerSettings, Event, EventLog, Lag, Message, Publish, PublishError, Stream};
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
 use crate::sqlite::{Db, Storage};
@@ -162,6 +162,39 @@ impl EventLog for SqliteEventLog {
             let rows = statement.query_map(params![stream.name(), aggregate], |row| message_of(stream, row))?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
+    }
+
+    async fn at(&self, stream: Stream, sequence: i64) -> Result<Option<Message>, StoreError> {
+        Ok(self.scan(stream, sequence - 1, 1).await?.into_iter().find(|message| message.sequence == sequence))
+    }
+
+    async fn scan(&self, stream: Stream, after: i64, most: usize) -> Result<Vec<Message>, StoreError> {
+        // A bound LIMIT would make SQLite prepare the statement anew at every call.
+        let sql = format!(
+            "SELECT {COLUMNS}, 0 FROM messages m WHERE stream = ?1 AND sequence > ?2 ORDER BY sequence LIMIT {most}"
+        );
+        self.db.read(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map(params![stream.name(), after], |row| message_of(stream, row))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    async fn lag(&self, _stream: Stream) -> Result<Vec<Lag>, StoreError> {
+        Err(StoreError::Unavailable("not built".into()))
+    }
+
+    async fn prepare(&self, _stream: Stream) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn rewind(&self, _stream: Stream, _last: i64) -> Result<(), StoreError> {
+        Err(StoreError::Unavailable("not built".into()))
+    }
+
+    async fn disturbed(&self) {
+        // Its file is written by this process alone.
+        std::future::pending().await
     }
 
     async fn consumer(&self, stream: Stream, settings: ConsumerSettings) -> Result<Box<dyn Consumer>, StoreError> {

@@ -1,0 +1,216 @@
+//! PostgreSQL: a small pool for each service, every write one transaction.
+
+pub mod outbox;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, PgPool, Postgres, SqlSafeStr};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::env::Servers;
+use crate::metrics::Metrics;
+use crate::store::StoreError;
+
+/// Connections of one service. More of them only queue inside the server.
+const POOL: u32 = 8;
+/// How long a request waits for one of them.
+const ACQUIRE_DEADLINE: Duration = Duration::from_secs(2);
+/// What the server itself ends: statements, waits for locks, and transactions that nobody goes on with.
+const GUARDS: [(&str, &str); 3] =
+    [("statement_timeout", "5s"), ("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "10s")];
+
+/// One database of one service.
+pub struct Db {
+    name: &'static str,
+    pool: PgPool,
+    metrics: Metrics,
+    committed: Notify,
+}
+
+/// Where the databases are, as `DATABASE_URL` says. Errors never show the password.
+///
+/// # Errors
+/// `Unavailable` with one line about what is wrong with the URL.
+pub fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|error| StoreError::Unavailable(format!("DATABASE_URL is not a PostgreSQL URL: {error}")))?;
+    Ok(options.disable_statement_logging())
+}
+
+impl Db {
+    /// Opens the database `name` (under the servers' namespace) and brings its schema up to date:
+    /// `migrations` are numbered from 1 in order and never change once released. What is missing is
+    /// created only if the servers say so.
+    ///
+    /// # Errors
+    /// One line: the server cannot be reached, refuses the login, has no such database, or the schema
+    /// is another one than this program's.
+    pub async fn open(
+        servers: &Servers,
+        name: &'static str,
+        migrations: &'static [&'static str],
+        metrics: &Metrics,
+    ) -> Result<Self, StoreError> {
+        let database = servers.database(name);
+        let base = options(&servers.postgres)?.application_name(name).options(GUARDS);
+        let options = base.clone().database(&database);
+        let mut connection = match PgConnection::connect_with(&options).await {
+            Err(error) if servers.create && is_missing_database(&error) => {
+                create(&base, &database).await?;
+                PgConnection::connect_with(&options).await
+            }
+            other => other,
+        }
+        .map_err(|error| StoreError::Unavailable(format!("{database}: {}", plain(&error))))?;
+        migrate(&mut connection, &database, migrations, servers.create).await?;
+        connection.close().await?;
+        let pool = PgPoolOptions::new()
+            .max_connections(POOL)
+            .acquire_timeout(ACQUIRE_DEADLINE)
+            .test_before_acquire(false)
+            .connect_with(options)
+            .await
+            .map_err(|error| StoreError::Unavailable(format!("{database}: {}", plain(&error))))?;
+        Ok(Self { name, pool, metrics: metrics.clone(), committed: Notify::new() })
+    }
+
+    /// For reads of one statement.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Begins a transaction; dropped without [`Tx::commit`] it changes nothing. `what` names the
+    /// purpose in metrics and traces.
+    ///
+    /// # Errors
+    /// When no connection is to be had in time.
+    pub async fn begin(&self, what: &'static str) -> Result<Tx<'_>, StoreError> {
+        let started = Instant::now();
+        let inner = self.pool.begin().await?;
+        Ok(Tx { db: self, what, started, inner })
+    }
+
+    /// Notified after each commit; for one waiter (the relay).
+    pub fn committed(&self) -> &Notify {
+        &self.committed
+    }
+}
+
+/// A write under way.
+pub struct Tx<'a> {
+    db: &'a Db,
+    what: &'static str,
+    started: Instant,
+    inner: sqlx::Transaction<'static, Postgres>,
+}
+
+impl Tx<'_> {
+    /// Commits. Nothing is known of a commit whose answer is lost: the same call, made again, finds by
+    /// its key, version or epoch what became of it.
+    ///
+    /// # Errors
+    /// When it was refused, or no answer came.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        self.inner.commit().await?;
+        tracing::debug!(target: "shop::commit", store = self.db.name, what = self.what);
+        self.db.metrics.commit(self.db.name, self.what, self.started.elapsed());
+        self.db.committed.notify_one();
+        Ok(())
+    }
+}
+
+impl std::ops::Deref for Tx<'_> {
+    type Target = PgConnection;
+    fn deref(&self) -> &PgConnection {
+        &self.inner
+    }
+}
+
+impl std::ops::DerefMut for Tx<'_> {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.inner
+    }
+}
+
+async fn create(base: &PgConnectOptions, database: &str) -> Result<(), StoreError> {
+    let mut maintenance = PgConnection::connect_with(&base.clone().database("postgres"))
+        .await
+        .map_err(|error| StoreError::Unavailable(format!("postgres: {}", plain(&error))))?;
+    // A name cannot be a parameter; this one is ours, and quoted.
+    let sql = format!("CREATE DATABASE \"{}\"", database.replace('"', "\"\""));
+    match sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut maintenance).await {
+        Ok(_) => {}
+        // Somebody else was faster.
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P04") => {}
+        Err(error) => return Err(StoreError::Unavailable(format!("{database}: {}", plain(&error)))),
+    }
+    Ok(maintenance.close().await?)
+}
+
+async fn migrate(
+    connection: &mut PgConnection,
+    database: &str,
+    migrations: &'static [&'static str],
+    create: bool,
+) -> Result<(), StoreError> {
+    let failed = |why: String| StoreError::Unavailable(format!("{database}: {why}"));
+    if !create {
+        return check_schema(connection, migrations.len()).await.map_err(failed);
+    }
+    let numbered = migrations
+        .iter()
+        .zip(1..)
+        .map(|(sql, version)| Migration::new(version, "".into(), MigrationType::Simple, sql.into_sql_str(), false));
+    let migrator = Migrator::with_migrations(numbered.collect());
+    migrator.run_direct(None, connection, false).await.map_err(|error| failed(error.to_string()))
+}
+
+/// Whether the schema is the one that this program knows.
+async fn check_schema(connection: &mut PgConnection, known: usize) -> Result<(), String> {
+    let sql = "SELECT count(*) FROM _sqlx_migrations WHERE success";
+    let applied: i64 = match sqlx::query_scalar(sql).fetch_one(&mut *connection).await {
+        Ok(applied) => applied,
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => 0,
+        Err(error) => return Err(plain(&error)),
+    };
+    match usize::try_from(applied).unwrap_or(usize::MAX) {
+        applied if applied == known => Ok(()),
+        applied if applied < known => {
+            Err(format!("has schema {applied}, this program needs {known}: start it once with --create"))
+        }
+        applied => Err(format!("has schema {applied}, this program knows {known}: use the newer program")),
+    }
+}
+
+fn is_missing_database(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("3D000"))
+}
+
+/// An error in a line, without our SQL.
+pub fn plain(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::Io(error) => error.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// Whether the database refused a row because its key is taken.
+pub fn is_taken(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.is_unique_violation())
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => {
+                Self::Corrupt(error.to_string())
+            }
+            _ => Self::Unavailable(plain(&error)),
+        }
+    }
+}
