@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::pictures::Wanted;
+use crate::infra::InfraArgs;
 use crate::scenario::template;
 
 /// A flight simulator for checkout systems: runs a complete shop under the load that a scenario
@@ -87,6 +88,10 @@ pub struct RunArgs {
     /// screen (overview, saga, breaker).
     #[arg(long, value_name = "AT=FILE")]
     pub picture: Vec<Wanted>,
+    #[command(flatten)]
+    pub infra: InfraArgs,
+    #[command(flatten)]
+    pub admin: AdminArgs,
     /// Where runs are kept.
     #[arg(long, value_name = "DIR", default_value = "reports/runs")]
     pub out: PathBuf,
@@ -136,6 +141,8 @@ pub struct UpArgs {
     /// Changes a setting of a service, for example `--set acquirer.decline_rate=0.1`.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = overriding)]
     pub set: Vec<Override>,
+    #[command(flatten)]
+    pub infra: InfraArgs,
     #[command(flatten)]
     pub admin: AdminArgs,
 }

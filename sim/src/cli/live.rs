@@ -19,8 +19,9 @@ use super::pictures::Pictures;
 use super::run::commit;
 use super::signals::{self, Asked, Signals};
 use crate::audit::manifest;
+use crate::infra::{Ground, InfraArgs};
+use crate::report::Summary;
 use crate::report::summary::Circumstances;
-use crate::report::{Summary, World};
 use crate::run::glance::Control;
 use crate::run::progress::{Event, Sink, printer};
 use crate::run::watch::Watch;
@@ -30,10 +31,14 @@ use crate::tui::{Dashboard, Shown};
 use crate::world::Admin;
 use crate::world::real::{RealOptions, RunningShop};
 
-/// What a crash may lose.
-const DURABILITY: &str = "SQLite in WAL mode, synchronous=NORMAL";
 /// Wishes of whoever watches that may wait.
 const CONTROLS_MAX: usize = 64;
+
+/// What a run stands on, and who may do anything there.
+pub struct Standing {
+    pub infra: InfraArgs,
+    pub admin: Admin,
+}
 
 /// How a person follows a run.
 pub enum Watched {
@@ -47,6 +52,7 @@ pub enum Watched {
 pub async fn run(
     scenario: &Scenario,
     folder: &Path,
+    ground: &Standing,
     watched: Watched,
     pictures: &Pictures,
     keep: impl FnOnce(&Summary),
@@ -56,14 +62,14 @@ pub async fn run(
     let dashboard = match watched {
         Watched::Live(dashboard) => dashboard,
         Watched::InLines => {
-            let outcome = in_real_time(scenario, folder, pictures.beside(printer()), controls).await;
+            let outcome = in_real_time(scenario, folder, ground, pictures.beside(printer()), controls).await;
             return Shown { outcome: kept(outcome), no_more: false };
         }
     };
     let sink = pictures.beside(dashboard.sink());
     let (known, ended) = (RefCell::new(None), Notify::new());
     let running = async {
-        let outcome = kept(in_real_time(scenario, folder, sink, controls).await);
+        let outcome = kept(in_real_time(scenario, folder, ground, sink, controls).await);
         *known.borrow_mut() = Some(outcome.clone());
         ended.notify_one();
         outcome
@@ -100,13 +106,15 @@ pub async fn run(
 async fn in_real_time(
     scenario: &Scenario,
     folder: &Path,
+    standing: &Standing,
     sink: Sink,
     asked: mpsc::Receiver<Control>,
 ) -> Result<Summary, Failure> {
     let (tell, controls) = mpsc::channel(CONTROLS_MAX);
-    let admin = Admin::embedded();
+    let Standing { infra, admin } = standing;
     let mut signals = Signals::listen()?;
-    let shop = put_up(scenario, folder, &admin).await?;
+    let ground = Ground::prepare(infra, None).await.map_err(|why| Failure::shop(format!("error: {why}")))?;
+    let shop = put_up(scenario, folder, &ground, admin).await?;
     sink(&Event::ShopUp { took: shop.started_in });
     let stop = CancellationToken::new();
     let record = folder.join("orders.jsonl");
@@ -114,7 +122,7 @@ async fn in_real_time(
         File::create(&record).map_err(|error| Failure::invalid(format!("error: {}: {error}", record.display())))?;
     let experiment = Experiment {
         scenario: scenario.clone(),
-        admin,
+        admin: admin.clone(),
         record: Box::new(record),
         manifest: Some(folder.join(manifest::FILE)),
         sink: sink.clone(),
@@ -132,7 +140,7 @@ async fn in_real_time(
     shop.stop();
     let (conducted, generator_cpu_us) = conducted?;
     let around = Circumstances {
-        durability: DURABILITY.into(),
+        durability: ground.durability().into(),
         commit: commit(),
         machine: resources::machine(),
         startup_ms,
@@ -140,10 +148,10 @@ async fn in_real_time(
         generator_cpu_us,
         rss_mb: resources::peak_rss_mb(),
     };
-    Ok(Summary::of(scenario, &conducted, World::Embedded, around))
+    Ok(Summary::of(scenario, &conducted, ground.world(), around))
 }
 
-async fn put_up(scenario: &Scenario, folder: &Path, admin: &Admin) -> Result<RunningShop, Failure> {
+async fn put_up(scenario: &Scenario, folder: &Path, ground: &Ground, admin: &Admin) -> Result<RunningShop, Failure> {
     let data = folder.join("data");
     fs::create_dir_all(&data).map_err(|error| Failure::invalid(format!("error: {}: {error}", data.display())))?;
     let settings = admin.known_to(scenario.shop.settings.clone());
@@ -154,6 +162,7 @@ async fn put_up(scenario: &Scenario, folder: &Path, admin: &Admin) -> Result<Run
         seeds: Seeds::from_number(scenario.seed),
         keys: fresh_keys()?,
         chaos: true,
+        servers: ground.servers(),
     };
     RunningShop::start(options).await.map_err(|error| Failure::shop(format!("error: {error}")))
 }

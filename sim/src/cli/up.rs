@@ -15,6 +15,7 @@ use super::exit::{ExitCode, Failure};
 use super::live::fresh_keys;
 use super::signals::Signals;
 use super::{runtime, say};
+use crate::infra::{Ground, Infra};
 use crate::world::real::{RealOptions, RunningShop};
 use crate::world::{Admin, shop};
 
@@ -22,7 +23,11 @@ use crate::world::{Admin, shop};
 const SECRET_FILE: &str = "jwt.secret";
 
 pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
-    let admin = Admin::from(&args.admin);
+    args.infra.check().map_err(|why| Failure::invalid(format!("error: {why}")))?;
+    let admin = match args.infra.infra {
+        Infra::Embedded | Infra::Local => Admin::from(&args.admin),
+        Infra::External => args.admin.chosen()?,
+    };
     let settings = admin.known_to(settings(args)?);
     let temporary = match &args.data {
         Some(_) => None,
@@ -41,12 +46,15 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
         None => fresh_keys()?,
     };
     let seeds = Seeds::from_entropy().map_err(|error| Failure::shop(format!("error: no randomness: {error}")))?;
-    let options = RealOptions { settings, folder, listen: args.listen, seeds, keys, chaos: args.chaos };
+    let options = RealOptions { settings, folder, listen: args.listen, seeds, keys, chaos: args.chaos, servers: None };
     runtime()?.block_on(until_stopped(options, args))
 }
 
-async fn until_stopped(options: RealOptions, args: &UpArgs) -> Result<ExitCode, Failure> {
+async fn until_stopped(mut options: RealOptions, args: &UpArgs) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen()?;
+    let failed = |why: String| Failure::shop(format!("error: {why}"));
+    let ground = Ground::prepare(&args.infra, args.data.as_deref()).await.map_err(failed)?;
+    options.servers = ground.servers();
     let shop = RunningShop::start(options).await.map_err(|error| Failure::shop(format!("error: {error}")))?;
     let gateway = &shop.surroundings.gateway;
     say(format_args!("the shop is up (in {} ms): http://{gateway}/api/v1", shop.started_in.as_millis()));
