@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::pictures::Wanted;
 use crate::infra::InfraArgs;
+use super::serve::Role;
 use crate::scenario::template;
 
 /// A flight simulator for checkout systems: runs a complete shop under the load that a scenario
@@ -26,6 +27,9 @@ pub enum Command {
     Simulate(SimulateArgs),
     /// Put a shop up and leave it running until Ctrl-C.
     Up(UpArgs),
+    /// Run one role of the shop in this process, on PostgreSQL, NATS and Redis: what a container runs.
+    #[command(subcommand, subcommand_value_name = "ROLE", subcommand_help_heading = "Roles")]
+    Serve(Role),
     /// Fill a running shop with a scenario's users, products and stock.
     Seed(SeedArgs),
     /// Check the books that a shop left behind.

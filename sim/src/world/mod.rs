@@ -1,6 +1,7 @@
 //! Where the shop runs: the real machine, or virtual time.
 
 pub mod lock;
+pub mod processes;
 pub mod real;
 pub mod shop;
 pub mod simulated;
