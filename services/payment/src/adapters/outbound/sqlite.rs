@@ -112,8 +112,7 @@ impl PaymentStore for SqlitePayments {
         let user = listing.user.map(|user| user.to_string());
         self.db.read(|connection| {
             let mut statement = connection.prepare_cached(&sql)?;
-            let rows =
-                statement.query_map(params![listing.after_created.as_micros(), listing.limit, user], read)?;
+            let rows = statement.query_map(params![listing.after_created.as_micros(), listing.limit, user], read)?;
             rows.map(|row| row?.into_payment()).collect()
         })
     }
