@@ -12,7 +12,8 @@ use std::sync::Arc;
 use chassis::clock::SharedClock;
 use chassis::net::Network;
 use chassis::rng::Seeds;
-use chassis::sqlite::Storage;
+
+use crate::audit::shelf::BookShelf;
 
 /// The port, in a simulation, on which every host serves its role.
 pub const MAIN_PORT: u16 = 7000;
@@ -31,7 +32,7 @@ pub struct Surroundings {
     /// Role → `host:port` of its ops port.
     pub ops: BTreeMap<&'static str, String>,
     /// Where the books are.
-    pub storage: Storage,
+    pub books: BookShelf,
 }
 
 /// The account that seeds and resolves.
