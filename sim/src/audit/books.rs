@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use chassis::StoreError;
 use chassis::events::Event;
+use tokio::time::Duration;
 
 /// A product's stock, and what its reservations add up to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,13 +95,16 @@ pub struct OrderBook {
     pub notices: Option<Notices>,
 }
 
+/// How many ids without an order are kept of each sort.
+pub const ORPHANS_MAX: usize = 100;
+
 /// Things in the books that belong to no order.
 #[derive(Debug, Clone, Default)]
 pub struct Orphans {
     /// Ids that something is stored under (a payment, a charge, a ledger line, a reservation, an
-    /// event) without an order, the first hundred.
+    /// event) without an order, the first [`ORPHANS_MAX`].
     pub ids: Vec<String>,
-    /// Ids that a message was accepted under without an order, the first hundred.
+    /// Ids that a message was accepted under without an order, the first [`ORPHANS_MAX`].
     pub told: Vec<String>,
 }
 
@@ -123,6 +127,27 @@ impl InFlight {
     }
 }
 
+/// Something that the cache holds of a product or of its stock, beside what the database says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheEntry {
+    /// Its key in the cache.
+    pub key: String,
+    /// How long it has to live; `None`: it never expires.
+    pub expires_in: Option<Duration>,
+    /// `None`: it cannot be read.
+    pub cached: Option<Versioned>,
+    /// The row; read after the entry, so that it is never the older one of two moments. `None`: there is none.
+    pub stored: Option<Versioned>,
+}
+
+/// What was said of something, and as of which of its versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versioned {
+    pub version: i64,
+    /// In words that are equal when the facts are.
+    pub says: String,
+}
+
 /// Read access to everything that was written down.
 #[async_trait]
 pub trait Books: Send + Sync {
@@ -132,4 +157,10 @@ pub trait Books: Send + Sync {
     async fn orders(&self, after: &str, most: usize) -> Result<Vec<OrderBook>, StoreError>;
     async fn orphans(&self) -> Result<Orphans, StoreError>;
     async fn in_flight(&self) -> Result<InFlight, StoreError>;
+    /// What the shared cache holds of products and their stock, at most [`CACHE_ENTRIES_MAX`] entries; `None`
+    /// in books of a shop whose services keep their caches to themselves.
+    async fn cached(&self) -> Result<Option<Vec<CacheEntry>>, StoreError>;
 }
+
+/// How many entries of the cache an audit looks at.
+pub const CACHE_ENTRIES_MAX: usize = 100_000;

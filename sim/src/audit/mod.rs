@@ -3,6 +3,9 @@
 pub mod books;
 pub mod invariants;
 pub mod manifest;
+mod messages;
+pub mod postgres;
+pub mod shelf;
 pub mod sqlite;
 pub mod witness;
 

@@ -4,17 +4,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use chassis::StoreError;
-use chassis::events::{Event, Stream};
+use chassis::events::Stream;
 use chassis::sqlite::{Storage, outbox};
-use kernel::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::books::{
-    AcceptedMessage, Books, InFlight, LedgerLine, Notices, OrderBook, OrderRow, Orphans, PaymentRow, StockRow,
+    AcceptedMessage, Books, CacheEntry, InFlight, LedgerLine, Notices, ORPHANS_MAX, OrderBook, OrderRow, Orphans,
+    PaymentRow, StockRow,
 };
-
-/// How many ids without an order are kept of each sort.
-const ORPHANS_MAX: usize = 100;
+use super::messages;
 
 struct Connections {
     order: Connection,
@@ -119,11 +117,11 @@ impl Connections {
         let reservations = all(&self.inventory, held, [id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         Ok(OrderBook {
             events: outbox::events_of(&self.order, "order_events", id)?,
-            stream: self.stream(Stream::Orders, id)?,
+            stream: messages::of(&self.log, Stream::Orders, id)?,
             payment,
-            payment_stream: self.stream(Stream::Payments, id)?,
+            payment_stream: messages::of(&self.log, Stream::Payments, id)?,
             payment_events: outbox::events_of(&self.payment, "payment_events", id)?,
-            inventory_stream: self.stream(Stream::Inventory, id)?,
+            inventory_stream: messages::of(&self.log, Stream::Inventory, id)?,
             inventory_events: outbox::events_of(&self.inventory, "inventory_events", id)?,
             ledger,
             charge_state,
@@ -138,17 +136,7 @@ impl Connections {
         let sql = "SELECT event_id, channel FROM accepted WHERE order_id = ?1 ORDER BY event_id, channel";
         let accepted =
             all(courier, sql, [order], |row| Ok(AcceptedMessage { event_id: row.get(0)?, channel: row.get(1)? }))?;
-        let mut given_up = Vec::new();
-        for stream in [Stream::Orders, Stream::Payments] {
-            // A dead letter is filed under `<stream>.<consumer>.<event>`; `0` comes right after `/`.
-            let filed = format!("{stream}.{}.", notification::CONSUMER);
-            let sql = "SELECT aggregate FROM messages INDEXED BY messages_by_aggregate
-                       WHERE stream = 'DEAD_LETTERS' AND aggregate >= ?1 AND aggregate < ?2 ORDER BY aggregate";
-            let range = [format!("{filed}{order}/"), format!("{filed}{order}0")];
-            let letters: Vec<String> = all(&self.log, sql, range, |row| row.get(0))?;
-            let events = letters.iter().filter_map(|letter| letter.strip_prefix(&filed));
-            given_up.extend(events.map(|event| format!("{stream}/{event}")));
-        }
+        let given_up = messages::given_up(&self.log, order)?;
         Ok(Some(Notices { accepted, given_up }))
     }
 
@@ -168,21 +156,6 @@ impl Connections {
             }
         }
         Ok(())
-    }
-
-    fn stream(&self, stream: Stream, aggregate: &str) -> Result<Vec<Event>, StoreError> {
-        let sql = "SELECT aggregate, version, kind, data, occurred_at, traceparent 
-                   FROM messages INDEXED BY messages_by_aggregate WHERE stream = ?1 AND aggregate = ?2 ORDER BY sequence";
-        all(&self.log, sql, params![stream.name(), aggregate], |row| {
-            Ok(Event {
-                aggregate: row.get(0)?,
-                version: row.get(1)?,
-                kind: row.get(2)?,
-                data: row.get(3)?,
-                occurred_at: Timestamp::from_micros(row.get(4)?),
-                traceparent: row.get(5)?,
-            })
-        })
     }
 }
 
@@ -292,5 +265,9 @@ impl Books for SqliteBooks {
             held_reservations,
             unacknowledged: count(&books.log, unacknowledged)?,
         })
+    }
+
+    async fn cached(&self) -> Result<Option<Vec<CacheEntry>>, StoreError> {
+        Ok(None)
     }
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::pictures::Wanted;
-use crate::infra::InfraArgs;
 use super::serve::Role;
+use crate::infra::InfraArgs;
 use crate::scenario::template;
 
 /// A flight simulator for checkout systems: runs a complete shop under the load that a scenario

@@ -8,9 +8,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::pin::pin;
 
-use chassis::auth::Keys;
-use chassis::rng::Seeds;
-use rand::Rng;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +26,8 @@ use crate::run::{Conducted, Experiment, Unfinished, conduct, resources};
 use crate::scenario::Scenario;
 use crate::tui::{Dashboard, Shown};
 use crate::world::Admin;
-use crate::world::real::{RealOptions, RunningShop};
+use crate::world::plan::{Plan, Shop};
+use crate::world::secret::Secret;
 
 /// Wishes of whoever watches that may wait.
 const CONTROLS_MAX: usize = 64;
@@ -111,18 +109,17 @@ async fn in_real_time(
     asked: mpsc::Receiver<Control>,
 ) -> Result<Summary, Failure> {
     let (tell, controls) = mpsc::channel(CONTROLS_MAX);
-    let Standing { infra, admin } = standing;
     let mut signals = Signals::listen()?;
-    let ground = Ground::prepare(infra, None).await.map_err(|why| Failure::shop(format!("error: {why}")))?;
-    let shop = put_up(scenario, folder, &ground, admin).await?;
-    sink(&Event::ShopUp { took: shop.started_in });
+    let ground = Ground::prepare(&standing.infra, None).await.map_err(|why| Failure::shop(format!("error: {why}")))?;
+    let shop = put_up(scenario, folder, &ground, standing).await?;
+    sink(&Event::ShopUp { took: shop.started_in() });
     let stop = CancellationToken::new();
     let record = folder.join("orders.jsonl");
     let record =
         File::create(&record).map_err(|error| Failure::invalid(format!("error: {}: {error}", record.display())))?;
     let experiment = Experiment {
         scenario: scenario.clone(),
-        admin: admin.clone(),
+        admin: standing.admin.clone(),
         record: Box::new(record),
         manifest: Some(folder.join(manifest::FILE)),
         sink: sink.clone(),
@@ -131,12 +128,15 @@ async fn in_real_time(
         stop: stop.clone(),
     };
     let conducted = on_its_own_thread(&shop, experiment, Hands { stop, tell, asked }, &mut signals, &sink).await;
-    let cpu_us = shop
-        .threads
+    let threads = match &shop {
+        Shop::Threads(shop) => shop.threads.clone(),
+        Shop::Processes(_) => BTreeMap::new(),
+    };
+    let cpu_us = threads
         .iter()
         .filter_map(|(role, thread)| Some(((*role).to_owned(), resources::cpu_us_of_thread(thread)?)))
         .collect::<BTreeMap<_, _>>();
-    let startup_ms = shop.started_in.as_secs_f64() * 1e3;
+    let startup_ms = shop.started_in().as_secs_f64() * 1e3;
     shop.stop();
     let (conducted, generator_cpu_us) = conducted?;
     let around = Circumstances {
@@ -151,41 +151,33 @@ async fn in_real_time(
     Ok(Summary::of(scenario, &conducted, ground.world(), around))
 }
 
-async fn put_up(scenario: &Scenario, folder: &Path, ground: &Ground, admin: &Admin) -> Result<RunningShop, Failure> {
+async fn put_up(scenario: &Scenario, folder: &Path, ground: &Ground, standing: &Standing) -> Result<Shop, Failure> {
     let data = folder.join("data");
     fs::create_dir_all(&data).map_err(|error| Failure::invalid(format!("error: {}: {error}", data.display())))?;
-    let settings = admin.known_to(scenario.shop.settings.clone());
-    let options = RealOptions {
-        settings,
+    let plan = Plan {
+        settings: standing.admin.known_to(scenario.shop.settings.clone()),
         folder: data,
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        seeds: Seeds::from_number(scenario.seed),
-        keys: fresh_keys()?,
+        seed: Some(scenario.seed),
+        secret: Secret::fresh().map_err(|why| Failure::shop(format!("error: {why}")))?,
         chaos: true,
         servers: ground.servers(),
+        processes: standing.infra.processes,
     };
-    RunningShop::start(options).await.map_err(|error| Failure::shop(format!("error: {error}")))
-}
-
-/// A secret that nobody knows and that dies with this process.
-pub fn fresh_keys() -> Result<Keys, Failure> {
-    let seeds = Seeds::from_entropy().map_err(|error| Failure::shop(format!("error: no randomness: {error}")))?;
-    let mut secret = [0; 32];
-    seeds.stream("jwt-secret").fill_bytes(&mut secret);
-    Keys::new(&secret).map_err(Failure::shop)
+    Shop::put_up(plan).await.map_err(|error| Failure::shop(format!("error: {error}")))
 }
 
 /// The generator has a thread of its own, so that the shop's work and its do not queue behind each
 /// other. This one waits, and turns Ctrl-C into a gentle stop, a second one into an end at once.
 #[expect(clippy::disallowed_methods, reason = "the command owns the generator's thread")]
 async fn on_its_own_thread(
-    shop: &RunningShop,
+    shop: &Shop,
     experiment: Experiment,
     mut hands: Hands,
     signals: &mut Signals,
     sink: &Sink,
 ) -> Result<(Conducted, Option<u64>), Failure> {
-    let surroundings = shop.surroundings.clone();
+    let surroundings = shop.surroundings().clone();
     let (done, mut outcome) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

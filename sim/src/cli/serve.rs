@@ -1,6 +1,5 @@
 //! `shopctl serve ROLE`: one role in this process, on the real servers.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -28,6 +27,7 @@ use super::exit::{ExitCode, Failure};
 use super::logs::{self, Format};
 use super::signals::Signals;
 use super::{runtime, say};
+use crate::world::secret::Secret;
 use crate::world::shop::{self, Needs};
 
 /// How long a role may take until it listens.
@@ -355,17 +355,8 @@ fn keys(file: Option<&Path>, variable: Option<String>) -> Result<Keys, String> {
         (None, None) => Err("no secret to sign tokens with: set JWT_SECRET_FILE or JWT_SECRET, the same for every \
                              role; `head -c 32 /dev/urandom | base64` makes one"
             .into()),
-        (None, Some(secret)) => Keys::new(secret.as_bytes()).map_err(|why| format!("JWT_SECRET: {why}")),
-        (Some(path), None) => {
-            let named = |why: &dyn std::fmt::Display| format!("--jwt-secret-file: {}: {why}", path.display());
-            let bytes = fs::read(path).map_err(|error| named(&error))?;
-            // An editor ends a text with a line break that is no part of the secret.
-            let secret = match std::str::from_utf8(&bytes) {
-                Ok(text) => text.trim_end_matches(['\r', '\n']).as_bytes(),
-                Err(_) => &bytes,
-            };
-            Keys::new(secret).map_err(|why| named(&why))
-        }
+        (None, Some(secret)) => Secret::Text(secret).keys().map_err(|why| format!("JWT_SECRET: {why}")),
+        (Some(path), None) => Secret::File(path.to_owned()).keys().map_err(|why| format!("--jwt-secret-file: {why}")),
     }
 }
 
@@ -463,6 +454,8 @@ impl Parent {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn served(role: &str) -> clap::Command {

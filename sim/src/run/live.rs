@@ -2,14 +2,15 @@
 //! statement sees in one moment, and those of the witness.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tokio::time::{Duration, Instant};
 
 use crate::audit::Finding;
-use crate::audit::books::Books as _;
+use crate::audit::books::Books;
 use crate::audit::invariants::stock_findings;
 use crate::audit::manifest::Manifest;
-use crate::audit::sqlite::SqliteBooks;
+use crate::audit::shelf::BookShelf;
 use crate::audit::witness::WitnessLog;
 
 /// Looking takes at most one part in so many of the time.
@@ -19,15 +20,17 @@ const WITNESS_ORDERS_MAX: usize = 20_000;
 
 /// Looks now and then.
 pub struct LiveInvariants {
-    books: SqliteBooks,
+    shelf: BookShelf,
+    /// Opened at the first look: whoever looks has a runtime of its own.
+    books: Option<Arc<dyn Books>>,
     manifest: Manifest,
     findings: BTreeMap<String, (u64, u64)>,
     not_before: Instant,
 }
 
 impl LiveInvariants {
-    pub fn new(books: SqliteBooks, manifest: Manifest) -> Self {
-        Self { books, manifest, findings: BTreeMap::new(), not_before: Instant::now() }
+    pub fn new(shelf: BookShelf, manifest: Manifest) -> Self {
+        Self { shelf, books: None, manifest, findings: BTreeMap::new(), not_before: Instant::now() }
     }
 
     /// Checks once more, unless the last time was so long that it is too early.
@@ -36,7 +39,12 @@ impl LiveInvariants {
         if began < self.not_before {
             return;
         }
-        if let Ok(stock) = self.books.stock(&self.manifest.scenario).await {
+        if self.books.is_none() {
+            self.books = self.shelf.open().await.ok();
+        }
+        if let Some(books) = &self.books
+            && let Ok(stock) = books.stock(&self.manifest.scenario).await
+        {
             self.take(stock_findings(&stock, Some(&self.manifest)));
         }
         if let Some(known) = witness.witness_of_at_most(WITNESS_ORDERS_MAX) {

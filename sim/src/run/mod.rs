@@ -25,7 +25,6 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::books::Books;
 use crate::audit::invariants::{Audit, Evidence, audit};
 use crate::audit::manifest::Manifest;
-use crate::audit::sqlite::SqliteBooks;
 use crate::audit::witness::{Record, Witness, WitnessLog};
 use crate::fault::board::Entry;
 use crate::fault::conductor::{Conductor, DuringSteps, Lookout};
@@ -151,21 +150,21 @@ pub async fn conduct(surroundings: Surroundings, experiment: Experiment) -> Resu
     let started_at = surroundings.clock.now().plus(stage.start.saturating_duration_since(Instant::now()));
     if let Some(watcher) = watcher {
         let lookout = Lookout::new(&surroundings, token, conductor.board().clone());
-        watcher(loading.watch(lookout, seeded.manifest.clone(), started_at, sink.clone(), over.clone())?);
+        watcher(loading.watch(lookout, seeded.manifest.clone(), started_at, sink.clone(), over.clone()));
     }
     sink(&Event::LoadStarts { at: started_at });
     let (baseline, load_took) = loading.run(hands).await;
     over.cancel();
 
     sink(&Event::Settling);
-    let books = open_books(&surroundings)?;
-    settle(&books, scenario.quiescence_timeout).await?;
+    let books = surroundings.books.open().await?;
+    settle(&*books, scenario.quiescence_timeout).await?;
     let took = stage.start.elapsed();
     sink(&Event::Judging);
     resolve(&stage, token).await;
     let known = witness.witness();
     note_fates(&known, &witness);
-    let audit = judge(&books, &seeded.manifest, &known).await?;
+    let audit = judge(&*books, &seeded.manifest, &known).await?;
     // A service that does not answer any more makes the run prove less; it does not hide the verdict.
     let mut unseen = Vec::new();
     let steps = seen_or(observe::steps(&surroundings).await, &mut unseen);
@@ -213,10 +212,6 @@ fn stage(
         clock: LoadClock::new(start),
         stop,
     })
-}
-
-fn open_books(surroundings: &Surroundings) -> Result<SqliteBooks, Unfinished> {
-    SqliteBooks::open(&surroundings.storage).map_err(|error| Unfinished::Failed(error.to_string()))
 }
 
 /// Does what whoever watches asks for.
@@ -269,18 +264,18 @@ impl Loading<'_> {
         started_at: Timestamp,
         sink: Sink,
         over: CancellationToken,
-    ) -> Result<Watch, Unfinished> {
-        Ok(Watch {
+    ) -> Watch {
+        Watch {
             surroundings: self.surroundings.clone(),
             scenario: self.scenario.clone(),
             stage: self.stage.clone(),
             conductor: self.conductor.clone(),
             lookout,
-            invariants: LiveInvariants::new(open_books(self.surroundings)?, manifest),
+            invariants: LiveInvariants::new(self.surroundings.books.clone(), manifest),
             started_at_us: started_at.as_micros(),
             sink,
             over,
-        })
+        }
     }
 
     /// Plays the load; answers the step histograms as they stood when the warm-up ended, and how long

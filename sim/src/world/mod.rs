@@ -1,8 +1,10 @@
 //! Where the shop runs: the real machine, or virtual time.
 
 pub mod lock;
+pub mod plan;
 pub mod processes;
 pub mod real;
+pub mod secret;
 pub mod shop;
 pub mod simulated;
 pub mod trace;
@@ -13,7 +15,8 @@ use std::sync::Arc;
 use chassis::clock::SharedClock;
 use chassis::net::Network;
 use chassis::rng::Seeds;
-use chassis::sqlite::Storage;
+
+use crate::audit::shelf::BookShelf;
 
 /// The port, in a simulation, on which every host serves its role.
 pub const MAIN_PORT: u16 = 7000;
@@ -32,7 +35,7 @@ pub struct Surroundings {
     /// Role → `host:port` of its ops port.
     pub ops: BTreeMap<&'static str, String>,
     /// Where the books are.
-    pub storage: Storage,
+    pub books: BookShelf,
 }
 
 /// The account that seeds and resolves.

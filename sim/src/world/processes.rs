@@ -20,6 +20,7 @@ use rand::Rng as _;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Duration, Instant, sleep};
 
+use super::secret::Secret;
 use super::{WorldError, shop};
 use crate::load::client::HttpClient;
 
@@ -54,14 +55,6 @@ pub struct ProcessesOptions {
     pub seed: Option<u64>,
     /// Whether faults may be injected.
     pub chaos: bool,
-}
-
-/// What signs tokens. It reaches the roles by file or environment, which only their owner can read.
-#[derive(Clone)]
-pub enum Secret {
-    /// At least 32 bytes of text.
-    Text(String),
-    File(PathBuf),
 }
 
 /// A shop that runs. Stopped by [`Processes::stop`], or when it is dropped.

@@ -117,7 +117,7 @@ impl RunningShop {
                 seeds: options.seeds.scope("generator"),
                 gateway: addresses.get(gateway::ROLE).cloned().unwrap_or_default(),
                 ops,
-                storage,
+                books: crate::audit::shelf::BookShelf::Sqlite(storage),
             },
             addresses,
             threads: BTreeMap::new(),

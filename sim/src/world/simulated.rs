@@ -142,7 +142,7 @@ where
         gateway: format!("{}:{MAIN_PORT}", gateway::ROLE),
         ops: (*ops).clone(),
         clock: clock.clone(),
-        storage,
+        books: crate::audit::shelf::BookShelf::Sqlite(storage),
     };
     let answer = Rc::new(RefCell::new(None));
     let (experiment, slot) = (experiment(surroundings), answer.clone());

@@ -14,7 +14,8 @@ use crate::metrics::Metrics;
 use crate::sqlite::{Db, Storage};
 use crate::store::StoreError;
 
-const SCHEMA: &str = "
+/// The tables that the log consists of.
+pub const SCHEMA: &str = "
 -- Every message of every stream. Sequences run from 1 in each stream.
 CREATE TABLE messages (
     stream TEXT NOT NULL,

@@ -1,0 +1,29 @@
+//! Where the books are.
+
+use std::sync::Arc;
+
+use chassis::sqlite::Storage;
+
+use super::books::Books;
+use super::postgres::ServerBooks;
+use super::sqlite::SqliteBooks;
+
+/// Where a shop's books are. They are opened where they are read: connections to servers belong to the
+/// runtime that made them.
+#[derive(Debug, Clone)]
+pub enum BookShelf {
+    Sqlite(Storage),
+    Servers(chassis::Servers),
+}
+
+impl BookShelf {
+    /// # Errors
+    /// One line: what is missing, or cannot be reached.
+    pub async fn open(&self) -> Result<Arc<dyn Books>, String> {
+        let said = |error: chassis::StoreError| error.to_string();
+        Ok(match self {
+            Self::Sqlite(storage) => Arc::new(SqliteBooks::open(storage).map_err(said)?),
+            Self::Servers(servers) => Arc::new(ServerBooks::open(servers).await.map_err(said)?),
+        })
+    }
+}
