@@ -4,7 +4,7 @@
 
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io::{Error, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -144,9 +144,10 @@ fn make(path: &Path, passable: bool) -> Result<(), ServerError> {
     DirBuilder::new().mode(mode).create(path).map_err(|error| failed(path, &error))
 }
 
-/// Opens a lock's file, made if it is missing, and locks it.
+/// Opens a lock's file, made if it is missing, and locks it. Whoever can read the file could hold it against us.
 fn taken(path: &Path) -> Result<File, TryLockError> {
-    let file = File::options().write(true).create(true).truncate(false).open(path).map_err(TryLockError::Error)?;
+    let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(path);
+    let file = file.map_err(TryLockError::Error)?;
     file.try_lock().map(|()| file)
 }
 

@@ -79,7 +79,15 @@ impl LocalServers {
         nats.launch()?;
         let mut redis = redis::prepare(binaries, &place)?;
         redis.launch()?;
-        let mut postgres = postgres::prepare(binaries, &place)?;
+        let mut others = Ok(());
+        let mut postgres = postgres::prepare(binaries, &place, &mut || {
+            for server in [&mut nats, &mut redis] {
+                if others.is_ok() {
+                    others = server.poll().map(drop);
+                }
+            }
+        })?;
+        others?;
         postgres.launch()?;
         server::await_ready(&mut [&mut nats, &mut redis, &mut postgres])?;
         Ok(Self { postgres, nats, redis, place, _guardian: guardian })

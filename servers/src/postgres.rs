@@ -23,7 +23,8 @@ const USER: &str = "shop";
 const INITDB_DEADLINE: Duration = Duration::from_secs(60);
 const ORPHANS_DEADLINE: Duration = Duration::from_secs(5);
 
-pub(crate) fn prepare(binaries: &Binaries, place: &Place) -> Result<Server, ServerError> {
+/// `meanwhile` is called again and again while the cluster is made, which takes its time.
+pub(crate) fn prepare(binaries: &Binaries, place: &Place, meanwhile: &mut dyn FnMut()) -> Result<Server, ServerError> {
     let folder = place.path.join(NAME);
     let data = folder.join("data");
     let is_new = !data.exists();
@@ -36,7 +37,7 @@ pub(crate) fn prepare(binaries: &Binaries, place: &Place) -> Result<Server, Serv
     }
     let password = secret::kept(&place.path, NAME)?;
     if is_new {
-        initialise(binaries, place, &data, &password)?;
+        initialise(binaries, place, &data, &password, meanwhile)?;
     }
     let (program, mut arguments) = run_as(place.user, binaries, &binaries.postgres);
     arguments.extend([OsString::from("-D"), data.clone().into_os_string()]);
@@ -124,7 +125,13 @@ fn check_is_ours(binaries: &Binaries, place: &Place, data: &Path) -> Result<(), 
 }
 
 /// Makes the cluster beside its place and moves it there when it is whole.
-fn initialise(binaries: &Binaries, place: &Place, data: &Path, password: &str) -> Result<(), ServerError> {
+fn initialise(
+    binaries: &Binaries,
+    place: &Place,
+    data: &Path,
+    password: &str,
+    meanwhile: &mut dyn FnMut(),
+) -> Result<(), ServerError> {
     let draft = data.with_extension("new");
     match fs::remove_dir_all(&draft) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(&draft, &error)),
@@ -142,7 +149,7 @@ fn initialise(binaries: &Binaries, place: &Place, data: &Path, password: &str) -
     if place.is_throwaway() {
         arguments.push("--no-sync".into());
     }
-    let outcome = run(&program, &arguments, place);
+    let outcome = run(&program, &arguments, place, meanwhile);
     let tidied = fs::remove_file(&password_file).map_err(|error| failed(&password_file, &error));
     outcome?;
     tidied?;
@@ -150,7 +157,7 @@ fn initialise(binaries: &Binaries, place: &Place, data: &Path, password: &str) -
 }
 
 /// Runs `initdb` to its end.
-fn run(program: &Path, arguments: &[OsString], place: &Place) -> Result<(), ServerError> {
+fn run(program: &Path, arguments: &[OsString], place: &Place, meanwhile: &mut dyn FnMut()) -> Result<(), ServerError> {
     let log = place.log(NAME);
     let (file, since) = log.open()?;
     let failed = |error: std::io::Error| ServerError(format!("initdb ({}): {error}", program.display()));
@@ -167,6 +174,7 @@ fn run(program: &Path, arguments: &[OsString], place: &Place) -> Result<(), Serv
         .map_err(failed)?;
     let mut status = None;
     let ended = wait::until(INITDB_DEADLINE, || {
+        meanwhile();
         status = child.try_wait().ok().flatten();
         status.is_some()
     });

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -55,7 +55,9 @@ pub struct Server {
     /// How much the log held when the process was started.
     log_before: u64,
     ports_tried: usize,
-    launched: Option<std::time::Instant>,
+    launched: Instant,
+    /// Whether it has answered since.
+    answers: bool,
     started_in: Duration,
     /// CPU time of processes that have ended.
     cpu_before: Duration,
@@ -70,7 +72,8 @@ impl Server {
             child: None,
             log_before: 0,
             ports_tried: 1,
-            launched: None,
+            launched: wait::now(),
+            answers: false,
             started_in: Duration::ZERO,
             cpu_before: Duration::ZERO,
         })
@@ -168,13 +171,14 @@ impl Server {
             .map_err(failed)?;
         self.child = Some(child);
         self.log_before = length;
-        self.launched = Some(wait::now());
+        self.launched = wait::now();
+        self.answers = false;
         Ok(())
     }
 
     /// Whether it answers by now. One whose port was taken meanwhile is started on another, as long as
     /// nobody has been told of it.
-    fn poll(&mut self) -> Result<bool, ServerError> {
+    pub(crate) fn poll(&mut self) -> Result<bool, ServerError> {
         let Some(pid) = self.pid() else { return Ok(false) };
         if let Some(error) = self.ended() {
             let said = self.recipe.log.said_since(self.log_before).to_lowercase();
@@ -188,11 +192,11 @@ impl Server {
             self.launch()?;
             return Ok(false);
         }
-        let ready = (self.recipe.is_ready)(pid);
-        if ready {
-            self.started_in = self.launched.map(|at| at.elapsed()).unwrap_or_default();
+        if !self.answers && (self.recipe.is_ready)(pid) {
+            self.answers = true;
+            self.started_in = self.launched.elapsed();
         }
-        Ok(ready)
+        Ok(self.answers)
     }
 
     /// Asks it to stop and waits; kills it if it takes too long.
