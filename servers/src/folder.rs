@@ -37,7 +37,7 @@ impl Place {
         let user = User::for_postgres()?;
         let parent = parent()?;
         if let Some(user) = &user {
-            user.can_reach(&parent, "set TMPDIR to another folder")?;
+            user.can_reach(&parent)?;
         }
         let (abandoned, path, lock) = {
             let _gate = gate(&parent)?;
@@ -68,7 +68,7 @@ impl Place {
             return Err(ServerError(format!("{}: choose a folder with an ordinary name", path.display())));
         }
         if let Some(user) = &user {
-            user.can_reach(&path, "choose another folder")?;
+            user.can_reach(&path)?;
         }
         let lock = match taken(&path.join(LOCK)) {
             Ok(lock) => lock,
@@ -119,9 +119,8 @@ pub fn sweep() {
 /// The folder that holds this user's throwaway folders, made if it is missing.
 fn parent() -> Result<PathBuf, ServerError> {
     let temporary = std::env::temp_dir();
-    let hint = |why: &str| ServerError(format!("{}: {why}; set TMPDIR to another folder", temporary.display()));
-    let temporary = temporary.canonicalize().map_err(|error| hint(&plain(&error)))?;
-    let parent = temporary.join(format!("shopctl-{}", geteuid().as_raw()));
+    let missing = |error| ServerError(format!("{}: {error}; set TMPDIR to another folder", temporary.display()));
+    let parent = temporary.canonicalize().map_err(missing)?.join(parent_name());
     match DirBuilder::new().mode(0o711).create(&parent) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(&parent, &error)),
         _ => {}
@@ -190,15 +189,26 @@ fn remove(folder: &Path) {
 
 /// A failure of the file system: where, what, what to do.
 pub(crate) fn failed(path: &Path, error: &Error) -> ServerError {
-    ServerError(format!("{}: {}", path.display(), plain(error)))
+    let why = match error.kind() {
+        ErrorKind::StorageFull => "no space is left on the disk",
+        ErrorKind::PermissionDenied => "this user may not do that there",
+        ErrorKind::ReadOnlyFilesystem => "the file system is read-only",
+        ErrorKind::WouldBlock => {
+            let path = path.display();
+            return ServerError(format!("{path}: another process holds this lock; try again when it has ended"));
+        }
+        _ => return ServerError(format!("{}: {error}", path.display())),
+    };
+    ServerError(format!("{}: {why}; {}", path.display(), elsewhere(path)))
 }
 
-fn plain(error: &Error) -> String {
-    match error.kind() {
-        ErrorKind::StorageFull => "no space is left on the disk; free some, or choose another folder".into(),
-        ErrorKind::PermissionDenied => "this user may not write there; choose another folder".into(),
-        ErrorKind::WouldBlock => "another process holds this lock; try again when it has ended".into(),
-        ErrorKind::ReadOnlyFilesystem => "the file system is read-only; choose another folder".into(),
-        _ => error.to_string(),
-    }
+/// How another place is chosen than that of this path.
+pub(crate) fn elsewhere(path: &Path) -> &'static str {
+    let parent = parent_name();
+    let is_throwaway = path.iter().any(|step| step.to_str() == Some(&parent));
+    if is_throwaway { "set TMPDIR to another folder" } else { "choose another folder" }
+}
+
+fn parent_name() -> String {
+    format!("shopctl-{}", geteuid().as_raw())
 }

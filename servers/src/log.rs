@@ -3,15 +3,16 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::ServerError;
-use crate::folder::failed;
+use crate::folder::{elsewhere, failed};
 
 /// A log that is longer is begun anew when its server starts.
 const LENGTH_MAX: u64 = 4 << 20;
 /// Where the reason of a failure is looked for.
 const TAIL: u64 = 64 << 10;
+const SILENT: &str = "it said nothing";
 
 /// The file that a server writes what it has to say to.
 #[derive(Debug, Clone)]
@@ -54,8 +55,8 @@ impl Log {
         let said = self.said_since(since);
         let reason = reason(&said);
         let copied = self.copy.as_ref().filter(|copy| std::fs::copy(&self.path, copy).is_ok());
-        let log = copied.unwrap_or(&self.path).display();
-        ServerError(format!("{what}: {reason} (log: {log}){}", advice(reason)))
+        let log = copied.unwrap_or(&self.path);
+        ServerError(format!("{what}: {reason} (log: {}){}", log.display(), advice(reason, log)))
     }
 }
 
@@ -64,22 +65,24 @@ fn reason(said: &str) -> &str {
     let complains =
         |line: &&str| ["FATAL", "PANIC", "ERROR", "rror:", "[FTL]", "[ERR]"].iter().any(|word| line.contains(word));
     let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines().rfind(complains).or_else(|| lines().next_back()).unwrap_or("it said nothing")
+    lines().rfind(complains).or_else(|| lines().next_back()).unwrap_or(SILENT)
 }
 
-fn advice(reason: &str) -> &'static str {
+fn advice(reason: &str, log: &Path) -> String {
     let reason = reason.to_lowercase();
     let says = |text: &str| reason.contains(text);
     if says("no space left on device") {
-        "; free some disk space, or choose another folder"
+        format!("; free some disk space, or {}", elsewhere(log))
     } else if says("permission denied") || says("read-only file system") {
-        "; choose another folder"
+        format!("; {}", elsewhere(log))
     } else if says("address already in use") {
-        "; try again"
+        "; try again".into()
     } else if says("cannot allocate memory") || says("out of memory") {
-        "; free some memory"
+        "; free some memory".into()
+    } else if reason == SILENT {
+        "; see whether there is space left on the disk".into()
     } else {
-        ""
+        String::new()
     }
 }
 
@@ -92,7 +95,7 @@ mod tests {
         let said = "LOG: starting\ninitdb: error: could not create directory \"x\": No space left on device\n\
                     initdb: removing data directory \"x\"\n\n";
         assert!(reason(said).starts_with("initdb: error: could not create"), "{}", reason(said));
-        assert!(advice(reason(said)).contains("disk space"));
+        assert!(advice(reason(said), Path::new("/kept/x.log")).ends_with("disk space, or choose another folder"));
         assert_eq!((reason("one\n two \n\n"), reason("")), ("two", "it said nothing"));
     }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::process::geteuid;
 
 use crate::ServerError;
-use crate::folder::failed;
+use crate::folder::{elsewhere, failed};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct User {
@@ -55,15 +55,16 @@ impl User {
     }
 
     /// Whether this user gets to the folder at all: everything on the way must let it pass.
-    pub(crate) fn can_reach(&self, folder: &Path, instead: &str) -> Result<(), ServerError> {
+    pub(crate) fn can_reach(&self, folder: &Path) -> Result<(), ServerError> {
         for step in folder.ancestors() {
             let found = fs::metadata(step).map_err(|error| failed(step, &error))?;
             if !self.passes(found.mode(), found.uid(), found.gid()) {
                 return Err(ServerError(format!(
                     "{}: PostgreSQL runs as the user `postgres`, because it refuses to be root, and that user may \
-                     not pass through {}; {instead}",
+                     not pass through {}; {}",
                     folder.display(),
-                    step.display()
+                    step.display(),
+                    elsewhere(folder)
                 )));
             }
         }
@@ -110,7 +111,7 @@ mod tests {
         let open = folder.path().join("open");
         fs::DirBuilder::new().mode(0o711).create(&open).unwrap();
         let nobody = User { uid: 65_533, gid: 65_533 };
-        let said = nobody.can_reach(&open, "choose another folder").unwrap_err().to_string();
+        let said = nobody.can_reach(&open).unwrap_err().to_string();
         assert!(said.contains(&format!("pass through {}; choose", folder.path().display())), "{said}");
     }
 }
