@@ -47,7 +47,7 @@ async fn touched(running: &Running, calls: u64) {
 
 #[tokio::test]
 async fn without_chaos_nothing_can_be_broken() {
-    let running = start(&[FAST]);
+    let running = start(&[FAST]).await;
     let outage = r#"{"kind": "outage"}"#;
     assert_eq!(running.ops("PUT", "/chaos/faults/outage", outage).await, (404, Value::Null));
     assert_eq!(charge(&mut running.client(), "k").await.unwrap().state(), KeyState::Captured);
@@ -55,18 +55,18 @@ async fn without_chaos_nothing_can_be_broken() {
 
 #[tokio::test]
 async fn an_outage_refuses_every_call_and_does_nothing() {
-    let running = start_with_chaos(&[FAST]);
+    let running = start_with_chaos(&[FAST]).await;
     let mut client = running.client();
     running.inject("outage", &[]).await;
     assert_eq!(all_four(&mut client, "k").await, [Code::Unavailable; 4]);
     assert_eq!(running.lift("outage").await, 4);
-    assert!(running.ledger_of("k").is_empty());
+    assert!(running.family.lines_of("k").await.is_empty());
     assert_eq!(all_four(&mut client, "k").await, [Code::Ok; 4]);
 }
 
 #[tokio::test]
 async fn an_outage_hides_the_other_faults() {
-    let running = start_with_chaos(&[FAST]);
+    let running = start_with_chaos(&[FAST]).await;
     running.inject("latency", &[("latency", "1h")]).await;
     running.inject("error_rate", &[("rate", "1")]).await;
     running.inject("outage", &[]).await;
@@ -76,7 +76,7 @@ async fn an_outage_hides_the_other_faults() {
 
 #[tokio::test]
 async fn latency_lengthens_every_call() {
-    let running = start_with_chaos(&[FAST]);
+    let running = start_with_chaos(&[FAST]).await;
     running.inject("latency", &[("latency", "50ms..60ms")]).await;
     let started = Instant::now();
     assert_eq!(all_four(&mut running.client(), "k").await, [Code::Ok; 4]);
@@ -86,7 +86,7 @@ async fn latency_lengthens_every_call() {
 
 #[tokio::test]
 async fn an_error_comes_before_any_effect() {
-    let running = start_with_chaos(&[FAST]);
+    let running = start_with_chaos(&[FAST]).await;
     let mut client = running.client();
     running.inject("error_rate", &[("rate", "0.5")]).await;
     let mut failed = Vec::new();
@@ -102,26 +102,28 @@ async fn an_error_comes_before_any_effect() {
     }
     assert!((10..=50).contains(&failed.len()), "{} of 60", failed.len());
     assert_eq!(running.lift("error_rate").await, failed.len() as u64);
-    assert!(failed.iter().all(|key| running.ledger_of(key).is_empty()));
+    for key in failed {
+        assert!(running.family.lines_of(&key).await.is_empty(), "{key} failed before it had any effect");
+    }
 
     running.inject("error_rate", &[("rate", "1")]).await;
     assert_eq!(all_four(&mut client, "k").await, [Code::Internal; 4]);
-    assert!(running.ledger_of("k").is_empty());
+    assert!(running.family.lines_of("k").await.is_empty());
 }
 
 #[tokio::test]
 async fn a_decline_rate_declines_the_keys_that_a_setting_of_that_rate_would() {
-    let few = declined(&start(&[FAST, ("acquirer.decline_rate", "0.2")]), 0..60).await;
-    let many = declined(&start(&[FAST, ("acquirer.decline_rate", "0.6")]), 0..60).await;
+    let few = declined(&start(&[FAST, ("acquirer.decline_rate", "0.2")]).await, 0..60).await;
+    let many = declined(&start(&[FAST, ("acquirer.decline_rate", "0.6")]).await, 0..60).await;
     assert!(few.len() < many.len());
 
-    let running = start_with_chaos(&[FAST, ("acquirer.decline_rate", "0.2")]);
+    let running = start_with_chaos(&[FAST, ("acquirer.decline_rate", "0.2")]).await;
     running.inject("decline_rate", &[("rate", "0.6")]).await;
     assert_eq!(declined(&running, 0..60).await, many);
     assert_eq!(running.lift("decline_rate").await, (many.len() - few.len()) as u64, "the setting declines the others");
     assert_eq!(declined(&running, 0..60).await, many, "what was declined stays so");
 
-    let lower = start_with_chaos(&[FAST, ("acquirer.decline_rate", "0.6")]);
+    let lower = start_with_chaos(&[FAST, ("acquirer.decline_rate", "0.6")]).await;
     lower.inject("decline_rate", &[("rate", "0.2")]).await;
     assert_eq!(declined(&lower, 0..60).await, many, "a fault makes nothing better");
     assert_eq!(lower.lift("decline_rate").await, 0);
@@ -129,7 +131,7 @@ async fn a_decline_rate_declines_the_keys_that_a_setting_of_that_rate_would() {
 
 #[tokio::test]
 async fn a_charge_whose_answer_is_swallowed_is_one_capture_that_status_and_void_tell_of() {
-    let running = start_with_chaos(&[FAST]);
+    let running = start_with_chaos(&[FAST]).await;
     let mut client = running.client();
     running.inject("timeout_after_charge", &[]).await;
     for asked in 1..=2 {
@@ -140,15 +142,15 @@ async fn a_charge_whose_answer_is_swallowed_is_one_capture_that_status_and_void_
     }
     assert_eq!(status(&mut client, "k").await, KeyState::Captured);
     assert_eq!(void(&mut client, "k").await, KeyState::Captured);
-    assert_eq!(running.ledger_of("k"), ["capture"]);
+    assert_eq!(running.family.lines_of("k").await, ["capture"]);
     assert_eq!(refund(&mut client, "k").await, Ok(()));
-    assert_eq!(running.ledger_of("k"), ["capture", "refund"]);
+    assert_eq!(running.family.lines_of("k").await, ["capture", "refund"]);
     assert_eq!(running.lift("timeout_after_charge").await, 2, "only charges are touched");
 }
 
 #[tokio::test]
 async fn who_waits_for_a_swallowed_answer_is_let_go_when_the_fault_is_lifted() {
-    let running = start_with_chaos(&[FAST]);
+    let running = start_with_chaos(&[FAST]).await;
     running.inject("timeout_after_charge", &[]).await;
     let mut client = running.client();
     let call = tokio::spawn(async move { charge(&mut client, "k").await });
@@ -157,12 +159,12 @@ async fn who_waits_for_a_swallowed_answer_is_let_go_when_the_fault_is_lifted() {
     running.lift("timeout_after_charge").await;
     assert_eq!(call.await.unwrap().unwrap_err().code(), Code::Unavailable);
     assert_eq!(charge(&mut running.client(), "k").await.unwrap().state(), KeyState::Captured);
-    assert_eq!(running.ledger_of("k"), ["capture"]);
+    assert_eq!(running.family.lines_of("k").await, ["capture"]);
 }
 
 #[tokio::test]
 async fn a_decline_is_answered_also_when_the_answers_of_charges_are_swallowed() {
-    let running = start_with_chaos(&[FAST, ("acquirer.decline_rate", "1")]);
+    let running = start_with_chaos(&[FAST, ("acquirer.decline_rate", "1")]).await;
     running.inject("timeout_after_charge", &[]).await;
     assert_eq!(charge(&mut running.client(), "k").await.unwrap().state(), KeyState::Declined);
     assert_eq!(running.lift("timeout_after_charge").await, 0);
