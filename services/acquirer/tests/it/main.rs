@@ -6,3 +6,4 @@ mod family;
 mod faults;
 mod harness;
 mod service;
+mod times;

@@ -4,6 +4,8 @@
 #[path = "../it/contract.rs"]
 mod contract;
 mod family;
+#[path = "../it/faults.rs"]
+mod faults;
 #[path = "../it/harness.rs"]
 mod harness;
 #[path = "../it/service.rs"]
