@@ -32,7 +32,7 @@ impl Desk {
         paying
     }
 
-    async fn state(&self) -> Option<State> {
+    pub async fn state(&self) -> Option<State> {
         self.store.find(order(1)).await.unwrap().map(|payment| payment.state)
     }
 

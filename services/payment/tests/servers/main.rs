@@ -16,3 +16,4 @@ mod lost;
 mod moments;
 #[path = "../it/service.rs"]
 mod service;
+mod wire;

@@ -110,9 +110,10 @@ impl PaymentStore for SqlitePayments {
             "SELECT {COLUMNS} FROM payments WHERE {of_user} created_at > ?1 ORDER BY created_at, order_id LIMIT ?2"
         );
         let user = listing.user.map(|user| user.to_string());
+        let limit = i64::try_from(listing.limit).unwrap_or(i64::MAX);
         self.db.read(|connection| {
             let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement.query_map(params![listing.after_created.as_micros(), listing.limit, user], read)?;
+            let rows = statement.query_map(params![listing.after_created.as_micros(), limit, user], read)?;
             rows.map(|row| row?.into_payment()).collect()
         })
     }
