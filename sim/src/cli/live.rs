@@ -2,7 +2,6 @@
 //! this thread for whoever follows it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -23,6 +22,7 @@ use crate::report::summary::Circumstances;
 use crate::report::{Summary, World};
 use crate::run::glance::Control;
 use crate::run::progress::{Event, Sink, printer};
+use crate::run::resources::{Meter, Part};
 use crate::run::watch::Watch;
 use crate::run::{Conducted, Experiment, Unfinished, conduct, resources};
 use crate::scenario::Scenario;
@@ -107,6 +107,8 @@ async fn in_real_time(
     let admin = Admin::embedded();
     let mut signals = Signals::listen()?;
     let shop = put_up(scenario, folder, &admin).await?;
+    let threads = shop.threads.iter().map(|(role, thread)| ((*role).to_owned(), Part::Thread(thread.clone())));
+    let mut meter = Meter::new(threads);
     sink(&Event::ShopUp { took: shop.started_in });
     let stop = CancellationToken::new();
     let record = folder.join("orders.jsonl");
@@ -123,11 +125,7 @@ async fn in_real_time(
         stop: stop.clone(),
     };
     let conducted = on_its_own_thread(&shop, experiment, Hands { stop, tell, asked }, &mut signals, &sink).await;
-    let cpu_us = shop
-        .threads
-        .iter()
-        .filter_map(|(role, thread)| Some(((*role).to_owned(), resources::cpu_us_of_thread(thread)?)))
-        .collect::<BTreeMap<_, _>>();
+    let used = meter.used();
     let startup_ms = shop.started_in.as_secs_f64() * 1e3;
     shop.stop();
     let (conducted, generator_cpu_us) = conducted?;
@@ -136,7 +134,8 @@ async fn in_real_time(
         commit: commit(),
         machine: resources::machine(),
         startup_ms,
-        cpu_us,
+        used,
+        died: Vec::new(),
         generator_cpu_us,
         rss_mb: resources::peak_rss_mb(),
     };
