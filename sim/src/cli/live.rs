@@ -2,13 +2,13 @@
 //! this thread for whoever follows it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::pin::pin;
 
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{ExitCode, Failure};
@@ -21,6 +21,7 @@ use crate::report::Summary;
 use crate::report::summary::Circumstances;
 use crate::run::glance::Control;
 use crate::run::progress::{Event, Sink, printer};
+use crate::run::resources::Meter;
 use crate::run::watch::Watch;
 use crate::run::{Conducted, Experiment, Unfinished, conduct, resources};
 use crate::scenario::Scenario;
@@ -29,6 +30,8 @@ use crate::world::Admin;
 use crate::world::plan::{Plan, Shop};
 use crate::world::secret::Secret;
 
+/// How often processes are looked at for the memory that they hold.
+const LOOK: Duration = Duration::from_secs(2);
 /// Wishes of whoever watches that may wait.
 const CONTROLS_MAX: usize = 64;
 
@@ -112,6 +115,7 @@ async fn in_real_time(
     let mut signals = Signals::listen()?;
     let ground = Ground::prepare(&standing.infra, None).await.map_err(|why| Failure::shop(format!("error: {why}")))?;
     let shop = put_up(scenario, folder, &ground, standing).await?;
+    let mut meter = Meter::new(shop.parts().into_iter().chain(ground.parts()));
     sink(&Event::ShopUp { took: shop.started_in() });
     let stop = CancellationToken::new();
     let record = folder.join("orders.jsonl");
@@ -127,16 +131,11 @@ async fn in_real_time(
         watcher: Some(Box::new(watch_on_its_own_thread)),
         stop: stop.clone(),
     };
-    let conducted = on_its_own_thread(&shop, experiment, Hands { stop, tell, asked }, &mut signals, &sink).await;
-    let threads = match &shop {
-        Shop::Threads(shop) => shop.threads.clone(),
-        Shop::Processes(_) => BTreeMap::new(),
-    };
-    let cpu_us = threads
-        .iter()
-        .filter_map(|(role, thread)| Some(((*role).to_owned(), resources::cpu_us_of_thread(thread)?)))
-        .collect::<BTreeMap<_, _>>();
+    let hands = Hands { stop, tell, asked };
+    let conducted = on_its_own_thread(&shop, experiment, hands, &mut signals, &mut meter, &sink).await;
+    let used = meter.used();
     let startup_ms = shop.started_in().as_secs_f64() * 1e3;
+    let died = [shop.dead(), ground.dead()].concat();
     shop.stop();
     let (conducted, generator_cpu_us) = conducted?;
     let around = Circumstances {
@@ -144,7 +143,8 @@ async fn in_real_time(
         commit: commit(),
         machine: resources::machine(),
         startup_ms,
-        cpu_us,
+        used,
+        died,
         generator_cpu_us,
         rss_mb: resources::peak_rss_mb(),
     };
@@ -175,6 +175,7 @@ async fn on_its_own_thread(
     experiment: Experiment,
     mut hands: Hands,
     signals: &mut Signals,
+    meter: &mut Meter,
     sink: &Sink,
 ) -> Result<(Conducted, Option<u64>), Failure> {
     let surroundings = shop.surroundings().clone();
@@ -190,6 +191,7 @@ async fn on_its_own_thread(
         let _ = done.send((conducted, cpu));
     });
     let mut interrupts = 0;
+    let mut looks = tokio::time::interval(LOOK);
     loop {
         tokio::select! {
             biased;
@@ -205,6 +207,7 @@ async fn on_its_own_thread(
                 }
                 sink(&Event::Note("stopping gently; Ctrl-C again stops at once".into()));
             }
+            _ = looks.tick() => meter.look(),
             Some(control) = hands.asked.recv() => match control {
                 Control::StopGently => hands.stop.cancel(),
                 Control::StopNow => return Err(stopped_at_once()),

@@ -12,6 +12,7 @@ use chassis::Servers;
 use clap::{Args, ValueEnum};
 
 use crate::report::World;
+use crate::run::resources::Part;
 use local::PrivateServers;
 
 /// Which of the two adapter families, and whose servers.
@@ -92,6 +93,23 @@ impl Ground {
             Self::Embedded => None,
             Self::Local(private) => Some(private.connections()),
             Self::External(servers) => Some(servers.clone()),
+        }
+    }
+
+    /// What of the machine each private server uses.
+    pub fn parts(&self) -> Vec<(String, Part)> {
+        let Self::Local(private) = self else { return Vec::new() };
+        private.with(|servers| {
+            let all = [&servers.postgres, &servers.nats, &servers.redis];
+            all.iter().filter_map(|server| Some((server.name().to_owned(), Part::Tree(server.pid()?)))).collect()
+        })
+    }
+
+    /// Private servers that ended by themselves, and what they said last.
+    pub fn dead(&self) -> Vec<String> {
+        match self {
+            Self::Local(private) => private.with(|servers| servers.ended()).iter().map(ToString::to_string).collect(),
+            Self::Embedded | Self::External(_) => Vec::new(),
         }
     }
 

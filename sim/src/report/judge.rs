@@ -145,8 +145,15 @@ fn judged(threshold: &Threshold, measured: &Measured, world: World) -> Threshold
     }
 }
 
-/// What decides, by the order of exit codes: a broken invariant before everything else.
-pub fn verdict(scenario: &Scenario, conducted: &Conducted, thresholds: &[ThresholdResult], world: World) -> Verdict {
+/// What decides, by the order of exit codes: a broken invariant before everything else. `died` are the
+/// roles that ended by themselves, each in a line: whatever came of it, it was not what was to be measured.
+pub fn verdict(
+    scenario: &Scenario,
+    conducted: &Conducted,
+    thresholds: &[ThresholdResult],
+    died: &[String],
+    world: World,
+) -> Verdict {
     let mut found: Vec<(ExitCode, String)> = Vec::new();
     for finding in &conducted.audit.findings {
         let judged = scenario.expect.invariants.iter().any(|name| *name == finding.name);
@@ -164,6 +171,7 @@ pub fn verdict(scenario: &Scenario, conducted: &Conducted, thresholds: &[Thresho
     if conducted.stopped {
         found.push((ExitCode::Stopped, "stopped by the user".into()));
     }
+    found.extend(died.iter().map(|why| (ExitCode::Inconclusive, why.clone())));
     found.extend(invalid(scenario, conducted, world).into_iter().map(|why| (ExitCode::Inconclusive, why)));
     for result in thresholds {
         let text = format!("{}{} {}", result.prefix(), result.metric, result.expression);

@@ -18,6 +18,7 @@ use super::real::{RealOptions, RunningShop};
 use super::secret::Secret;
 use super::{Surroundings, WorldError};
 use crate::audit::shelf::BookShelf;
+use crate::run::resources::Part;
 
 /// What is to be put up.
 pub struct Plan {
@@ -122,6 +123,20 @@ impl Shop {
         match self {
             Self::Threads(shop) => shop.started_in,
             Self::Processes(shop) => shop.processes.started_in,
+        }
+    }
+
+    /// What of the machine each role uses.
+    pub fn parts(&self) -> Vec<(String, Part)> {
+        match self {
+            Self::Threads(shop) => {
+                let threads = shop.threads.iter();
+                threads.map(|(role, thread)| ((*role).to_owned(), Part::Thread(thread.clone()))).collect()
+            }
+            Self::Processes(shop) => {
+                let pids = shop.processes.pids().into_iter();
+                pids.map(|(role, pid)| (role.to_owned(), Part::Process(pid))).collect()
+            }
         }
     }
 

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -16,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use chassis::Servers;
 use chassis::net::SystemNetwork;
 use chassis::rng::Seeds;
-use rand::Rng as _;
+use rand::RngExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Duration, Instant, sleep};
 
@@ -30,8 +31,11 @@ const START_DEADLINE: Duration = Duration::from_secs(20);
 const READY_DEADLINE: Duration = Duration::from_millis(500);
 /// How long a role that is asked to stop may take: its drain, and some.
 const STOP_DEADLINE: Duration = Duration::from_secs(8);
-/// How often a port may be taken away while it is chosen.
-const PORT_TRIES: u32 = 100;
+/// Where the roles listen: below the range from which outgoing connections take their ports, so that none
+/// of them takes one before its role does.
+const PORTS: Range<u16> = 15_000..32_000;
+/// How many of them may be taken until one is not.
+const PORT_TRIES: u32 = 1_000;
 const PAUSE: Duration = Duration::from_millis(5);
 /// The last words are looked for in so much of a log.
 const LOG_TAIL_BYTES: u64 = 16 * 1024;
@@ -269,15 +273,13 @@ fn choose_ports(listen: SocketAddr) -> Result<(Addresses, Addresses), WorldError
     let mut held = Vec::new();
     let mut free = || {
         for _ in 0..PORT_TRIES {
-            let address =
-                servers::server::free_port(draws.next_u32()).map_err(|error| WorldError(error.to_string()))?;
-            // Somebody else may have been faster.
-            if let Ok(listener) = TcpListener::bind(address) {
+            let port = draws.random_range(PORTS);
+            if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
                 held.push(listener);
-                return Ok(address);
+                return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
             }
         }
-        Err(WorldError("no free port on 127.0.0.1".into()))
+        Err(WorldError(format!("no free port on 127.0.0.1 in {PORT_TRIES} tries")))
     };
     let (mut addresses, mut ops) = (Addresses::new(), Addresses::new());
     for role in shop::ROLES {
