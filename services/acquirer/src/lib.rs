@@ -6,7 +6,7 @@
 //!   each change leaves;
 //! - `application`: the four calls, their latency, which keys the bank declines, and what faults do
 //!   to a call; it needs a [`application::ports::Ledger`];
-//! - `adapters`: gRPC inwards, SQLite outwards. Faults come in over the chassis' ops port.
+//! - `adapters`: gRPC inwards, SQLite or PostgreSQL outwards. Faults come in over the chassis' ops port.
 //!
 //! What is deliberately absent: an outbox and events. A real acquirer tells nobody anything; one
 //! has to ask.
@@ -27,8 +27,10 @@ use proto::acquirer::v1::acquirer_service_server::AcquirerServiceServer;
 use tonic::service::Routes;
 
 use adapters::inbound::grpc::Handler;
+use adapters::outbound::postgres::PostgresLedger;
 use adapters::outbound::sqlite::SqliteLedger;
 use application::acquire::Acquirer;
+use application::ports::Ledger;
 
 pub use config::Config;
 pub use faults::FAULTS;
@@ -41,10 +43,12 @@ pub const ROLE: &str = "acquirer";
 /// # Errors
 /// When the ledger cannot be opened.
 pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
-    let Backing::Embedded(embedded) = &env.backing else { return Err(StartError("not built".into())) };
-    let ledger = SqliteLedger::open(&embedded.storage, &env.metrics)?;
+    let ledger: Arc<dyn Ledger> = match &env.backing {
+        Backing::Embedded(embedded) => Arc::new(SqliteLedger::open(&embedded.storage, &env.metrics)?),
+        Backing::Servers(servers) => Arc::new(PostgresLedger::open(servers, &env.metrics).await?),
+    };
     let Config { latency, decline_rate } = config;
-    let acquirer = Acquirer::new(Arc::new(ledger), env.clock.clone(), env.seeds.clone(), latency, decline_rate);
+    let acquirer = Acquirer::new(ledger, env.clock.clone(), env.seeds.clone(), latency, decline_rate);
     let suffering = acquirer.clone();
     let ops = chaos::http::ops(&env, &FAULTS, move |active| suffering.suffer(active));
     let routes = Routes::new(AcquirerServiceServer::new(Handler::new(acquirer)));

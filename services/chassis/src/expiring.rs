@@ -69,6 +69,45 @@ impl<K: Ord + Clone, V> ExpiringMap<K, V> {
     }
 }
 
+/// A bounded cache of values that carry a version, into which an outdated one never comes back: a
+/// reader that loaded a value before a change, and is slow to store it, is refused.
+#[derive(Debug)]
+pub struct VersionedMap<K, V> {
+    values: ExpiringMap<K, (i64, V)>,
+    /// The lowest version that may be stored, for as long as a value would live.
+    floors: ExpiringMap<K, i64>,
+}
+
+impl<K: Ord + Clone, V> VersionedMap<K, V> {
+    pub fn new(capacity: usize) -> Self {
+        Self { values: ExpiringMap::new(capacity), floors: ExpiringMap::new(capacity) }
+    }
+
+    pub fn get(&mut self, key: &K, now: Timestamp) -> Option<&V> {
+        self.values.get(key, now).map(|(_, value)| value)
+    }
+
+    /// Stores a value unless a later version is known of; says whether it did.
+    pub fn put(&mut self, key: K, version: i64, value: V, ttl: Duration, now: Timestamp) -> bool {
+        let floor = self.floors.get(&key, now).copied().unwrap_or(i64::MIN);
+        let held = self.values.get(&key, now).map_or(i64::MIN, |(held, _)| *held);
+        if version < floor.max(held) {
+            return false;
+        }
+        self.values.insert(key, (version, value), ttl, now);
+        true
+    }
+
+    /// Drops what is older than `version`, and refuses it for the next `ttl`; answers what was dropped.
+    pub fn outdate(&mut self, key: K, version: i64, ttl: Duration, now: Timestamp) -> Option<V> {
+        let floor = self.floors.get(&key, now).map_or(version, |floor| version.max(*floor));
+        let outdated = self.values.get(&key, now).is_some_and(|(held, _)| *held < floor);
+        let dropped = if outdated { self.values.remove(&key) } else { None };
+        self.floors.insert(key, floor, ttl, now);
+        dropped.map(|(_, value)| value)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

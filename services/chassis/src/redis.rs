@@ -1,6 +1,8 @@
 //! Redis: what may be lost. A server that does not answer is not asked again for a moment, so that
 //! whoever can do without it is not slowed down by every question.
 
+pub mod versioned;
+
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 //! ```text
 //!   gRPC ──▶ adapters::inbound::grpc ──▶ application::StockKeeping ──▶ domain
 //!                                              │ ports
-//!            StockStore (SQLite) ◀─────────────┼──▶ StockCache, RestockLock (in process)
+//!  StockStore (SQLite or PostgreSQL) ◀───────┼──▶ StockCache, RestockLock (in process or Redis)
 //!                  │ outbox
 //!                  └──▶ relay ──▶ stream INVENTORY
 //! ```
@@ -29,8 +29,9 @@ pub mod domain;
 use std::sync::Arc;
 
 use chassis::env::StartError;
-use chassis::events::Stream;
 use chassis::events::relay::Relay;
+use chassis::events::{Outbox, Stream};
+use chassis::redis::Redis;
 use chassis::serve::{App, Service, Task};
 use chassis::{Backing, Env};
 use proto::inventory::v1::inventory_service_server::InventoryServiceServer;
@@ -38,38 +39,64 @@ use tonic::service::Routes;
 
 use crate::adapters::inbound::grpc::InventoryHandler;
 use crate::adapters::outbound::memory::{MemoryLocks, MemoryStockCache};
+use crate::adapters::outbound::postgres::PostgresStock;
+use crate::adapters::outbound::redis::{RedisLocks, RedisStockCache};
 use crate::adapters::outbound::sqlite::SqliteStock;
 use crate::application::StockKeeping;
+use crate::application::ports::{RestockLock, StockCache, StockStore};
 
 pub use config::Config;
 
 /// The name this service goes by.
 pub const ROLE: &str = "inventory";
 
-/// Wires the service; opens its database, binds nothing, runs nothing.
+/// Wires the service; opens its database and connects to the servers, binds nothing, runs nothing.
 ///
 /// # Errors
-/// When the database cannot be opened.
+/// When the database cannot be opened, or a server cannot be reached.
 pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
-    let Backing::Embedded(embedded) = &env.backing else { return Err(StartError("not built".into())) };
-    let store = SqliteStock::open(&embedded.storage, &env.metrics)?;
-    #[cfg(feature = "planted-bugs")]
-    let store = store.with_planted_bug(config.planted_bug);
-    let relay = Relay {
-        stream: Stream::Inventory,
-        outbox: Arc::new(store.outbox(env.clock.clone())),
-        log: embedded.log.clone(),
-    };
-
-    let stock_keeping = StockKeeping {
-        store: Arc::new(store),
-        cache: Arc::new(MemoryStockCache::new(config.cache_capacity, config.cache_ttl)),
-        lock: Arc::new(MemoryLocks::default()),
-        clock: env.clock.clone(),
-    };
+    let (store, outbox) = store(&config, &env).await?;
+    let (cache, lock) = cache_and_lock(&config, &env).await?;
+    let relay = Relay { stream: Stream::Inventory, outbox, log: env.event_log().await? };
+    let stock_keeping = StockKeeping { store, cache, lock, clock: env.clock.clone() };
 
     let handler = InventoryHandler::new(stock_keeping, &env.metrics);
     let app = App::Grpc(Routes::new(InventoryServiceServer::new(handler)));
     let relay: Task = Box::pin(relay.run(env.shutdown.clone()));
     Ok(Service { env, app, ops: Default::default(), tasks: vec![relay] })
+}
+
+async fn store(
+    #[cfg_attr(not(feature = "planted-bugs"), expect(unused_variables))] config: &Config,
+    env: &Env,
+) -> Result<(Arc<dyn StockStore>, Arc<dyn Outbox>), StartError> {
+    Ok(match &env.backing {
+        Backing::Embedded(embedded) => {
+            let store = SqliteStock::open(&embedded.storage, &env.metrics)?;
+            #[cfg(feature = "planted-bugs")]
+            let store = store.with_planted_bug(config.planted_bug);
+            let outbox = Arc::new(store.outbox(env.clock.clone()));
+            (Arc::new(store), outbox)
+        }
+        Backing::Servers(servers) => {
+            let store = PostgresStock::open(servers, &env.metrics).await?;
+            #[cfg(feature = "planted-bugs")]
+            let store = store.with_planted_bug(config.planted_bug);
+            let outbox = Arc::new(store.outbox(env.clock.clone()));
+            (Arc::new(store), outbox)
+        }
+    })
+}
+
+async fn cache_and_lock(config: &Config, env: &Env) -> Result<(Arc<dyn StockCache>, Arc<dyn RestockLock>), StartError> {
+    Ok(match &env.backing {
+        Backing::Embedded(_) => {
+            (Arc::new(MemoryStockCache::new(config.cache_capacity, config.cache_ttl)), Arc::new(MemoryLocks::default()))
+        }
+        Backing::Servers(servers) => {
+            let redis = Arc::new(Redis::connect(servers).await?);
+            let cache = RedisStockCache::new(redis.clone(), config.cache_ttl);
+            (Arc::new(cache), Arc::new(RedisLocks::new(redis, &env.seeds)))
+        }
+    })
 }

@@ -6,7 +6,7 @@
 //!   [`application::ports::Buyers`], [`application::ports::Recipients`] and a
 //!   [`application::ports::MessageProvider`];
 //! - `adapters`: the event log inwards; the event log, the user service's gRPC and the simulated mail
-//!   and SMS provider outwards.
+//!   and SMS provider, with its ledger in SQLite or PostgreSQL, outwards.
 //!
 //! What is deliberately absent: a store. An event is acknowledged after the provider has all its
 //! messages, and the provider knows a message that it is handed twice. Its ledger is not the service's.
@@ -30,8 +30,10 @@ use tonic::service::Routes;
 
 use adapters::inbound::events::{Announce, KINDS};
 use adapters::outbound::buyers::LogBuyers;
-use adapters::outbound::courier::{Manners, SimulatedCourier};
+use adapters::outbound::courier::{Ledger, Manners, SimulatedCourier};
+use adapters::outbound::postgres::PostgresLedger;
 use adapters::outbound::recipients::GrpcRecipients;
+use adapters::outbound::sqlite::SqliteLedger;
 use application::notify::Notifier;
 
 pub use adapters::inbound::events::CONSUMER;
@@ -51,9 +53,12 @@ const ACK_WAIT: Duration = Duration::from_secs(10);
 /// # Errors
 /// When nobody said where the user service is, or the provider's ledger cannot be opened.
 pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
-    let Backing::Embedded(embedded) = &env.backing else { return Err(StartError("not built".into())) };
+    let ledger: Arc<dyn Ledger> = match &env.backing {
+        Backing::Embedded(embedded) => Arc::new(SqliteLedger::open(&embedded.storage, &env.metrics)?),
+        Backing::Servers(servers) => Arc::new(PostgresLedger::open(servers, &env.metrics).await?),
+    };
     let manners = Manners { latency: config.provider_latency, failure_rate: config.provider_failure_rate };
-    let courier = SimulatedCourier::open(&embedded.storage, &env.metrics, env.clock.clone(), &env.seeds, manners)?;
+    let courier = SimulatedCourier::new(ledger, env.clock.clone(), &env.seeds, manners);
     let to_users = channel(&env, "user", Identity::Service(env.clone()), RECIPIENT_DEADLINE)?;
     let log = env.event_log().await?;
     let notifier = Notifier {

@@ -6,7 +6,7 @@
 //! - `application`: processing a payment in its three moments, resolving what got lost between
 //!   them, and the compensation; it needs an [`application::ports::PaymentStore`] and an
 //!   [`application::ports::Provider`]. Faults may force the breaker;
-//! - `adapters`: gRPC and the ops port inwards, SQLite and the acquirer's gRPC outwards.
+//! - `adapters`: gRPC and the ops port inwards, SQLite or PostgreSQL and the acquirer's gRPC outwards.
 //!
 //! What is deliberately absent: retries. Whoever asks again finds the answer; asking again is the
 //! order saga's business.
@@ -22,9 +22,10 @@ use std::sync::Arc;
 use chassis::Backing;
 use chassis::chaos;
 use chassis::env::{Env, StartError};
-use chassis::events::Stream;
 use chassis::events::relay::Relay;
+use chassis::events::{Outbox, Stream};
 use chassis::grpc::{Identity, channel};
+use chassis::postgres::outbox::PostgresOutbox;
 use chassis::serve::{App, Service, Task};
 use chassis::sqlite::outbox::SqliteOutbox;
 use proto::payment::v1::payment_service_server::PaymentServiceServer;
@@ -33,9 +34,12 @@ use tonic::service::Routes;
 use adapters::inbound::grpc::Handler;
 use adapters::inbound::ops;
 use adapters::outbound::acquirer::Acquirer;
-use adapters::outbound::sqlite::{OUTBOX, SqlitePayments};
+use adapters::outbound::postgres::PostgresPayments;
+use adapters::outbound::sqlite::SqlitePayments;
+use adapters::outbound::stored::OUTBOX;
 use application::breaker::CircuitBreaker;
 use application::pay::Payments;
+use application::ports::PaymentStore;
 
 pub use config::Config;
 pub use faults::FAULTS;
@@ -51,13 +55,11 @@ pub const ROLE: &str = "payment";
 pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
     let breaker_settings = config.breaker();
     breaker_settings.check().map_err(|error| StartError(format!("{ROLE}: {error}")))?;
-    let Backing::Embedded(embedded) = &env.backing else { return Err(StartError("not built".into())) };
 
-    let store = Arc::new(SqlitePayments::open(&embedded.storage, &env.metrics)?);
+    let (store, outbox) = open(&env).await?;
     let to_acquirer = channel(&env, "acquirer", Identity::Service(env.clone()), config.provider_timeout)?;
     let provider = Arc::new(Acquirer::new(to_acquirer, config.provider_timeout));
-    let outbox = Arc::new(SqliteOutbox::new(store.db(), OUTBOX, env.clock.clone()));
-    let relay = Relay { stream: Stream::Payments, outbox, log: embedded.log.clone() };
+    let relay = Relay { stream: Stream::Payments, outbox, log: env.event_log().await? };
 
     let breaker = CircuitBreaker::new(breaker_settings, env.clock.clone());
     let payments = Payments::new(store, provider, breaker.clone(), env.clock.clone(), config.charge_window);
@@ -74,4 +76,20 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
     let tasks: Vec<Task> = vec![Box::pin(relay.run(env.shutdown.clone())), Box::pin(drain)];
     let routes = Routes::new(PaymentServiceServer::new(Handler::new(payments)));
     Ok(Service { env, app: App::Grpc(routes), ops: ops::router(breaker).merge(faults), tasks })
+}
+
+/// The store of the adapter family at hand, and the outbox that stands in it.
+async fn open(env: &Env) -> Result<(Arc<dyn PaymentStore>, Arc<dyn Outbox>), StartError> {
+    Ok(match &env.backing {
+        Backing::Embedded(embedded) => {
+            let store = Arc::new(SqlitePayments::open(&embedded.storage, &env.metrics)?);
+            let outbox = SqliteOutbox::new(store.db(), OUTBOX, env.clock.clone());
+            (store, Arc::new(outbox))
+        }
+        Backing::Servers(servers) => {
+            let store = Arc::new(PostgresPayments::open(servers, &env.metrics).await?);
+            let outbox = PostgresOutbox::new(store.db(), OUTBOX, env.clock.clone());
+            (store, Arc::new(outbox))
+        }
+    })
 }

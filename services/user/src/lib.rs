@@ -6,33 +6,37 @@
 //! - `application` holds the use cases (register, log in, show, update, register in bulk) and the
 //!   ports they need: a store that writes an account and its event in one transaction, a password
 //!   hasher, a session cache.
-//! - `adapters` connects them: gRPC comes in; SQLite, argon2 and an in-process cache go out. The
-//!   relay carries `user_events` to the stream `USERS`.
+//! - `adapters` connects them: gRPC comes in; argon2 and one of two families go out, SQLite with an
+//!   in-process cache or PostgreSQL with Redis. The relay carries `user_events` to the stream `USERS`.
 //!
 //! Nothing points outwards: the domain knows no use case, a use case no adapter.
 
-mod adapters;
-mod application;
+pub mod adapters;
+pub mod application;
 mod config;
-mod domain;
+pub mod domain;
 
 use std::sync::Arc;
 
 use chassis::auth::Role;
-use chassis::env::{Backing, Embedded, StartError};
-use chassis::events::Stream;
+use chassis::env::{Backing, StartError};
 use chassis::events::relay::Relay;
+use chassis::events::{EventLog, Outbox, Stream};
+use chassis::redis::Redis;
+use chassis::redis::versioned::VersionedCache;
 use chassis::serve::{App, Service, Task};
-use chassis::sqlite::Db;
-use chassis::sqlite::outbox::SqliteOutbox;
+use chassis::{postgres, sqlite};
 use proto::user::v1::user_service_server::UserServiceServer;
 use tonic::service::Routes;
 
 use adapters::inbound::grpc::Handler;
 use adapters::outbound::argon2::Argon2id;
 use adapters::outbound::cache::InProcessSessions;
-use adapters::outbound::sqlite::{DATABASE, MIGRATIONS, OUTBOX, SqliteUsers};
-use application::ports::{Added, HashError, PasswordHasher, Registration};
+use adapters::outbound::postgres::PostgresUsers;
+use adapters::outbound::redis::RedisSessions;
+use adapters::outbound::rows::{DATABASE, OUTBOX};
+use adapters::outbound::sqlite::SqliteUsers;
+use application::ports::{Added, HashError, PasswordHasher, Registration, SessionCache, UserStore};
 use application::{Settings, Users};
 use domain::{PasswordPolicy, User};
 
@@ -53,45 +57,87 @@ impl From<HashError> for StartError {
 /// spawns nothing.
 ///
 /// # Errors
-/// When the database cannot be opened or the settings contradict each other.
+/// When a server or the database cannot be reached, or the settings contradict each other.
 pub async fn build(config: Config, env: chassis::Env) -> Result<Service, StartError> {
-    let Backing::Embedded(embedded) = &env.backing else { return Err(StartError("not built".into())) };
-    let Embedded { storage, log } = embedded.clone();
-    let db = Arc::new(Db::open(&storage, DATABASE, &MIGRATIONS, &env.metrics)?);
-    let store = Arc::new(SqliteUsers::new(db.clone()));
+    let log = env.event_log().await?;
+    build_on(config, env, log).await
+}
+
+/// [`build`] with an event log of the caller's.
+///
+/// # Errors
+/// As [`build`].
+pub async fn build_on(config: Config, env: chassis::Env, log: Arc<dyn EventLog>) -> Result<Service, StartError> {
+    let Outbound { store, sessions, outbox, mut tasks } = Outbound::connect(&config, &env).await?;
     let salts = env.seeds.stream("password-salts");
     let hasher = Arc::new(Argon2id::new(config.argon2_memory_kib, config.argon2_iterations, salts)?);
-    let capacity = usize::try_from(config.session_entries).unwrap_or(usize::MAX);
-    let sessions = Arc::new(InProcessSessions::new(capacity, config.session_ttl, env.clock.clone()));
     let chars_min = usize::try_from(config.password_min).unwrap_or(usize::MAX);
     let settings = Settings { policy: PasswordPolicy { chars_min }, token_ttl: config.token_ttl };
-    make_admin(&config, settings.policy, &env, &store, hasher.as_ref())?;
+    make_admin(&config, settings.policy, &env, store.as_ref(), hasher.as_ref()).await?;
 
     let users = Users::new(store, hasher, sessions, env.clock.clone(), env.keys.clone(), settings);
     let routes = Routes::new(UserServiceServer::new(Handler::new(users)));
-    let outbox = Arc::new(SqliteOutbox::new(db, OUTBOX, env.clock.clone()));
     let relay = Relay { stream: Stream::Users, outbox, log };
-    let tasks: Vec<Task> = vec![Box::pin(relay.run(env.shutdown.clone()))];
+    tasks.push(Box::pin(relay.run(env.shutdown.clone())));
     Ok(Service { env, app: App::Grpc(routes), ops: Default::default(), tasks })
+}
+
+/// What the two families of adapters have in common.
+struct Outbound {
+    store: Arc<dyn UserStore>,
+    sessions: Arc<dyn SessionCache>,
+    outbox: Arc<dyn Outbox>,
+    tasks: Vec<Task>,
+}
+
+impl Outbound {
+    async fn connect(config: &Config, env: &chassis::Env) -> Result<Self, StartError> {
+        match &env.backing {
+            Backing::Embedded(embedded) => {
+                let migrations = &adapters::outbound::sqlite::MIGRATIONS;
+                let db = Arc::new(sqlite::Db::open(&embedded.storage, DATABASE, migrations, &env.metrics)?);
+                let capacity = usize::try_from(config.session_entries).unwrap_or(usize::MAX);
+                Ok(Self {
+                    store: Arc::new(SqliteUsers::new(db.clone())),
+                    sessions: Arc::new(InProcessSessions::new(capacity, config.session_ttl, env.clock.clone())),
+                    outbox: Arc::new(sqlite::outbox::SqliteOutbox::new(db, OUTBOX, env.clock.clone())),
+                    tasks: Vec::new(),
+                })
+            }
+            Backing::Servers(servers) => {
+                let migrations = adapters::outbound::postgres::MIGRATIONS;
+                let db = Arc::new(postgres::Db::open(servers, DATABASE, migrations, &env.metrics).await?);
+                let redis = Arc::new(Redis::connect(servers).await?);
+                let cache = Arc::new(VersionedCache::new(redis, config.session_ttl));
+                Ok(Self {
+                    store: Arc::new(PostgresUsers::new(db.clone())),
+                    sessions: Arc::new(RedisSessions::new(cache.clone())),
+                    outbox: Arc::new(postgres::outbox::PostgresOutbox::new(db, OUTBOX, env.clock.clone())),
+                    tasks: vec![Box::pin(cache.catch_up(env.shutdown.clone()))],
+                })
+            }
+        }
+    }
 }
 
 /// Makes the configured admin account. One that exists keeps its password; an account of that
 /// address which is no admin's is never promoted behind its owner's back.
-fn make_admin(
+async fn make_admin(
     config: &Config,
     policy: PasswordPolicy,
     env: &chassis::Env,
-    store: &SqliteUsers,
+    store: &dyn UserStore,
     hasher: &dyn PasswordHasher,
 ) -> Result<(), StartError> {
     let (Some(email), Some(password)) = (&config.admin_email, &config.admin_password) else { return Ok(()) };
-    let account = match store.holder(email)? {
-        Some(account) => account,
+    let account = match store.by_email(email).await? {
+        Some(account) => account.user,
         None => {
             policy.check(password).map_err(|error| StartError(format!("{ROLE}: --admin-password: {error}")))?;
             let password_hash = hasher.hash(password)?;
             let change = User::register(email.clone(), domain::Name::admin(), Role::Admin, env.clock.now());
-            match store.add_all(&[Registration { change, password_hash }])?.pop() {
+            // It may be the address that somebody was registered with and has moved away from.
+            match store.add(&[Registration { change, password_hash }]).await?.pop() {
                 Some(Added::New(account) | Added::Existing(account)) => account,
                 None => return Err(StartError(format!("{ROLE}: the store did not answer"))),
             }

@@ -4,31 +4,29 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chassis::Env;
 use chassis::auth::{Keys, Role};
 use chassis::clock::SystemClock;
 use chassis::context::{Context, Tracer};
-use chassis::events::sqlite::SqliteEventLog;
 use chassis::grpc::{Identity, PeerChannel, channel};
 use chassis::metrics::Metrics;
 use chassis::net::{BoundPort, Network, SystemNetwork};
 use chassis::rng::Seeds;
 use chassis::settings;
-use chassis::sqlite::Storage;
-use chassis::{Backing, Embedded, Env};
 use proto::acquirer::v1::acquirer_service_client::AcquirerServiceClient;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
+
+use crate::family::Family;
 
 pub type Client = AcquirerServiceClient<PeerChannel>;
 
 /// A running acquirer; it stops when this is dropped.
 pub struct Running {
     pub env: Env,
-    pub storage: Storage,
+    pub family: Family,
     ops: String,
-    _folder: TempDir,
 }
 
 impl Drop for Running {
@@ -38,23 +36,21 @@ impl Drop for Running {
 }
 
 /// Starts an acquirer with these settings, such as `("acquirer.latency", "0ms")`.
-pub fn start(settings: &[(&str, &str)]) -> Running {
-    start_with(settings, false)
+pub async fn start(settings: &[(&str, &str)]) -> Running {
+    start_with(settings, false).await
 }
 
 /// The same, open to faults.
-pub fn start_with_chaos(settings: &[(&str, &str)]) -> Running {
-    start_with(settings, true)
+pub async fn start_with_chaos(settings: &[(&str, &str)]) -> Running {
+    start_with(settings, true).await
 }
 
-fn start_with(settings: &[(&str, &str)], chaos: bool) -> Running {
-    let folder = tempfile::tempdir().unwrap();
-    let storage = Storage::Folder(folder.path().to_owned());
+async fn start_with(settings: &[(&str, &str)], chaos: bool) -> Running {
+    let family = Family::new();
     let main = BoundPort::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let ops = BoundPort::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let clock = Arc::new(SystemClock);
     let seeds = Seeds::from_number(1);
-    let log = Arc::new(SqliteEventLog::open(&storage, clock.clone()).unwrap());
     let env = Env {
         role: acquirer::ROLE,
         clock,
@@ -63,7 +59,7 @@ fn start_with(settings: &[(&str, &str)], chaos: bool) -> Running {
         network: Arc::new(SystemNetwork),
         peers: Arc::new(BTreeMap::from([(acquirer::ROLE, main.address().unwrap().to_string())])),
         keys: Keys::new(&[7; 32]).unwrap(),
-        backing: Backing::Embedded(Embedded { storage: storage.clone(), log }),
+        backing: family.backing(),
         metrics: Metrics::new(acquirer::ROLE),
         ops: Arc::default(),
         chaos,
@@ -71,10 +67,10 @@ fn start_with(settings: &[(&str, &str)], chaos: bool) -> Running {
     };
     let values = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let config = settings::parse(acquirer::ROLE, &values).unwrap();
-    let service = acquirer::build(config, env.clone()).unwrap();
+    let service = acquirer::build(config, env.clone()).await.unwrap();
     let ops_address = ops.address().unwrap().to_string();
     tokio::spawn(chassis::serve::run(service, main.listen().unwrap(), ops.listen().unwrap()));
-    Running { env, storage, ops: ops_address, _folder: folder }
+    Running { env, family, ops: ops_address }
 }
 
 impl Running {
@@ -102,13 +98,6 @@ impl Running {
             self.env.clock.now(),
         );
         Context { trace: None, token: Some(token.into()) }
-    }
-
-    /// The kinds of the key's ledger lines, oldest first.
-    pub fn ledger_of(&self, key: &str) -> Vec<String> {
-        let connection = self.storage.open_read_only("acquirer_db").unwrap();
-        let mut lines = connection.prepare("SELECT kind FROM ledger WHERE key = ?1 ORDER BY sequence").unwrap();
-        lines.query_map([key], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     }
 
     /// What the ops port answers to a service.

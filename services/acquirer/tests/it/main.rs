@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod contract;
+mod family;
 mod faults;
 mod harness;
 mod service;
+mod times;

@@ -5,5 +5,8 @@ pub mod inbound {
 }
 pub mod outbound {
     pub mod memory;
+    pub mod postgres;
+    pub mod redis;
+    pub mod rows;
     pub mod sqlite;
 }

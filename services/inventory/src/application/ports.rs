@@ -93,18 +93,22 @@ pub trait StockCache: Send + Sync + 'static {
     /// MUST answer `None` for what was put longer ago than the cache's time to live.
     async fn get(&self, product_id: ProductId) -> Option<Stock>;
 
-    /// MUST ignore a figure older (by version) than the one it holds: puts overtake each other.
-    async fn put(&self, stock: Stock);
+    /// MUST ignore each figure that is older (by version) than the one it holds: puts overtake each
+    /// other.
+    async fn put(&self, stocks: &[Stock]);
 }
 
 /// Lets restocks of one product take turns, instead of failing on each other's version. Advisory:
-/// the store's predicate decides.
+/// the store decides, with whatever predicates and locks it has of its own, so a turn that ends too
+/// early, or that two have at once, harms nothing.
 #[async_trait]
 pub trait RestockLock: Send + Sync + 'static {
-    /// Waits for the turn, which lasts until the guard is dropped.
+    /// Waits for the turn, which lasts until the guard is dropped, or until a holder that does not come
+    /// back has had it for long enough. Who takes turns with nobody, because the lock cannot be asked,
+    /// MUST be given the turn without it: what is advisory must not be what stops a restock.
     ///
     /// # Errors
-    /// MUST answer `Unavailable` after a bounded wait.
+    /// MUST answer `Unavailable` after a bounded wait for somebody else's turn to end.
     async fn turn(&self, product_id: ProductId) -> Result<RestockTurn, StoreError>;
 }
 

@@ -82,13 +82,13 @@ impl StockKeeping {
             return Ok(stock);
         }
         let stock = self.store.stock(product_id).await?.ok_or(StockQueryError::Unknown(product_id))?;
-        self.cache.put(stock).await;
+        self.cache.put(&[stock]).await;
         Ok(stock)
     }
 
     async fn remember<T>(&self, answer: Answer<T>) -> T {
-        for stock in answer.changed {
-            self.cache.put(stock).await;
+        if !answer.changed.is_empty() {
+            self.cache.put(&answer.changed).await;
         }
         answer.outcome
     }

@@ -141,6 +141,25 @@ impl OrderStock {
         }
         Ok(Decision::first((), StockEvent::Committed { order_id, lines: self.lines.clone() }))
     }
+
+    /// What the order has been told once this event of it is recorded.
+    pub fn apply(&mut self, event: &StockEvent) {
+        match event {
+            StockEvent::Reserved { lines, .. } => {
+                self.reserve = Some(ReserveOutcome::Reserved);
+                self.lines.clone_from(lines);
+            }
+            StockEvent::Refused { sold_out, .. } => self.reserve = Some(ReserveOutcome::SoldOut(*sold_out)),
+            StockEvent::Released { lines, .. } if lines.is_empty() => self.release = Some(ReleaseOutcome::Nothing),
+            StockEvent::Released { .. } => self.release = Some(ReleaseOutcome::Released),
+            StockEvent::Committed { .. } => self.committed = true,
+            StockEvent::Blocked { .. } => {
+                self.reserve = Some(ReserveOutcome::Blocked);
+                self.release = Some(ReleaseOutcome::Nothing);
+            }
+            StockEvent::Restocked { .. } => {}
+        }
+    }
 }
 
 #[cfg(test)]
@@ -207,28 +226,15 @@ mod tests {
         fn apply(&mut self, event: Option<StockEvent>) {
             let Some(event) = event else { return };
             let id = event.aggregate().parse().unwrap();
-            let mut order = self.order(id);
-            match event {
-                StockEvent::Reserved { lines, .. } => {
-                    self.each(&lines, Stock::reserve);
-                    order = OrderStock { reserve: Some(ReserveOutcome::Reserved), lines, ..order };
-                }
-                StockEvent::Refused { sold_out, .. } => order.reserve = Some(ReserveOutcome::SoldOut(sold_out)),
-                StockEvent::Released { lines, .. } => {
-                    let nothing = lines.is_empty();
-                    self.each(&lines, Stock::release);
-                    order.release = Some(if nothing { ReleaseOutcome::Nothing } else { ReleaseOutcome::Released });
-                }
-                StockEvent::Committed { lines, .. } => {
-                    self.each(&lines, Stock::commit);
-                    order.committed = true;
-                }
-                StockEvent::Blocked { .. } => {
-                    order.reserve = Some(ReserveOutcome::Blocked);
-                    order.release = Some(ReleaseOutcome::Nothing);
-                }
+            match &event {
+                StockEvent::Reserved { lines, .. } => self.each(lines, Stock::reserve),
+                StockEvent::Released { lines, .. } => self.each(lines, Stock::release),
+                StockEvent::Committed { lines, .. } => self.each(lines, Stock::commit),
+                StockEvent::Refused { .. } | StockEvent::Blocked { .. } => {}
                 StockEvent::Restocked { .. } => unreachable!("no order restocks"),
             }
+            let mut order = self.order(id);
+            order.apply(&event);
             self.orders.insert(id, order);
         }
     }

@@ -1,9 +1,10 @@
 //! The stock of one product.
 
 use kernel::{ProductId, Quantity};
+use serde::{Deserialize, Serialize};
 
 /// Units of one product. What was ever restocked is `available + reserved + sold`; none is negative.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stock {
     pub product_id: ProductId,
     /// Can be reserved.

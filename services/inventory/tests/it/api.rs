@@ -105,7 +105,7 @@ async fn a_cached_figure_is_shown_but_never_decided_on() {
     let saga = shop.service();
     saga.restock("a", 1, 5).await.unwrap();
     assert_eq!(saga.counts(1).await, (5, 0, 0));
-    shop.database().execute_batch("UPDATE stock SET available = 1, sold = 4, version = version + 1").unwrap();
+    shop.home().execute("UPDATE stock SET available = 1, sold = 4, version = version + 1").await;
     assert_eq!(saga.counts(1).await, (5, 0, 0), "stale, as its time to live allows");
     assert_eq!(saga.reserve(order(1), &[(1, 2)]).await.unwrap(), Outcome::SoldOut(SoldOut { product_id: 1 }));
     assert_eq!(saga.reserve(order(2), &[(1, 1)]).await.unwrap(), Outcome::Reserved(Reserved {}));
@@ -118,6 +118,6 @@ async fn without_a_time_to_live_the_query_is_always_fresh() {
     let saga = shop.service();
     saga.restock("a", 1, 5).await.unwrap();
     assert_eq!(saga.counts(1).await, (5, 0, 0));
-    shop.database().execute_batch("UPDATE stock SET available = 1").unwrap();
+    shop.home().execute("UPDATE stock SET available = 1").await;
     assert_eq!(saga.counts(1).await, (1, 0, 0));
 }

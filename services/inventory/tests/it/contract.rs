@@ -1,14 +1,38 @@
-//! What every [`StockStore`] owes its callers. Each case wants a store with nothing in it.
+//! What every [`StockStore`] owes its callers.
 
+use std::sync::Arc;
+
+use chassis::StoreError;
+use chassis::events::Outbox;
 use inventory::application::ports::{
     Answer, Answers, CommitOrder, ReleaseOrder, ReserveOrder, RestockProduct, StockStore, StockStoreError,
 };
 use inventory::domain::{Line, OrderLines, Refusal, ReleaseOutcome, ReserveOutcome, Restock, Stock};
 use kernel::{ProductId, Quantity, Timestamp};
 
+use crate::family::Home;
 use crate::harness::order;
 
 const AT: Timestamp = Timestamp::from_micros(1_000_000);
+
+/// A store with nothing in it, and its database.
+pub struct Books {
+    pub home: Home,
+    pub store: Arc<dyn StockStore>,
+    pub outbox: Arc<dyn Outbox>,
+}
+
+impl Books {
+    pub async fn open() -> Self {
+        let home = Home::new().await;
+        let (store, outbox) = home.store().await;
+        Self { home, store, outbox }
+    }
+
+    async fn counts(&self, product: i64) -> (i64, i64, i64) {
+        counts(&*self.store, product).await
+    }
+}
 
 pub fn reserve(number: u32, lines: &[(i64, u32)]) -> ReserveOrder {
     let line =
@@ -47,7 +71,9 @@ pub async fn counts(store: &dyn StockStore, product: i64) -> (i64, i64, i64) {
     (stock.available, stock.reserved, stock.sold)
 }
 
-pub async fn a_batch_is_decided_in_arrival_order_against_its_running_balance(store: &dyn StockStore) {
+#[tokio::test]
+async fn a_batch_is_decided_in_arrival_order_against_its_running_balance() {
+    let Books { store, .. } = Books::open().await;
     store.restock(&[restock("a", 1, 5), restock("b", 2, 5)]).await;
     let batch = [
         reserve(1, &[(1, 3)]),
@@ -60,10 +86,12 @@ pub async fn a_batch_is_decided_in_arrival_order_against_its_running_balance(sto
     let expected = [Reserved, SoldOut(ProductId(1)), Reserved, Reserved, SoldOut(ProductId(2))];
     assert_eq!(outcomes(store.reserve(&batch).await), expected);
     assert_eq!(outcomes(store.reserve(&batch).await), expected, "the batch repeated");
-    assert_eq!((counts(store, 1).await, counts(store, 2).await), ((0, 5, 0), (0, 5, 0)));
+    assert_eq!((counts(&*store, 1).await, counts(&*store, 2).await), ((0, 5, 0), (0, 5, 0)));
 }
 
-pub async fn a_refused_command_does_not_stop_the_others(store: &dyn StockStore) {
+#[tokio::test]
+async fn a_refused_command_does_not_stop_the_others() {
+    let Books { store, .. } = Books::open().await;
     store.restock(&[restock("a", 1, 5)]).await;
     store.reserve(&[reserve(1, &[(1, 1)]), reserve(2, &[(1, 1)]), reserve(3, &[(1, 1)])]).await;
     let answers = store.commit(&[commit(1), commit(9), commit(2)]).await;
@@ -72,23 +100,29 @@ pub async fn a_refused_command_does_not_stop_the_others(store: &dyn StockStore) 
     let answers = store.release(&[release(1), release(3)]).await;
     assert!(matches!(&answers[0], Err(StockStoreError::Refused(Refusal::Committed(id))) if *id == order(1)));
     assert!(answers[1].is_ok());
-    assert_eq!(counts(store, 1).await, (3, 0, 2));
+    assert_eq!(counts(&*store, 1).await, (3, 0, 2));
 }
 
-pub async fn an_empty_batch_has_no_answers(store: &dyn StockStore) {
+#[tokio::test]
+async fn an_empty_batch_has_no_answers() {
+    let Books { store, .. } = Books::open().await;
     assert!(store.reserve(&[]).await.is_empty());
 }
 
-pub async fn a_release_before_its_reservation_blocks_it_also_within_a_batch(store: &dyn StockStore) {
+#[tokio::test]
+async fn a_release_before_its_reservation_blocks_it_also_within_a_batch() {
+    let Books { store, .. } = Books::open().await;
     store.restock(&[restock("a", 1, 5)]).await;
     let nothing = [ReleaseOutcome::Nothing, ReleaseOutcome::Nothing];
     assert_eq!(outcomes(store.release(&[release(1), release(1)]).await), nothing);
     assert_eq!(outcomes(store.reserve(&[reserve(1, &[(1, 1)])]).await), [ReserveOutcome::Blocked]);
     assert_eq!(refused(store.commit(&[commit(1)]).await), Refusal::NothingHeld(order(1)));
-    assert_eq!(counts(store, 1).await, (5, 0, 0));
+    assert_eq!(counts(&*store, 1).await, (5, 0, 0));
 }
 
-pub async fn a_release_of_a_refused_order_gives_nothing_back(store: &dyn StockStore) {
+#[tokio::test]
+async fn a_release_of_a_refused_order_gives_nothing_back() {
+    let Books { store, .. } = Books::open().await;
     store.reserve(&[reserve(1, &[(1, 1)])]).await;
     assert_eq!(outcomes(store.release(&[release(1)]).await), [ReleaseOutcome::Nothing]);
     assert_eq!(
@@ -98,7 +132,9 @@ pub async fn a_release_of_a_refused_order_gives_nothing_back(store: &dyn StockSt
     );
 }
 
-pub async fn an_answer_tells_the_changed_rows_once(store: &dyn StockStore) {
+#[tokio::test]
+async fn an_answer_tells_the_changed_rows_once() {
+    let Books { store, .. } = Books::open().await;
     store.restock(&[restock("a", 1, 5), restock("b", 2, 5)]).await;
     let command = [reserve(1, &[(2, 1), (1, 2)])];
     let answer = store.reserve(&command).await.pop().unwrap().unwrap();
@@ -109,7 +145,9 @@ pub async fn an_answer_tells_the_changed_rows_once(store: &dyn StockStore) {
     assert_eq!(again, Answer { outcome: ReserveOutcome::Reserved, changed: Vec::new() });
 }
 
-pub async fn a_restock_counts_once_under_its_id(store: &dyn StockStore) {
+#[tokio::test]
+async fn a_restock_counts_once_under_its_id() {
+    let Books { store, .. } = Books::open().await;
     let available = |stocks: Vec<Stock>| stocks.into_iter().map(|stock| stock.available).collect::<Vec<_>>();
     let batch = [restock("a", 1, 5), restock("b", 1, 2), restock("a", 1, 5)];
     assert_eq!(available(outcomes(store.restock(&batch).await)), [5, 7, 7]);
@@ -118,10 +156,9 @@ pub async fn a_restock_counts_once_under_its_id(store: &dyn StockStore) {
 }
 
 /// Every decision leaves exactly one event, in the order of the aggregate's versions.
-pub async fn every_change_of_the_barrier_leaves_one_event(
-    store: &dyn StockStore,
-    outbox: &dyn chassis::events::Outbox,
-) {
+#[tokio::test]
+async fn every_change_of_the_barrier_leaves_one_event() {
+    let Books { store, outbox, .. } = Books::open().await;
     store.restock(&[restock("a", 1, 5)]).await;
     for _ in 0..2 {
         store.reserve(&[reserve(1, &[(1, 5)]), reserve(2, &[(1, 1)])]).await;
@@ -140,4 +177,100 @@ pub async fn every_change_of_the_barrier_leaves_one_event(
         assert!(events.iter().map(|event| event.kind.as_str()).eq(expected.iter().copied()), "order {number}");
         assert!(events.iter().map(|event| event.version).eq(1..=expected.len() as i64), "order {number}");
     }
+}
+
+#[tokio::test]
+async fn one_damaged_order_fails_alone_in_its_batch() {
+    let books = Books::open().await;
+    books.store.restock(&[restock("a", 1, 5)]).await;
+    for (number, outcome) in [(2, "rubbish"), (3, "reserved")] {
+        let row = format!("('{}', 'reserve', '{outcome}', 0)", order(number));
+        books.home.execute(&format!("INSERT INTO operations VALUES {row}")).await;
+    }
+    let one = |number| reserve(number, &[(1, 1)]);
+    let mut answers = books.store.reserve(&[one(1), one(2), one(3), one(4)]).await;
+    for damaged in [answers.remove(2), answers.remove(1)] {
+        assert!(matches!(damaged, Err(StockStoreError::Store(StoreError::Corrupt(_)))), "{damaged:?}");
+    }
+    assert_eq!(outcomes(answers), [ReserveOutcome::Reserved; 2]);
+    assert_eq!(books.counts(1).await, (3, 2, 0));
+}
+
+#[tokio::test]
+async fn a_row_that_changes_under_the_decision_is_a_conflict_and_nothing_is_written() {
+    // Each part of the predicate on its own.
+    for meddling in ["version = version + 1", "available = 0"] {
+        let books = Books::open().await;
+        books.store.restock(&[restock("a", 1, 5), restock("b", 2, 5)]).await;
+        books.home.meddle(order(1), meddling).await;
+        let command = [reserve(1, &[(1, 1), (2, 1)])];
+        let answer = books.store.reserve(&command).await.pop().unwrap();
+        assert!(matches!(answer, Err(StockStoreError::Store(StoreError::Conflict(_)))), "{meddling}: {answer:?}");
+        assert_eq!((books.counts(1).await, books.counts(2).await), ((5, 0, 0), (5, 0, 0)));
+        books.home.stop_meddling().await;
+        assert_eq!(outcomes(books.store.reserve(&command).await), [ReserveOutcome::Reserved]);
+    }
+}
+
+#[tokio::test]
+async fn a_conflict_of_one_order_is_no_conflict_of_its_batch() {
+    let books = Books::open().await;
+    books.store.restock(&[restock("a", 1, 5), restock("b", 2, 5)]).await;
+    books.home.meddle(order(2), "version = version + 1").await;
+    let batch = [1, 2, 3].map(|number| reserve(number, &[(1, 1), (2, 1)]));
+    let mut answers = books.store.reserve(&batch).await;
+    let conflict = answers.remove(1);
+    assert!(matches!(conflict, Err(StockStoreError::Store(StoreError::Conflict(_)))), "{conflict:?}");
+    assert_eq!(outcomes(answers), [ReserveOutcome::Reserved; 2]);
+    assert_eq!((books.counts(1).await, books.counts(2).await), ((3, 2, 0), (3, 2, 0)));
+}
+
+#[tokio::test]
+async fn the_rows_that_an_audit_reads_say_what_became_of_each_order() {
+    let Books { home, store, .. } = Books::open().await;
+    store.restock(&[restock("a", 1, 5)]).await;
+    let one = |number| reserve(number, &[(1, 1)]);
+    store.release(&[release(5)]).await;
+    store.reserve(&[one(1), one(2), one(3), reserve(4, &[(1, 9)]), one(5)]).await;
+    store.release(&[release(2)]).await;
+    store.commit(&[commit(3)]).await;
+
+    let states = home.texts("SELECT state FROM reservations ORDER BY order_id").await;
+    assert_eq!(states, ["held", "released", "sold"]);
+    let operations = "SELECT operation || ' ' || outcome FROM operations ORDER BY order_id, operation";
+    assert_eq!(
+        home.texts(operations).await,
+        [
+            "reserve reserved",
+            "release released",
+            "reserve reserved",
+            "commit committed",
+            "reserve reserved",
+            "reserve sold_out:1",
+            "release nothing",
+            "reserve blocked",
+        ]
+    );
+    assert_eq!(home.texts("SELECT restock_id || ' ' || quantity FROM restocks").await, ["a 5"]);
+}
+
+#[tokio::test]
+async fn a_reservation_that_the_stock_does_not_back_is_not_given_back() {
+    let Books { home, store, .. } = Books::open().await;
+    store.restock(&[restock("a", 1, 5)]).await;
+    store.reserve(&[reserve(1, &[(1, 3)])]).await;
+    for damage in
+        ["UPDATE stock SET reserved = 2", "UPDATE stock SET reserved = 3; UPDATE reservations SET state = 'sold'"]
+    {
+        home.execute(damage).await;
+        let answer = store.release(&[release(1)]).await.pop().unwrap();
+        assert!(matches!(answer, Err(StockStoreError::Store(StoreError::Corrupt(_)))), "{damage}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_product_takes_no_more() {
+    let Books { home, store, .. } = Books::open().await;
+    home.execute(&format!("INSERT INTO stock VALUES (1, 0, 0, {}, 1)", Stock::UNITS_MAX)).await;
+    assert!(matches!(refused(store.restock(&[restock("a", 1, 1)]).await), Refusal::Full(_)));
 }

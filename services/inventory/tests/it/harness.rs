@@ -5,17 +5,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chassis::Env;
 use chassis::auth::{Keys, Role};
 use chassis::clock::SystemClock;
 use chassis::context::{Context, Tracer};
-use chassis::events::sqlite::SqliteEventLog;
 use chassis::events::{Event, EventLog, Stream};
 use chassis::grpc::{Identity, PeerChannel};
 use chassis::metrics::Metrics;
 use chassis::net::{BoundPort, SystemNetwork};
 use chassis::rng::Seeds;
-use chassis::sqlite::Storage;
-use chassis::{Backing, Embedded, Env};
 use inventory::Config;
 use kernel::OrderId;
 use proto::inventory::v1::inventory_service_client::InventoryServiceClient;
@@ -23,16 +21,17 @@ use proto::inventory::v1::reserve_stock_response::Outcome;
 use proto::inventory::v1::{
     CommitStockRequest, GetStockRequest, Line, ReleaseStockRequest, ReserveStockRequest, RestockRequest, Stock,
 };
-use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 
+use crate::family::Home;
+
 const USER: &str = "11111111-1111-1111-1111-111111111111";
 
-/// The service, its folder and its log. The folder outlives a restart.
+/// The service, its home and its log. The home outlives a restart.
 pub struct Shop {
-    folder: TempDir,
-    log: Arc<SqliteEventLog>,
+    home: Home,
+    log: Arc<dyn EventLog>,
     server: Env,
     client: Env,
     running: JoinHandle<()>,
@@ -43,7 +42,7 @@ fn config(settings: &[(&str, &str)]) -> Config {
     chassis::settings::parse(inventory::ROLE, &settings.collect::<BTreeMap<_, _>>()).unwrap()
 }
 
-fn env(role: &'static str, folder: &TempDir, log: &Arc<SqliteEventLog>, inventory_at: &str) -> Env {
+fn env(role: &'static str, home: &Home, inventory_at: &str) -> Env {
     let seeds = Seeds::from_number(1).scope(role);
     Env {
         role,
@@ -53,16 +52,12 @@ fn env(role: &'static str, folder: &TempDir, log: &Arc<SqliteEventLog>, inventor
         network: Arc::new(SystemNetwork),
         peers: Arc::new(BTreeMap::from([(inventory::ROLE, inventory_at.to_owned())])),
         keys: Keys::new(&[7; 32]).unwrap(),
-        backing: Backing::Embedded(Embedded { storage: storage(folder), log: log.clone() }),
+        backing: home.backing(),
         metrics: Metrics::new(role),
         ops: Default::default(),
         chaos: false,
         shutdown: Default::default(),
     }
-}
-
-fn storage(folder: &TempDir) -> Storage {
-    Storage::Folder(folder.path().to_owned())
 }
 
 fn free_port() -> BoundPort {
@@ -75,41 +70,40 @@ impl Shop {
     }
 
     pub async fn with(settings: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let log = Arc::new(SqliteEventLog::open(&storage(&folder), Arc::new(SystemClock)).unwrap());
-        Self::start(folder, log, settings)
+        Self::start(Home::new().await, settings).await
     }
 
-    fn start(folder: TempDir, log: Arc<SqliteEventLog>, settings: &[(&str, &str)]) -> Self {
+    async fn start(home: Home, settings: &[(&str, &str)]) -> Self {
         let (main, ops) = (free_port(), free_port());
         let address = main.address().unwrap().to_string();
-        let server = env(inventory::ROLE, &folder, &log, &address);
-        let client = env("order", &folder, &log, &address);
-        let service = inventory::build(config(settings), server.clone()).unwrap();
+        let server = env(inventory::ROLE, &home, &address);
+        let client = env("order", &home, &address);
+        let log = client.event_log().await.unwrap();
+        let service = inventory::build(config(settings), server.clone()).await.unwrap();
         let running = tokio::spawn(chassis::serve::run(service, main.listen().unwrap(), ops.listen().unwrap()));
-        Self { folder, log, server, client, running }
+        Self { home, log, server, client, running }
     }
 
-    /// Ends the process, as far as a test can, and starts another one over the same files.
+    /// Ends the process, as far as a test can, and starts another one in the same home.
     pub async fn restart(self) -> Self {
-        self.restart_with(|| {}).await
+        self.restart_with("").await
     }
 
-    /// The same; `meanwhile` happens while no process runs.
-    pub async fn restart_with(self, meanwhile: impl FnOnce()) -> Self {
+    /// The same; `meanwhile`, a few statements, is done while no process runs.
+    pub async fn restart_with(self, meanwhile: &str) -> Self {
         self.server.shutdown.cancel();
         self.running.await.unwrap();
-        meanwhile();
-        Self::start(self.folder, self.log, &[])
+        self.home.execute(meanwhile).await;
+        Self::start(self.home, &[]).await
     }
 
     pub fn metrics(&self) -> String {
         self.server.metrics.render()
     }
 
-    /// A second connection to the service's database.
-    pub fn database(&self) -> rusqlite::Connection {
-        storage(&self.folder).open("inventory_db").unwrap()
+    /// What is behind the service.
+    pub fn home(&self) -> &Home {
+        &self.home
     }
 
     /// A client in the name of the order service.

@@ -1,10 +1,13 @@
-//! The inventory service over real gRPC, and its store against the port's contract.
+//! The inventory service over real gRPC, and its adapters against the contracts of their ports. The same
+//! files are included by the tests on servers, where `family` is another one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod api;
+mod cache;
 mod contract;
+mod family;
 mod harness;
+mod lock;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod saga;
-mod sqlite;

@@ -164,25 +164,14 @@ async fn what_contradicts_the_past_is_refused_and_changes_nothing() {
 async fn a_failure_in_the_middle_leaves_nothing_and_can_be_repeated() {
     let shop = stocked(&[(1, 10), (2, 10)]).await;
     let saga = shop.service();
-    let database = shop.database();
-    database
-        .execute_batch(
-            "CREATE TRIGGER broken BEFORE UPDATE ON stock WHEN NEW.product_id = 2
-             BEGIN SELECT RAISE(ABORT, 'disk full'); END",
-        )
-        .unwrap();
+    shop.home().break_product(2).await;
     assert_eq!(refusal(saga.reserve(order(1), &[(1, 1), (2, 1)]).await).0, Code::Unavailable);
-    let traces: i64 = database
-        .query_row(
-            "SELECT (SELECT count(*) FROM operations) + (SELECT count(*) FROM reservations)
-                  + (SELECT count(*) FROM inventory_events WHERE kind <> 'StockRestocked')",
-            [],
-            |row| row.get(0),
-        )
-        .unwrap();
-    assert_eq!((traces, saga.counts(1).await), (0, (10, 0, 0)));
+    let traces = "SELECT operation FROM operations UNION ALL SELECT state FROM reservations
+                  UNION ALL SELECT kind FROM inventory_events WHERE kind <> 'StockRestocked'";
+    assert_eq!(shop.home().texts(traces).await, Vec::<String>::new());
+    assert_eq!(saga.counts(1).await, (10, 0, 0));
 
-    database.execute_batch("DROP TRIGGER broken").unwrap();
+    shop.home().mend().await;
     assert_eq!(saga.reserve(order(1), &[(1, 1), (2, 1)]).await.unwrap(), RESERVED);
 }
 
@@ -209,8 +198,7 @@ async fn events_that_a_killed_process_left_behind_are_published_by_the_next() {
          VALUES ('{}', 1, 'StockBlocked', '{{}}', 0)",
         order(1)
     );
-    let database = shop.database();
-    shop.restart_with(|| database.execute_batch(&left).unwrap()).await.kinds(&order(1).to_string(), 1).await;
+    shop.restart_with(&left).await.kinds(&order(1).to_string(), 1).await;
 }
 
 #[tokio::test]

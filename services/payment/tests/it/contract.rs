@@ -1,15 +1,17 @@
 //! What every adapter of the store port keeps.
 
-use chassis::StoreError;
-use chassis::metrics::Metrics;
-use chassis::sqlite::{Storage, outbox};
+use std::sync::Arc;
+
+use chassis::clock::SystemClock;
+use chassis::events::Outbox;
 use kernel::{Currency, Money, OrderId, Timestamp, UserId};
-use payment::adapters::outbound::sqlite::{OUTBOX, SqlitePayments};
 use payment::application::ports::{Listing, PaymentStore};
 use payment::domain::payment::{
-    Action, Cause, Command, Event, Facts, Payment, Refusal, Settled, Standing, State, Terms,
+    Action, Cause, Command, Event, Facts, Kind, Payment, Refusal, Settled, Standing, State, Terms,
 };
 use uuid::Uuid;
+
+use crate::family::Family;
 
 pub const EURO: Money = Money::new(100, Currency::EUR);
 
@@ -35,11 +37,9 @@ fn settle(number: u128, settled: Settled, at: i64) -> Command {
     command(number, Action::Settle(standing, Cause::Compensation), at)
 }
 
-/// The events of an order as any adapter kept them, for [`folds_to_the_payment`].
-pub fn events_of(store: &SqlitePayments, order: OrderId) -> Vec<Event> {
-    let rows: Result<_, StoreError> =
-        store.db().read(|connection| outbox::events_of(connection, OUTBOX, &order.to_string()));
-    let rows = rows.unwrap();
+/// The events of an order as its store kept them, for [`folds_to_the_payment`].
+pub async fn events_of(outbox: &dyn Outbox, order: OrderId) -> Vec<Event> {
+    let rows = outbox.all_of(&order.to_string()).await.unwrap();
     for (version, row) in (1..).zip(&rows) {
         assert_eq!(row.version, version, "a gap in the versions");
     }
@@ -109,16 +109,80 @@ async fn lists_by_time_and_by_user_in_pages(store: &dyn PaymentStore) {
     assert_eq!(page(Some(user(9)), 0, 10).await, []);
 }
 
+async fn a_refund_that_was_never_captured_leaves_both_events(store: &dyn PaymentStore, outbox: &dyn Outbox) {
+    let batch = [intend(30, 1, EURO, 1), settle(30, Settled::Refunded, 2), settle(30, Settled::Captured, 3)];
+    let answers = store.execute(&batch).await.unwrap();
+    let changed: Vec<bool> = answers.into_iter().map(|answer| answer.unwrap().changed).collect();
+    assert_eq!(changed, [true, true, false]);
+    let kinds: Vec<Kind> = events_of(outbox, order(30)).await.into_iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [Kind::PaymentIntended, Kind::PaymentProcessed, Kind::PaymentRefunded]);
+}
+
+async fn payments_of_one_moment_are_listed_by_order_and_the_end_of_time_is_a_time(store: &dyn PaymentStore) {
+    let at = 1 << 60;
+    let batch = [intend(42, 5, EURO, at), intend(0xff << 120, 5, EURO, at), intend(41, 5, EURO, at)];
+    store.execute(&batch).await.unwrap();
+    let listing = Listing { user: None, after_created: Timestamp::from_micros(at - 1), limit: 10 };
+    let listed: Vec<OrderId> = store.list(&listing).await.unwrap().iter().map(|payment| payment.order).collect();
+    assert_eq!(listed, [order(41), order(42), order(0xff << 120)]);
+    let listing = Listing { after_created: Timestamp::from_micros(i64::MAX), limit: usize::MAX, ..listing };
+    assert_eq!(store.list(&listing).await.unwrap(), []);
+}
+
+async fn an_empty_batch_is_answered_with_nothing(store: &dyn PaymentStore) {
+    assert_eq!(store.execute(&[]).await.unwrap(), []);
+}
+
+/// Two connections work off the same orders, one in the opposite order of the other.
+async fn what_two_do_at_once_is_done_once(one: &Arc<dyn PaymentStore>, other: &Arc<dyn PaymentStore>) {
+    const ORDERS: u128 = 20;
+    let commands = |at: i64| -> Vec<Command> {
+        (100..100 + ORDERS)
+            .flat_map(|number| [intend(number, 1, EURO, at), settle(number, Settled::Captured, at)])
+            .collect()
+    };
+    let mut backwards = commands(2);
+    backwards.sort_by_key(|command| std::cmp::Reverse(command.order));
+    let work = |store: &Arc<dyn PaymentStore>, commands: Vec<Command>, batch: usize| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let mut changes = 0;
+            for batch in commands.chunks(batch) {
+                for answer in store.execute(batch).await.unwrap() {
+                    changes += u128::from(answer.unwrap().changed);
+                }
+            }
+            changes
+        })
+    };
+    // Whole batches against single commands and against batches that overlap in part.
+    let workers = [
+        work(one, commands(1), 40),
+        work(other, backwards.clone(), 40),
+        work(one, backwards, 6),
+        work(other, commands(4), 1),
+    ];
+    let mut changes = 0;
+    for worker in workers {
+        changes += worker.await.unwrap();
+    }
+    assert_eq!(changes, 2 * ORDERS, "each intent and each capture is somebody's, and only one's");
+}
+
 #[tokio::test]
-async fn sqlite_keeps_the_contract() {
-    let folder = tempfile::tempdir().unwrap();
-    let storage = Storage::Folder(folder.path().to_owned());
-    let store = SqlitePayments::open(&storage, &Metrics::new("payment")).unwrap();
-    a_batch_is_decided_in_order_and_a_refusal_stops_nobody(&store).await;
-    what_was_answered_is_what_is_found(&store).await;
-    lists_by_time_and_by_user_in_pages(&store).await;
-    for number in 1..30 {
+async fn the_store_keeps_the_contract() {
+    let family = Family::new();
+    let (store, outbox) = family.open(Arc::new(SystemClock)).await;
+    let (other, _) = family.open(Arc::new(SystemClock)).await;
+    a_batch_is_decided_in_order_and_a_refusal_stops_nobody(&*store).await;
+    what_was_answered_is_what_is_found(&*store).await;
+    lists_by_time_and_by_user_in_pages(&*store).await;
+    a_refund_that_was_never_captured_leaves_both_events(&*store, &*outbox).await;
+    payments_of_one_moment_are_listed_by_order_and_the_end_of_time_is_a_time(&*store).await;
+    an_empty_batch_is_answered_with_nothing(&*store).await;
+    what_two_do_at_once_is_done_once(&store, &other).await;
+    for number in 1..130 {
         let payment = store.find(order(number)).await.unwrap();
-        folds_to_the_payment(&events_of(&store, order(number)), payment.as_ref());
+        folds_to_the_payment(&events_of(&*outbox, order(number)).await, payment.as_ref());
     }
 }

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chassis::clock::Clock;
-use chassis::metrics::Metrics;
-use chassis::sqlite::Storage;
+use chassis::events::Outbox;
 use kernel::{Money, OrderId, Timestamp};
-use payment::adapters::outbound::sqlite::SqlitePayments;
 use payment::application::breaker::CircuitBreaker;
 use payment::application::pay::Payments;
-use payment::application::ports::{Provider, ProviderError};
+use payment::application::ports::{PaymentStore, Provider, ProviderError};
 use payment::domain::breaker::Settings;
 use payment::domain::payment::{Settled, Standing};
 use tokio::sync::watch;
+
+use crate::family::Family;
 
 pub struct ManualClock(Mutex<Timestamp>);
 
@@ -188,12 +188,12 @@ pub struct Desk {
     pub provider: Arc<FakeProvider>,
     pub breaker: Arc<CircuitBreaker>,
     pub clock: Arc<ManualClock>,
-    pub store: Arc<SqlitePayments>,
-    storage: Storage,
-    _folder: tempfile::TempDir,
+    pub store: Arc<dyn PaymentStore>,
+    pub outbox: Arc<dyn Outbox>,
+    family: Family,
 }
 
-pub fn breaker_settings() -> Settings {
+fn breaker_settings() -> Settings {
     Settings {
         window_calls: 10,
         window_time: Duration::from_secs(60),
@@ -208,13 +208,11 @@ pub fn breaker_settings() -> Settings {
 }
 
 impl Desk {
-    pub fn open() -> Self {
-        Self::with(breaker_settings())
+    pub async fn open() -> Self {
+        Self::on(Family::new()).await
     }
 
-    pub fn with(breaker: Settings) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let storage = Storage::Folder(folder.path().to_owned());
+    pub async fn on(family: Family) -> Self {
         let clock = Arc::new(ManualClock(Mutex::new(Timestamp::from_micros(1_000_000))));
         let provider = Arc::new(FakeProvider {
             clock: clock.clone(),
@@ -222,15 +220,15 @@ impl Desk {
             pause: watch::Sender::new(Pause::Nowhere),
             waiting: watch::Sender::new(0),
         });
-        let store = Arc::new(SqlitePayments::open(&storage, &Metrics::new("payment")).unwrap());
-        let breaker = CircuitBreaker::new(breaker, clock.clone());
+        let (store, outbox) = family.open(clock.clone()).await;
+        let breaker = CircuitBreaker::new(breaker_settings(), clock.clone());
         let payments = Payments::new(store.clone(), provider.clone(), breaker.clone(), clock.clone(), WINDOW);
-        Self { payments, provider, breaker, clock, store, storage, _folder: folder }
+        Self { payments, provider, breaker, clock, store, outbox, family }
     }
 
     /// As after a crash: what was only in memory is gone.
-    pub fn restart(&mut self) {
-        self.store = Arc::new(SqlitePayments::open(&self.storage, &Metrics::new("payment")).unwrap());
+    pub async fn restart(&mut self) {
+        (self.store, self.outbox) = self.family.open(self.clock.clone()).await;
         self.breaker = CircuitBreaker::new(breaker_settings(), self.clock.clone());
         self.payments =
             Payments::new(self.store.clone(), self.provider.clone(), self.breaker.clone(), self.clock.clone(), WINDOW);

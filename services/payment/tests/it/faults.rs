@@ -37,7 +37,7 @@ fn forced(state: &str) -> (String, Value) {
 
 #[tokio::test]
 async fn a_breaker_that_is_forced_open_refuses_charges_and_nothing_else() {
-    let running = start(&[FAST]);
+    let running = start(&[FAST]).await;
     let mut client = running.client();
     pay(&mut client, 1).await;
     force(&running, "a", FORCE_OPEN).await;
@@ -56,7 +56,7 @@ async fn a_breaker_that_is_forced_open_refuses_charges_and_nothing_else() {
 
 #[tokio::test]
 async fn a_breaker_that_is_forced_closed_lets_charges_through_whatever_fails() {
-    let running = start(&[FAST, ("payment.breaker_minimum_calls", "2")]);
+    let running = start(&[FAST, ("payment.breaker_minimum_calls", "2")]).await;
     let mut client = running.client();
     force(&running, "a", FORCE_CLOSED).await;
     assert_eq!(running.provider_faults("PUT", "/down", r#"{"kind": "outage"}"#).await.0, 201);
@@ -74,7 +74,7 @@ async fn a_breaker_that_is_forced_closed_lets_charges_through_whatever_fails() {
 
 #[tokio::test]
 async fn the_last_force_counts_and_the_one_before_it_comes_back() {
-    let running = start(&[FAST]);
+    let running = start(&[FAST]).await;
     let mut client = running.client();
     force(&running, "first", FORCE_OPEN).await;
     force(&running, "second", FORCE_CLOSED).await;
@@ -94,7 +94,7 @@ async fn the_last_force_counts_and_the_one_before_it_comes_back() {
 
 #[tokio::test]
 async fn a_force_ends_by_itself() {
-    let running = start(&[FAST]);
+    let running = start(&[FAST]).await;
     force(&running, "a", r#"{"kind": "force_open", "for_ms": 50}"#).await;
     let deadline = Instant::now() + Duration::from_secs(5);
     while breaker(&running).await.1 != Value::Null {
@@ -106,15 +106,12 @@ async fn a_force_ends_by_itself() {
 
 #[tokio::test]
 async fn a_charge_whose_answer_is_swallowed_is_found_and_is_one_capture() {
-    let running = start(&[FAST]);
+    let running = start(&[FAST]).await;
     let mut client = running.client();
     assert_eq!(running.provider_faults("PUT", "/lost", r#"{"kind": "timeout_after_charge"}"#).await.0, 201);
     assert!(matches!(pay(&mut client, 1).await, Outcome::Ongoing(_)), "nobody can know its fate");
     assert!(matches!(pay_until_known(&mut client, 1).await, Outcome::Captured(_)), "status tells of it");
     assert!(matches!(pay(&mut client, 2).await, Outcome::Ongoing(_)));
     assert!(refund(&mut client, 2).await.unwrap(), "the void finds the capture, and it is given back");
-    let ledger = running.storage.open_read_only("acquirer_db").unwrap();
-    let mut lines = ledger.prepare("SELECT kind FROM ledger ORDER BY sequence").unwrap();
-    let lines: Vec<String> = lines.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-    assert_eq!(lines, ["capture", "capture", "refund"]);
+    assert_eq!(running.family.acquirers_lines().await, ["capture", "capture", "refund"]);
 }

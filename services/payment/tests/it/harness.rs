@@ -5,36 +5,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::auth::{Keys, Role};
-use chassis::clock::{SharedClock, SystemClock};
+use chassis::clock::SystemClock;
 use chassis::context::{Context, Tracer};
-use chassis::events::sqlite::SqliteEventLog;
+use chassis::events::EventLog;
 use chassis::grpc::{Identity, PeerChannel, channel};
 use chassis::metrics::Metrics;
 use chassis::net::{BoundPort, Network, SystemNetwork};
 use chassis::rng::Seeds;
 use chassis::serve::Service;
 use chassis::settings;
-use chassis::sqlite::Storage;
-use chassis::{Backing, Embedded, Env};
+use chassis::{Backing, Env};
 use kernel::UserId;
 use proto::payment::v1::payment_service_client::PaymentServiceClient;
 use serde_json::Value;
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
+
+use crate::family::Family;
 
 pub type Client = PaymentServiceClient<PeerChannel>;
 
 /// A running payment service; it stops when this is dropped, as does its acquirer.
 pub struct Running {
     pub env: Env,
-    pub storage: Storage,
-    pub log: Arc<SqliteEventLog>,
+    pub family: Family,
+    pub log: Arc<dyn EventLog>,
     /// Stops the acquirer alone.
     pub acquirer: CancellationToken,
     ops_address: String,
     acquirer_ops: String,
-    _folder: TempDir,
 }
 
 impl Drop for Running {
@@ -55,23 +54,17 @@ fn values(settings: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 /// What a role is lent, open to faults, with its peers at these addresses.
-fn env(
-    role: &'static str,
-    peers: BTreeMap<&'static str, String>,
-    storage: &Storage,
-    log: &Arc<SqliteEventLog>,
-    clock: &SharedClock,
-) -> Env {
+fn env(role: &'static str, peers: BTreeMap<&'static str, String>, backing: Backing) -> Env {
     let seeds = Seeds::from_number(1).scope(role);
     Env {
         role,
-        clock: clock.clone(),
+        clock: Arc::new(SystemClock),
         tracer: Tracer::new(&seeds),
         seeds,
         network: Arc::new(SystemNetwork),
         peers: Arc::new(peers),
         keys: Keys::new(&[7; 32]).unwrap(),
-        backing: Backing::Embedded(Embedded { storage: storage.clone(), log: log.clone() }),
+        backing,
         metrics: Metrics::new(role),
         ops: Arc::default(),
         chaos: true,
@@ -84,43 +77,31 @@ fn serve(service: Service, main: BoundPort, ops: BoundPort) {
 }
 
 /// Starts both with these settings, such as `("acquirer.latency", "0ms")`.
-pub fn start(settings: &[(&str, &str)]) -> Running {
-    let folder = tempfile::tempdir().unwrap();
-    let storage = Storage::Folder(folder.path().to_owned());
-    let clock: SharedClock = Arc::new(SystemClock);
-    let log = Arc::new(SqliteEventLog::open(&storage, clock.clone()).unwrap());
+pub async fn start(settings: &[(&str, &str)]) -> Running {
+    let family = Family::new();
     let ((main, address), (ops, ops_address)) = (port(), port());
     let ((acquirer_main, acquirer_address), (acquirer_ops, acquirer_ops_address)) = (port(), port());
     let peers = BTreeMap::from([(payment::ROLE, address), (acquirer::ROLE, acquirer_address)]);
     let values = values(settings);
 
-    let acquirer_env = env(acquirer::ROLE, peers.clone(), &storage, &log, &clock);
+    let acquirer_env = env(acquirer::ROLE, peers.clone(), family.backing());
     let acquirer_stop = acquirer_env.shutdown.clone();
     let config = settings::parse(acquirer::ROLE, &values).unwrap();
-    serve(acquirer::build(config, acquirer_env).unwrap(), acquirer_main, acquirer_ops);
+    serve(acquirer::build(config, acquirer_env).await.unwrap(), acquirer_main, acquirer_ops);
 
-    let env = env(payment::ROLE, peers, &storage, &log, &clock);
+    let env = env(payment::ROLE, peers, family.backing());
     let config = settings::parse(payment::ROLE, &values).unwrap();
-    serve(payment::build(config, env.clone()).unwrap(), main, ops);
-    Running {
-        env,
-        storage,
-        log,
-        acquirer: acquirer_stop,
-        ops_address,
-        acquirer_ops: acquirer_ops_address,
-        _folder: folder,
-    }
+    serve(payment::build(config, env.clone()).await.unwrap(), main, ops);
+    let log = env.event_log().await.unwrap();
+    Running { env, family, log, acquirer: acquirer_stop, ops_address, acquirer_ops: acquirer_ops_address }
 }
 
 /// Why a payment service with these settings does not start, if so.
-pub fn refusal_to_start(settings: &[(&str, &str)], peers: BTreeMap<&'static str, String>) -> Option<String> {
-    let folder = tempfile::tempdir().unwrap();
-    let storage = Storage::Folder(folder.path().to_owned());
-    let clock: SharedClock = Arc::new(SystemClock);
-    let log = Arc::new(SqliteEventLog::open(&storage, clock.clone()).unwrap());
+pub async fn refusal_to_start(settings: &[(&str, &str)], peers: BTreeMap<&'static str, String>) -> Option<String> {
+    let family = Family::new();
     let config = settings::parse(payment::ROLE, &values(settings)).unwrap();
-    payment::build(config, env(payment::ROLE, peers, &storage, &log, &clock)).err().map(|error| error.to_string())
+    let built = payment::build(config, env(payment::ROLE, peers, family.backing())).await;
+    built.err().map(|error| error.to_string())
 }
 
 impl Running {

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use payment::application::pay::Outcome;
-use payment::application::ports::PaymentStore;
 use payment::domain::payment::{Settled, State};
 use proptest::prelude::*;
 
 use crate::contract::{EURO, events_of, folds_to_the_payment, order, user};
-use crate::fakes::{Desk, Pause, WINDOW, breaker_settings};
+use crate::fakes::{Desk, Pause, WINDOW};
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -58,7 +57,7 @@ async fn play(desk: &mut Desk, ops: Vec<Op>) -> Compensation {
                 compensation.asked = true;
                 under_way.push(tokio::spawn(async move { payments.refund(order(1)).await.is_ok() }));
             }
-            Op::Restart => desk.restart(),
+            Op::Restart => desk.restart().await,
             Op::Pause(pause) => desk.provider.set_pause(pause),
             Op::Down(down) => desk.provider.set_down(down),
             Op::LoseAnswers(loses) => desk.provider.set_loses_answers(loses),
@@ -79,7 +78,7 @@ async fn play(desk: &mut Desk, ops: Vec<Op>) -> Compensation {
 }
 
 async fn check(ops: Vec<Op>) {
-    let mut desk = Desk::with(breaker_settings());
+    let mut desk = Desk::open().await;
     let compensation = play(&mut desk, ops).await;
     desk.clock.advance(WINDOW * 2);
     let outcome = desk.payments.process(order(1), user(1), EURO).await.unwrap();
@@ -106,7 +105,7 @@ async fn check(ops: Vec<Op>) {
         Some(State::Blocked) | None => assert_eq!(provider, None),
         Some(State::Intent) => panic!("an intent without a result"),
     }
-    folds_to_the_payment(&events_of(&desk.store, order(1)), payment.as_ref());
+    folds_to_the_payment(&events_of(&*desk.outbox, order(1)).await, payment.as_ref());
 }
 
 proptest! {

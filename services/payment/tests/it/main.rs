@@ -4,6 +4,7 @@
 
 mod contract;
 mod fakes;
+mod family;
 mod faults;
 mod harness;
 mod histories;

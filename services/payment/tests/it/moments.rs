@@ -7,7 +7,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chassis::StoreError;
 use kernel::{Currency, Money, OrderId};
-use payment::adapters::outbound::sqlite::SqlitePayments;
 use payment::application::pay::{Outcome, PayError, Payments};
 use payment::application::ports::{Decided, Listing, PaymentStore};
 use payment::domain::breaker::{Forced, State as BreakerState};
@@ -20,12 +19,12 @@ use crate::fakes::{Desk, Pause, WINDOW};
 const ALMOST: Duration = Duration::from_millis(1);
 
 impl Desk {
-    async fn pay(&self, number: u128) -> Outcome {
+    pub async fn pay(&self, number: u128) -> Outcome {
         self.payments.process(order(number), user(1), EURO).await.unwrap()
     }
 
     /// Pays in a task of its own and waits until the charge stands at its pause.
-    async fn pay_and_pause(&self, pause: Pause) -> tokio::task::JoinHandle<Outcome> {
+    pub async fn pay_and_pause(&self, pause: Pause) -> tokio::task::JoinHandle<Outcome> {
         self.provider.set_pause(pause);
         let payments = self.payments.clone();
         let paying = tokio::spawn(async move { payments.process(order(1), user(1), EURO).await.unwrap() });
@@ -33,18 +32,18 @@ impl Desk {
         paying
     }
 
-    async fn state(&self) -> Option<State> {
+    pub async fn state(&self) -> Option<State> {
         self.store.find(order(1)).await.unwrap().map(|payment| payment.state)
     }
 
-    async fn kinds(&self) -> Vec<Kind> {
-        let events = events_of(&self.store, order(1));
+    pub async fn kinds(&self) -> Vec<Kind> {
+        let events = events_of(&*self.outbox, order(1)).await;
         folds_to_the_payment(&events, self.store.find(order(1)).await.unwrap().as_ref());
         events.into_iter().map(|event| event.kind).collect()
     }
 }
 
-fn captured() -> Outcome {
+pub fn captured() -> Outcome {
     Outcome::Captured { reference: format!("ref-{}", order(1)) }
 }
 
@@ -59,7 +58,7 @@ fn is_ongoing(outcome: &Outcome) -> bool {
 #[tokio::test]
 async fn a_repetition_answers_what_the_first_call_decided() {
     for (declines, expected) in [(false, captured()), (true, declined("declined"))] {
-        let desk = Desk::open();
+        let desk = Desk::open().await;
         desk.provider.set_declines(declines);
         assert_eq!(desk.pay(1).await, expected);
         desk.provider.set_declines(!declines);
@@ -70,7 +69,7 @@ async fn a_repetition_answers_what_the_first_call_decided() {
 
 #[tokio::test]
 async fn concurrent_duplicates_make_one_charge_and_hear_one_answer() {
-    let desk = Desk::open();
+    let desk = Desk::open().await;
     let first = desk.pay_and_pause(Pause::BeforeTheLedger).await;
     let again = desk.payments.clone();
     let again = tokio::spawn(async move { again.process(order(1), user(1), EURO).await.unwrap() });
@@ -83,7 +82,7 @@ async fn concurrent_duplicates_make_one_charge_and_hear_one_answer() {
 
 #[tokio::test]
 async fn a_lost_answer_is_found_by_asking_again() {
-    let desk = Desk::open();
+    let desk = Desk::open().await;
     desk.provider.set_loses_answers(true);
     let first = desk.pay(1).await;
     assert_eq!(first, Outcome::Ongoing { retry_after: Duration::from_millis(250) });
@@ -94,7 +93,7 @@ async fn a_lost_answer_is_found_by_asking_again() {
 
 #[tokio::test]
 async fn a_charge_that_never_arrived_stays_open_until_its_time_is_over() {
-    let desk = Desk::open();
+    let desk = Desk::open().await;
     desk.provider.set_down(true);
     assert!(is_ongoing(&desk.pay(1).await));
     desk.provider.set_down(false);
@@ -109,7 +108,7 @@ async fn a_charge_that_never_arrived_stays_open_until_its_time_is_over() {
 
 #[tokio::test]
 async fn an_expired_charge_that_had_arrived_is_captured() {
-    let desk = Desk::open();
+    let desk = Desk::open().await;
     desk.provider.set_loses_answers(true);
     assert!(is_ongoing(&desk.pay(1).await));
     desk.clock.advance(WINDOW + ALMOST);
@@ -121,7 +120,7 @@ async fn an_expired_charge_that_had_arrived_is_captured() {
 
 #[tokio::test]
 async fn a_charge_that_comes_too_late_is_declined() {
-    let desk = Desk::open();
+    let desk = Desk::open().await;
     let paying = desk.pay_and_pause(Pause::BeforeTheLedger).await;
     desk.clock.advance(WINDOW + ALMOST);
     desk.provider.set_pause(Pause::Nowhere);
@@ -131,7 +130,7 @@ async fn a_charge_that_comes_too_late_is_declined() {
 
 #[tokio::test]
 async fn after_a_crash_before_the_call_one_waits_for_the_window_to_close() {
-    let desk = Desk::open();
+    let desk = Desk::open().await;
     let at = chassis::Clock::now(&*desk.clock);
     let terms = Terms { user: user(1), amount: EURO, not_after: at.plus(WINDOW) };
     desk.store.execute(&[Command { order: order(1), action: Action::Intend(terms), at }]).await.unwrap();
@@ -143,9 +142,9 @@ async fn after_a_crash_before_the_call_one_waits_for_the_window_to_close() {
 
 #[tokio::test]
 async fn after_a_crash_between_the_charge_and_its_result_the_result_is_found() {
-    let mut desk = Desk::open();
+    let mut desk = Desk::open().await;
     let paying = desk.pay_and_pause(Pause::AfterTheLedger).await;
-    desk.restart();
+    desk.restart().await;
     assert_eq!(desk.pay(1).await, captured());
     assert_eq!(desk.provider.lines(), (1, 0));
     // The one from before the crash comes late and changes nothing.
@@ -155,7 +154,7 @@ async fn after_a_crash_between_the_charge_and_its_result_the_result_is_found() {
 }
 
 /// A store in which another instance always writes between this one's reading and its writing.
-struct Outrun(Arc<SqlitePayments>, AtomicBool);
+struct Outrun(Arc<dyn PaymentStore>, AtomicBool);
 
 #[async_trait]
 impl PaymentStore for Outrun {
@@ -175,7 +174,7 @@ impl PaymentStore for Outrun {
 
 #[tokio::test]
 async fn an_intent_of_another_instance_is_not_charged_by_this_one() {
-    let desk = Desk::open();
+    let desk = Desk::open().await;
     let store = Arc::new(Outrun(desk.store.clone(), AtomicBool::new(false)));
     let payments = Payments::new(store, desk.provider.clone(), desk.breaker.clone(), desk.clock.clone(), WINDOW);
     assert!(is_ongoing(&payments.process(order(1), user(1), EURO).await.unwrap()));
@@ -184,7 +183,7 @@ async fn an_intent_of_another_instance_is_not_charged_by_this_one() {
 
 #[tokio::test]
 async fn a_caller_who_goes_away_does_not_stop_the_payment() {
-    let desk = Desk::open();
+    let desk = Desk::open().await;
     let paying = desk.pay_and_pause(Pause::BeforeTheLedger).await;
     paying.abort();
     assert!(paying.await.is_err());
@@ -198,7 +197,7 @@ async fn a_caller_who_goes_away_does_not_stop_the_payment() {
 
 #[tokio::test]
 async fn stopping_waits_for_the_payments_under_way_and_begins_no_new_one() {
-    let desk = Desk::open();
+    let desk = Desk::open().await;
     let paying = desk.pay_and_pause(Pause::BeforeTheLedger).await;
     let payments = desk.payments.clone();
     let finishing = tokio::spawn(async move { payments.finish().await });
@@ -212,7 +211,7 @@ async fn stopping_waits_for_the_payments_under_way_and_begins_no_new_one() {
 
 #[tokio::test]
 async fn a_compensation_that_comes_first_blocks_its_late_action() {
-    let desk = Desk::open();
+    let desk = Desk::open().await;
     assert!(!desk.payments.refund(order(1)).await.unwrap());
     assert_eq!(desk.pay(1).await, Outcome::Blocked);
     assert!(!desk.payments.refund(order(1)).await.unwrap());
@@ -222,7 +221,7 @@ async fn a_compensation_that_comes_first_blocks_its_late_action() {
 
 #[tokio::test]
 async fn an_abort_between_the_intent_and_the_charge_leaves_no_charge() {
-    let desk = Desk::open();
+    let desk = Desk::open().await;
     let paying = desk.pay_and_pause(Pause::BeforeTheLedger).await;
     assert!(!desk.payments.refund(order(1)).await.unwrap());
     assert_eq!(desk.state().await, Some(State::Voided));
@@ -234,7 +233,7 @@ async fn an_abort_between_the_intent_and_the_charge_leaves_no_charge() {
 
 #[tokio::test]
 async fn an_abort_between_the_charge_and_its_result_gives_the_money_back() {
-    let desk = Desk::open();
+    let desk = Desk::open().await;
     let paying = desk.pay_and_pause(Pause::AfterTheLedger).await;
     assert!(desk.payments.refund(order(1)).await.unwrap());
     desk.provider.set_pause(Pause::Nowhere);
@@ -245,7 +244,7 @@ async fn an_abort_between_the_charge_and_its_result_gives_the_money_back() {
 
 #[tokio::test]
 async fn a_captured_payment_is_given_back_once_and_a_late_action_is_refused() {
-    let desk = Desk::open();
+    let desk = Desk::open().await;
     desk.pay(1).await;
     let refunds = (0..5).map(|_| {
         let payments = desk.payments.clone();
@@ -261,7 +260,7 @@ async fn a_captured_payment_is_given_back_once_and_a_late_action_is_refused() {
 
 #[tokio::test]
 async fn a_declined_payment_has_nothing_to_give_back() {
-    let desk = Desk::open();
+    let desk = Desk::open().await;
     desk.provider.set_declines(true);
     desk.pay(1).await;
     assert!(!desk.payments.refund(order(1)).await.unwrap());
@@ -271,7 +270,7 @@ async fn a_declined_payment_has_nothing_to_give_back() {
 #[tokio::test]
 async fn a_compensation_is_late_while_the_provider_is_down_and_done_when_it_is_back() {
     for captured_first in [true, false] {
-        let desk = Desk::open();
+        let desk = Desk::open().await;
         desk.provider.set_loses_answers(!captured_first);
         desk.pay(1).await;
         desk.provider.set_loses_answers(false);
@@ -287,7 +286,7 @@ async fn a_compensation_is_late_while_the_provider_is_down_and_done_when_it_is_b
 
 #[tokio::test]
 async fn a_refund_whose_answer_was_lost_is_not_made_twice() {
-    let desk = Desk::open();
+    let desk = Desk::open().await;
     desk.pay(1).await;
     desk.provider.set_loses_answers(true);
     assert!(desk.payments.refund(order(1)).await.is_err());
@@ -298,7 +297,7 @@ async fn a_refund_whose_answer_was_lost_is_not_made_twice() {
 
 #[tokio::test]
 async fn an_open_breaker_refuses_before_an_intent_is_written() {
-    let desk = Desk::open();
+    let desk = Desk::open().await;
     desk.breaker.force(Some(Forced::Open));
     assert_eq!(desk.pay(1).await, Outcome::Unavailable);
     assert_eq!(desk.state().await, None);
@@ -307,7 +306,7 @@ async fn an_open_breaker_refuses_before_an_intent_is_written() {
 
 #[tokio::test]
 async fn an_open_breaker_stops_neither_known_answers_nor_compensations() {
-    let desk = Desk::open();
+    let desk = Desk::open().await;
     desk.provider.set_loses_answers(true);
     desk.pay(1).await;
     desk.provider.set_loses_answers(false);
@@ -318,7 +317,7 @@ async fn an_open_breaker_stops_neither_known_answers_nor_compensations() {
 
 #[tokio::test]
 async fn lost_answers_open_the_breaker_and_it_tells_how() {
-    let desk = Desk::open();
+    let desk = Desk::open().await;
     desk.provider.set_down(true);
     for number in 1..=4 {
         assert!(is_ongoing(&desk.pay(number).await));
@@ -331,7 +330,7 @@ async fn lost_answers_open_the_breaker_and_it_tells_how() {
 
 #[tokio::test]
 async fn declines_do_not_open_the_breaker() {
-    let desk = Desk::open();
+    let desk = Desk::open().await;
     desk.provider.set_declines(true);
     for number in 1..=20 {
         assert_eq!(desk.pay(number).await, declined("declined"));
@@ -341,7 +340,7 @@ async fn declines_do_not_open_the_breaker() {
 
 #[tokio::test]
 async fn the_memory_of_transitions_is_bounded() {
-    let desk = Desk::open();
+    let desk = Desk::open().await;
     for _ in 0..200 {
         desk.breaker.force(Some(Forced::Open));
         desk.breaker.force(Some(Forced::Closed));
@@ -352,7 +351,7 @@ async fn the_memory_of_transitions_is_bounded() {
 
 #[tokio::test]
 async fn an_order_is_not_paid_with_two_amounts() {
-    let desk = Desk::open();
+    let desk = Desk::open().await;
     desk.pay(1).await;
     let other = desk.payments.process(order(1), user(1), Money::new(101, Currency::EUR)).await;
     assert!(matches!(other, Err(PayError::Refused(Refusal::OtherTerms))));

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use chassis::auth::Role;
 use chassis::context::Context;
-use chassis::events::{EventLog, Stream};
+use chassis::events::Stream;
 use kernel::OrderId;
 use proto::common::v1::Money;
 use proto::payment::v1::process_payment_response::Outcome;
@@ -69,7 +69,7 @@ async fn published(running: &Running, of: OrderId, count: usize) -> Vec<String> 
 
 #[tokio::test]
 async fn pays_once_and_gives_back_once_and_tells_the_log() {
-    let running = start(&[FAST]);
+    let running = start(&[FAST]).await;
     let mut client = running.client();
     let first = pay(&mut client, 1).await;
     assert!(matches!(&first, Outcome::Captured(captured) if captured.acquirer_reference.starts_with("acq_")));
@@ -84,7 +84,7 @@ async fn pays_once_and_gives_back_once_and_tells_the_log() {
 
 #[tokio::test]
 async fn events_carry_order_user_amount_and_reference() {
-    let running = start(&[FAST]);
+    let running = start(&[FAST]).await;
     pay(&mut running.client(), 1).await;
     published(&running, order(1), 2).await;
     let last = running.log.last(Stream::Payments, &order(1).to_string()).await.unwrap().unwrap();
@@ -98,7 +98,7 @@ async fn events_carry_order_user_amount_and_reference() {
 
 #[tokio::test]
 async fn a_decline_is_an_answer_and_stays_one() {
-    let running = start(&[FAST, ("acquirer.decline_rate", "1")]);
+    let running = start(&[FAST, ("acquirer.decline_rate", "1")]).await;
     let mut client = running.client();
     let declined = Outcome::Declined(Declined { reason: "declined".to_owned(), never_asked: false });
     assert_eq!(pay(&mut client, 1).await, declined);
@@ -109,7 +109,7 @@ async fn a_decline_is_an_answer_and_stays_one() {
 
 #[tokio::test]
 async fn concurrent_duplicates_hear_one_answer() {
-    let running = start(&[("acquirer.latency", "20ms")]);
+    let running = start(&[("acquirer.latency", "20ms")]).await;
     let calls = (0..6).map(|_| {
         let mut client = running.client();
         tokio::spawn(async move { pay(&mut client, 1).await })
@@ -122,7 +122,7 @@ async fn concurrent_duplicates_hear_one_answer() {
 
 #[tokio::test]
 async fn a_compensation_first_blocks_the_payment() {
-    let running = start(&[FAST]);
+    let running = start(&[FAST]).await;
     let mut client = running.client();
     assert!(!refund(&mut client, 1).await.unwrap());
     assert_eq!(pay(&mut client, 1).await, Outcome::Blocked(Blocked {}));
@@ -132,7 +132,7 @@ async fn a_compensation_first_blocks_the_payment() {
 
 #[tokio::test]
 async fn a_provider_slower_than_the_timeout_leaves_the_payment_open_and_charges_once() {
-    let running = start(&[("acquirer.latency", "300ms"), ("payment.provider_timeout", "100ms")]);
+    let running = start(&[("acquirer.latency", "300ms"), ("payment.provider_timeout", "100ms")]).await;
     let mut client = running.client();
     for _ in 0..2 {
         let Outcome::Ongoing(ongoing) = pay(&mut client, 1).await else { panic!("nobody can know its fate") };
@@ -140,22 +140,17 @@ async fn a_provider_slower_than_the_timeout_leaves_the_payment_open_and_charges_
     }
     assert_eq!(refund(&mut client, 1).await.unwrap_err().code(), Code::Unavailable, "later, not never");
     assert_eq!(state(&mut client, 1).await, Ok("intent".to_owned()));
-    let ledger = running.storage.open_read_only("acquirer_db").unwrap();
     let deadline = Instant::now() + Duration::from_secs(5);
-    let lines = || -> Vec<String> {
-        let mut lines = ledger.prepare("SELECT kind FROM ledger").unwrap();
-        lines.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
-    };
-    while lines().is_empty() {
+    while running.family.acquirers_lines().await.is_empty() {
         assert!(Instant::now() < deadline, "the charge never landed");
         tokio::task::yield_now().await;
     }
-    assert_eq!(lines(), ["capture"]);
+    assert_eq!(running.family.acquirers_lines().await, ["capture"]);
 }
 
 #[tokio::test]
 async fn an_answer_lost_to_the_timeout_is_found_by_asking_again() {
-    let running = start(&[("acquirer.latency", "1ms..300ms"), ("payment.provider_timeout", "150ms")]);
+    let running = start(&[("acquirer.latency", "1ms..300ms"), ("payment.provider_timeout", "150ms")]).await;
     let mut client = running.client();
     for number in 1..=8 {
         assert!(matches!(pay_until_known(&mut client, number).await, Outcome::Captured(_)));
@@ -167,7 +162,7 @@ async fn an_answer_lost_to_the_timeout_is_found_by_asking_again() {
 #[tokio::test]
 async fn an_outage_opens_the_breaker_and_the_ops_port_shows_it() {
     let breaker = [("payment.breaker_minimum_calls", "3"), ("payment.breaker_open_for", "1h"), FAST];
-    let running = start(&breaker);
+    let running = start(&breaker).await;
     let mut client = running.client();
     pay(&mut client, 1).await;
     let body: serde_json::Value = serde_json::from_str(&running.ops("/breaker").await).unwrap();
@@ -211,7 +206,7 @@ async fn an_outage_opens_the_breaker_and_the_ops_port_shows_it() {
 
 #[tokio::test]
 async fn a_payment_is_shown_to_its_owner_and_to_staff() {
-    let running = start(&[FAST]);
+    let running = start(&[FAST]).await;
     pay(&mut running.client(), 1).await;
     let seen = async |context: Context| {
         let mut client = running.client_of_caller();
@@ -227,7 +222,7 @@ async fn a_payment_is_shown_to_its_owner_and_to_staff() {
 
 #[tokio::test]
 async fn payments_are_listed_for_their_owner_and_all_of_them_for_staff() {
-    let running = start(&[FAST]);
+    let running = start(&[FAST]).await;
     for (number, who) in [(1, 1), (2, 2), (3, 1)] {
         running.client().process_payment(request(number, who, 100)).await.unwrap();
     }
@@ -258,7 +253,7 @@ async fn payments_are_listed_for_their_owner_and_all_of_them_for_staff() {
 
 #[tokio::test]
 async fn only_services_move_money() {
-    let running = start(&[FAST]);
+    let running = start(&[FAST]).await;
     for (context, code) in [
         (Context::default(), Code::Unauthenticated),
         (running.context_of(user(1), Role::Customer), Code::PermissionDenied),
@@ -278,7 +273,7 @@ async fn only_services_move_money() {
 
 #[tokio::test]
 async fn bad_input_is_refused_by_the_name_of_its_field() {
-    let running = start(&[FAST]);
+    let running = start(&[FAST]).await;
     let mut client = running.client();
     let good = || request(1, 1, 100);
     let money = |minor, currency: &str| Some(Money { minor, currency: currency.to_owned() });
@@ -304,7 +299,7 @@ async fn bad_input_is_refused_by_the_name_of_its_field() {
 async fn does_not_start_on_settings_that_make_no_sense_or_without_an_acquirer() {
     let peers = BTreeMap::from([(acquirer::ROLE, "127.0.0.1:1".to_owned())]);
     let odd = [("payment.breaker_window", "10"), ("payment.breaker_minimum_calls", "11")];
-    assert!(refusal_to_start(&odd, peers.clone()).is_some_and(|error| error.contains("minimum")));
-    assert!(refusal_to_start(&[], BTreeMap::new()).is_some_and(|error| error.contains("acquirer")));
-    assert_eq!(refusal_to_start(&[], peers), None);
+    assert!(refusal_to_start(&odd, peers.clone()).await.is_some_and(|error| error.contains("minimum")));
+    assert!(refusal_to_start(&[], BTreeMap::new()).await.is_some_and(|error| error.contains("acquirer")));
+    assert_eq!(refusal_to_start(&[], peers).await, None);
 }

@@ -84,9 +84,12 @@ pub trait PasswordHasher: Send + Sync + 'static {
 /// reached is empty.
 #[async_trait]
 pub trait SessionCache: Send + Sync + 'static {
-    /// MUST NOT answer a profile after its time to live or after [`SessionCache::invalidate`].
+    /// MUST NOT answer a profile after its time to live, nor one that was invalidated.
     async fn get(&self, id: UserId) -> Option<User>;
-    /// MUST be bounded: older entries make room.
+    /// Remembers a profile, unless a later version of it was remembered or demanded: a reader that
+    /// is late MUST NOT bring an old one back. MUST be bounded: older entries make room.
     async fn put(&self, user: &User);
-    async fn invalidate(&self, id: UserId);
+    /// From now on nothing older than `version` is good. MUST hold also where the cache could not be
+    /// reached: what it could not be told is told later, and until then it counts as empty.
+    async fn invalidate(&self, id: UserId, version: i64);
 }

@@ -148,7 +148,7 @@ impl Users {
             let answers = self.store.update(std::slice::from_ref(&change)).await?;
             match answers.into_iter().next() {
                 Some(Ok(())) => {
-                    self.sessions.invalidate(id).await;
+                    self.sessions.invalidate(id, change.user.version).await;
                     return Ok(change.user);
                 }
                 Some(Err(UpdateRefusal::EmailTaken)) => return Err(UserError::EmailTaken),
@@ -269,7 +269,7 @@ mod tests {
         async fn put(&self, user: &User) {
             self.0.lock().unwrap().insert(user.id, user.clone());
         }
-        async fn invalidate(&self, id: UserId) {
+        async fn invalidate(&self, id: UserId, _: i64) {
             self.0.lock().unwrap().remove(&id);
         }
     }

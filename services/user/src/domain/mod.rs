@@ -9,6 +9,4 @@ pub use email::Email;
 pub use kernel::Role;
 pub use name::Name;
 pub use password::{Password, PasswordError, PasswordHash, PasswordPolicy};
-#[cfg(test)]
-pub use user::UserEvent;
-pub use user::{Change, Fact, ProfileChange, User};
+pub use user::{Change, Fact, ProfileChange, User, UserEvent};

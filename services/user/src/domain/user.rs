@@ -112,7 +112,6 @@ impl User {
     }
 
     /// The account after `event`; none where the event does not follow from `before`.
-    #[cfg(test)]
     pub fn apply(before: Option<Self>, event: &UserEvent) -> Option<Self> {
         match (before, event.fact.clone()) {
             (None, Fact::Registered(fact)) if event.version == 1 => {

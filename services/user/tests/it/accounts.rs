@@ -21,7 +21,7 @@ fn claims(shop: &Shop, session: &wire::Session) -> Claims {
 #[tokio::test]
 async fn who_registers_is_signed_in_as_a_customer() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let session = shop.register("Ada@Example.test").await.unwrap();
     let claims = claims(&shop, &session);
     let user = session.user.unwrap();
@@ -34,7 +34,7 @@ async fn who_registers_is_signed_in_as_a_customer() {
 #[tokio::test]
 async fn an_address_is_registered_once_however_it_is_spelt() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     shop.register("ada@example.test").await.unwrap();
     let refused = shop.register("ADA@example.test").await.unwrap_err();
     assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
@@ -43,7 +43,7 @@ async fn an_address_is_registered_once_however_it_is_spelt() {
 #[tokio::test]
 async fn two_registrations_at_once_make_one_account() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let (left, right) = tokio::join!(shop.register("ada@example.test"), shop.register("ada@example.test"));
     let codes = [left, right].map(|answer| answer.map_or_else(|status| status.code(), |_| Code::Ok));
     assert!(codes.contains(&Code::Ok) && codes.contains(&Code::AlreadyExists), "{codes:?}");
@@ -52,10 +52,10 @@ async fn two_registrations_at_once_make_one_account() {
 #[tokio::test]
 async fn an_account_outlives_the_process() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let registered = shop.register("ada@example.test").await.unwrap();
     shop.stop().await;
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let session = shop.login("Ada@example.test", PASSWORD).await.unwrap();
     assert_eq!(session.user, registered.user);
 }
@@ -63,7 +63,7 @@ async fn an_account_outlives_the_process() {
 #[tokio::test]
 async fn a_wrong_password_and_an_unknown_address_are_answered_alike() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     shop.register("ada@example.test").await.unwrap();
     let wrong = shop.login("ada@example.test", "wrong").await.unwrap_err();
     let unknown = shop.login("bob@example.test", PASSWORD).await.unwrap_err();
@@ -74,7 +74,7 @@ async fn a_wrong_password_and_an_unknown_address_are_answered_alike() {
 #[tokio::test]
 async fn bad_input_is_refused_by_the_name_of_its_field() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start_with(folder.path(), settings(&[("user.password_min", "8")]));
+    let shop = Shop::start_with(folder.path(), settings(&[("user.password_min", "8")])).await;
     let (good, long) = ("ada@example.test", "x".repeat(129));
     for (field, email, password, name) in [
         ("email", "ada", PASSWORD, "Ada"),
@@ -100,7 +100,7 @@ async fn bad_input_is_refused_by_the_name_of_its_field() {
 #[tokio::test]
 async fn a_profile_is_shown_to_its_owner_to_staff_and_to_services() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let ada = shop.register("ada@example.test").await.unwrap();
     let id = &ada.user.as_ref().unwrap().id;
     for token in [ada.token.clone(), shop.token_of(Role::Staff), shop.token_of(Role::Admin)] {
@@ -120,7 +120,7 @@ async fn a_profile_is_shown_to_its_owner_to_staff_and_to_services() {
 #[tokio::test]
 async fn an_unknown_user_is_not_found() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let nobody = "00000000-0000-4000-8000-000000000002";
     let token = shop.token_of(Role::Admin);
     assert_eq!(shop.profile(&token, nobody).await.unwrap_err().code(), Code::NotFound);
@@ -130,7 +130,7 @@ async fn an_unknown_user_is_not_found() {
 #[tokio::test]
 async fn a_changed_profile_is_seen_at_once_although_it_was_cached() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let ada = shop.register("ada@example.test").await.unwrap();
     let id = ada.user.unwrap().id;
     assert_eq!(shop.profile(&ada.token, &id).await.unwrap().name, "Ada");
@@ -142,7 +142,7 @@ async fn a_changed_profile_is_seen_at_once_although_it_was_cached() {
 #[tokio::test]
 async fn a_profile_is_changed_by_its_owner_or_an_admin_only() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let ada = shop.register("ada@example.test").await.unwrap();
     let id = ada.user.unwrap().id;
     for role in [Role::Customer, Role::Staff] {
@@ -158,7 +158,7 @@ async fn a_profile_is_changed_by_its_owner_or_an_admin_only() {
 #[tokio::test]
 async fn a_new_address_logs_in_and_another_accounts_address_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let ada = shop.register("ada@example.test").await.unwrap();
     shop.register("bob@example.test").await.unwrap();
     let id = ada.user.unwrap().id;
@@ -174,11 +174,11 @@ async fn a_new_address_logs_in_and_another_accounts_address_is_refused() {
 #[tokio::test]
 async fn the_configured_admin_is_made_once_and_keeps_its_password() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let first = shop.login(ADMIN, PASSWORD).await.unwrap();
     assert_eq!(claims(&shop, &first).role, Role::Admin);
     shop.stop().await;
-    let shop = Shop::start_with(folder.path(), settings(&[("user.admin_password", "another one")]));
+    let shop = Shop::start_with(folder.path(), settings(&[("user.admin_password", "another one")])).await;
     assert_eq!(shop.login(ADMIN, PASSWORD).await.unwrap().user, first.user);
     assert_eq!(shop.login(ADMIN, "another one").await.unwrap_err().code(), Code::Unauthenticated);
 }
@@ -186,26 +186,26 @@ async fn the_configured_admin_is_made_once_and_keeps_its_password() {
 #[tokio::test]
 async fn a_customer_is_not_promoted_by_configuration() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     shop.register("ada@example.test").await.unwrap();
     shop.stop().await;
-    let refused = build(folder.path(), settings(&[("user.admin_email", "ada@example.test")])).err().unwrap();
+    let refused = build(folder.path(), settings(&[("user.admin_email", "ada@example.test")])).await.err().unwrap();
     assert!(refused.to_string().contains("ada@example.test is the account of a customer"), "{refused}");
 }
 
-#[test]
-fn an_admin_password_is_checked_and_never_shown() {
+#[tokio::test]
+async fn an_admin_password_is_checked_and_never_shown() {
     let folder = tempfile::tempdir().unwrap();
     let config = settings(&[("user.admin_password", "hush")]);
     assert!(!format!("{config:?}").contains("hush"));
-    let refused = build(folder.path(), config).err().unwrap().to_string();
+    let refused = build(folder.path(), config).await.err().unwrap().to_string();
     assert!(refused.contains("--admin-password") && !refused.contains("hush"), "{refused}");
 }
 
 #[tokio::test]
 async fn an_expired_token_is_no_token() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let ada = shop.register("ada@example.test").await.unwrap().user.unwrap();
     let an_hour_ago = kernel::Timestamp::from_micros(shop.env.clock.now().as_micros() - 3_600_000_000);
     let expired = shop.env.keys.issue(&ada.id, Role::Customer, std::time::Duration::from_secs(60), an_hour_ago);

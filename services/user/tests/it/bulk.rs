@@ -16,7 +16,7 @@ async fn bulk(shop: &Shop, token: &str, prefix: &str, first: u32, count: u32) ->
 #[tokio::test]
 async fn makes_a_thousand_customers_with_tokens_in_order() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let sessions = bulk(&shop, &shop.token_of(Role::Admin), "buyer", 1, 1000).await.unwrap();
     assert_eq!(sessions.len(), 1000);
     for (session, number) in sessions.iter().zip(1..) {
@@ -32,7 +32,7 @@ async fn makes_a_thousand_customers_with_tokens_in_order() {
 #[tokio::test]
 async fn repeating_it_answers_the_same_accounts_and_keeps_what_changed() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let admin = shop.token_of(Role::Admin);
     let first = bulk(&shop, &admin, "buyer", 0, 3).await.unwrap();
     let id = first[1].user.as_ref().unwrap().id.clone();
@@ -51,7 +51,7 @@ async fn another_shop_derives_the_same_ids() {
     let mut ids = Vec::new();
     for _ in 0..2 {
         let folder = tempfile::tempdir().unwrap();
-        let shop = Shop::start(folder.path());
+        let shop = Shop::start(folder.path()).await;
         let sessions = bulk(&shop, &shop.token_of(Role::Admin), "buyer", 7, 2).await.unwrap();
         ids.push(sessions.into_iter().map(|session| session.user.unwrap().id).collect::<Vec<_>>());
     }
@@ -61,7 +61,7 @@ async fn another_shop_derives_the_same_ids() {
 #[tokio::test]
 async fn only_an_admin_may() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     for role in [Role::Customer, Role::Staff, Role::Service] {
         let refused = bulk(&shop, &shop.token_of(role), "buyer", 0, 1).await.unwrap_err();
         assert_eq!(refused.code(), Code::PermissionDenied, "{role}");
@@ -75,7 +75,7 @@ async fn only_an_admin_may() {
 #[tokio::test]
 async fn bounds_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let admin = shop.token_of(Role::Admin);
     for (field, prefix, first, count) in [
         ("count", "buyer", 0, 0),

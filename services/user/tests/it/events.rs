@@ -16,7 +16,7 @@ async fn messages(shop: &Shop, user: &str, count: usize) -> Vec<Message> {
 #[tokio::test]
 async fn registering_and_updating_reach_the_log_in_order_and_without_secrets() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let ada = shop.register("ada@example.test").await.unwrap();
     let id = ada.user.unwrap().id;
     let rename = wire::UpdateProfileRequest { id: id.clone(), email: None, name: Some("Countess".to_owned()) };
@@ -39,8 +39,8 @@ async fn registering_and_updating_reach_the_log_in_order_and_without_secrets() {
 async fn what_a_killed_process_left_untold_is_told_after_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     // Building commits the admin account; the relay never gets to run.
-    drop(build(folder.path(), settings(&[])).unwrap());
-    let shop = Shop::start(folder.path());
+    drop(build(folder.path(), settings(&[])).await.unwrap());
+    let shop = Shop::start(folder.path()).await;
     let id = ADMIN.parse::<user::Email>().unwrap().user_id().to_string();
     let told = messages(&shop, &id, 1).await;
     assert_eq!((told.len(), &*told[0].event.kind), (1, "UserRegistered"));

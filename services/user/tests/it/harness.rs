@@ -9,14 +9,13 @@ use std::time::Duration;
 use chassis::auth::Keys;
 use chassis::clock::SystemClock;
 use chassis::context::{Context, Tracer};
-use chassis::env::{Backing, Embedded, Env, StartError};
-use chassis::events::sqlite::SqliteEventLog;
+use chassis::env::{Backing, Env, StartError};
+use chassis::events::EventLog;
 use chassis::grpc::{Identity, PeerChannel};
 use chassis::metrics::Metrics;
 use chassis::net::{BoundPort, SystemNetwork};
 use chassis::rng::Seeds;
 use chassis::serve::{self, Service};
-use chassis::sqlite::Storage;
 use proto::user::v1 as wire;
 use proto::user::v1::user_service_client::UserServiceClient;
 use tokio::task::JoinHandle;
@@ -29,7 +28,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 pub struct Shop {
     pub env: Env,
-    pub log: Arc<SqliteEventLog>,
+    pub log: Arc<dyn EventLog>,
     running: JoinHandle<()>,
 }
 
@@ -41,43 +40,52 @@ pub fn settings(more: &[(&str, &str)]) -> user::Config {
     chassis::settings::parse(user::ROLE, &all.collect::<BTreeMap<_, _>>()).unwrap()
 }
 
-fn env(folder: &Path, address: String) -> (Env, Arc<SqliteEventLog>) {
-    let storage = Storage::Folder(folder.to_owned());
-    let clock = Arc::new(SystemClock);
-    let log = Arc::new(SqliteEventLog::open(&storage, clock.clone()).unwrap());
+fn env(backing: Backing, address: String) -> Env {
     let seeds = Seeds::from_number(1);
-    let env = Env {
+    Env {
         role: user::ROLE,
-        clock,
+        clock: Arc::new(SystemClock),
         tracer: Tracer::new(&seeds),
         seeds,
         network: Arc::new(SystemNetwork),
         peers: Arc::new(BTreeMap::from([(user::ROLE, address)])),
         keys: Keys::new(&[7; 32]).unwrap(),
-        backing: Backing::Embedded(Embedded { storage, log: log.clone() }),
+        backing,
         metrics: Metrics::new(user::ROLE),
         ops: Arc::default(),
         chaos: false,
         shutdown: CancellationToken::new(),
-    };
-    (env, log)
+    }
+}
+
+async fn build_in(config: user::Config, env: Env, log: Arc<dyn EventLog>) -> Result<Service, StartError> {
+    match env.backing {
+        Backing::Embedded(_) => user::build(config, env).await,
+        Backing::Servers(_) => user::build_on(config, env, log).await,
+    }
 }
 
 /// Builds the service without running it.
-pub fn build(folder: &Path, config: user::Config) -> Result<Service, StartError> {
-    user::build(config, env(folder, "nowhere:1".to_owned()).0)
+pub async fn build(folder: &Path, config: user::Config) -> Result<Service, StartError> {
+    let (backing, log) = crate::family::backing(folder);
+    build_in(config, env(backing, "nowhere:1".to_owned()), log).await
 }
 
 impl Shop {
-    pub fn start(folder: &Path) -> Self {
-        Self::start_with(folder, settings(&[]))
+    pub async fn start(folder: &Path) -> Self {
+        Self::start_with(folder, settings(&[])).await
     }
 
-    pub fn start_with(folder: &Path, config: user::Config) -> Self {
+    pub async fn start_with(folder: &Path, config: user::Config) -> Self {
+        let (backing, log) = crate::family::backing(folder);
+        Self::start_on(backing, log, config).await
+    }
+
+    pub async fn start_on(backing: Backing, log: Arc<dyn EventLog>, config: user::Config) -> Self {
         let port = || BoundPort::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let (main, ops) = (port(), port());
-        let (env, log) = env(folder, main.address().unwrap().to_string());
-        let service = user::build(config, env.clone()).unwrap();
+        let env = env(backing, main.address().unwrap().to_string());
+        let service = build_in(config, env.clone(), log.clone()).await.unwrap();
         let running = tokio::spawn(serve::run(service, main.listen().unwrap(), ops.listen().unwrap()));
         Self { env, log, running }
     }

@@ -4,14 +4,12 @@ use async_trait::async_trait;
 use chassis::StoreError;
 use chassis::metrics::Metrics;
 use chassis::sqlite::{Db, Storage};
-use kernel::{Money, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
+use super::stored::{DATABASE, Stored};
 use crate::application::ports::Ledger;
-use crate::domain::charge::{Charge, Key, Posting, Refusal, State, decide};
+use crate::domain::charge::{Charge, Key, Posting, Refusal, decide};
 
-/// The name of the acquirer's database.
-pub const DATABASE: &str = "acquirer_db";
 const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_initial.sql")];
 
 pub struct SqliteLedger {
@@ -26,48 +24,19 @@ impl SqliteLedger {
     }
 }
 
-/// A row as SQLite gives it, before it is believed.
-struct Stored {
-    amount: Option<i64>,
-    currency: Option<String>,
-    state: String,
-    reason: String,
-    updated_at: i64,
-}
-
-impl Stored {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            amount: row.get(0)?,
-            currency: row.get(1)?,
-            state: row.get(2)?,
-            reason: row.get(3)?,
-            updated_at: row.get(4)?,
-        })
-    }
-
-    fn into_charge(self, key: &Key) -> Result<Charge, StoreError> {
-        let corrupt = |what: String| StoreError::Corrupt(format!("charge {key}: {what}"));
-        let amount = match (self.amount, self.currency) {
-            (Some(minor), Some(currency)) => {
-                Some(Money::new(minor, currency.parse().map_err(|error| corrupt(format!("{error}")))?))
-            }
-            _ => None,
-        };
-        let state = State::ALL.into_iter().find(|state| state.as_str() == self.state);
-        Ok(Charge {
-            key: key.clone(),
-            amount,
-            state: state.ok_or_else(|| corrupt(format!("`{}` is not a state", self.state)))?,
-            reason: self.reason,
-            updated_at: Timestamp::from_micros(self.updated_at),
-        })
-    }
+fn read(row: &Row<'_>) -> rusqlite::Result<Stored> {
+    Ok(Stored {
+        amount: row.get(0)?,
+        currency: row.get(1)?,
+        state: row.get(2)?,
+        reason: row.get(3)?,
+        updated_at: row.get(4)?,
+    })
 }
 
 fn find(connection: &Connection, key: &Key) -> Result<Option<Charge>, StoreError> {
     let sql = "SELECT amount_minor, currency, state, reason, updated_at FROM charges WHERE key = ?1";
-    let stored = connection.prepare_cached(sql)?.query_row([key.as_str()], Stored::read).optional()?;
+    let stored = connection.prepare_cached(sql)?.query_row([key.as_str()], read).optional()?;
     stored.map(|stored| stored.into_charge(key)).transpose()
 }
 

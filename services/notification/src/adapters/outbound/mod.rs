@@ -1,3 +1,5 @@
 pub mod buyers;
 pub mod courier;
+pub mod postgres;
 pub mod recipients;
+pub mod sqlite;

@@ -1,2 +1,4 @@
 pub mod acquirer;
+pub mod postgres;
 pub mod sqlite;
+pub mod stored;

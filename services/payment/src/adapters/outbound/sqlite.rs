@@ -6,16 +6,13 @@ use async_trait::async_trait;
 use chassis::StoreError;
 use chassis::metrics::Metrics;
 use chassis::sqlite::{Db, Storage, outbox};
-use kernel::{Money, OrderId, Timestamp};
+use kernel::OrderId;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
+use super::stored::{DATABASE, OUTBOX, Step, Stored, step};
 use crate::application::ports::{Decided, Listing, PaymentStore};
-use crate::domain::payment::{Command, Event, Payment, Refusal, Terms, decide};
+use crate::domain::payment::{Command, Payment, Refusal};
 
-/// The name of this service's database.
-pub const DATABASE: &str = "payment_db";
-/// The outbox table in it.
-pub const OUTBOX: &str = "payment_events";
 const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_initial.sql")];
 const COLUMNS: &str = "order_id, user_id, amount_minor, currency, state, acquirer_reference, reason, not_after, \
                        created_at, updated_at";
@@ -37,61 +34,24 @@ impl SqlitePayments {
     }
 }
 
-/// A row as SQLite gives it, before it is believed.
-struct Stored {
-    order: String,
-    user: Option<String>,
-    amount_minor: Option<i64>,
-    currency: Option<String>,
-    state: String,
-    reference: String,
-    reason: String,
-    not_after: Option<i64>,
-    created_at: i64,
-    updated_at: i64,
-}
-
-impl Stored {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            order: row.get(0)?,
-            user: row.get(1)?,
-            amount_minor: row.get(2)?,
-            currency: row.get(3)?,
-            state: row.get(4)?,
-            reference: row.get(5)?,
-            reason: row.get(6)?,
-            not_after: row.get(7)?,
-            created_at: row.get(8)?,
-            updated_at: row.get(9)?,
-        })
-    }
-
-    fn into_payment(self) -> Result<Payment, StoreError> {
-        let corrupt = |what: String| StoreError::Corrupt(format!("payment {}: {what}", self.order));
-        let terms = match (&self.user, self.amount_minor, &self.currency, self.not_after) {
-            (Some(user), Some(minor), Some(currency), Some(not_after)) => Some(Terms {
-                user: user.parse().map_err(|error| corrupt(format!("{error}")))?,
-                amount: Money::new(minor, currency.parse().map_err(|error| corrupt(format!("{error}")))?),
-                not_after: Timestamp::from_micros(not_after),
-            }),
-            _ => None,
-        };
-        Ok(Payment {
-            order: self.order.parse().map_err(|error| corrupt(format!("{error}")))?,
-            terms,
-            state: self.state.parse().map_err(&corrupt)?,
-            reference: self.reference,
-            reason: self.reason,
-            created_at: Timestamp::from_micros(self.created_at),
-            updated_at: Timestamp::from_micros(self.updated_at),
-        })
-    }
+fn read(row: &Row<'_>) -> rusqlite::Result<Stored> {
+    Ok(Stored {
+        order: row.get(0)?,
+        user: row.get(1)?,
+        amount_minor: row.get(2)?,
+        currency: row.get(3)?,
+        state: row.get(4)?,
+        reference: row.get(5)?,
+        reason: row.get(6)?,
+        not_after: row.get(7)?,
+        created_at: row.get(8)?,
+        updated_at: row.get(9)?,
+    })
 }
 
 fn find(connection: &Connection, order: OrderId) -> Result<Option<Payment>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM payments WHERE order_id = ?1");
-    let stored = connection.prepare_cached(&sql)?.query_row([order.to_string()], Stored::read).optional()?;
+    let stored = connection.prepare_cached(&sql)?.query_row([order.to_string()], read).optional()?;
     stored.map(Stored::into_payment).transpose()
 }
 
@@ -116,40 +76,20 @@ fn save(tx: &Transaction<'_>, payment: &Payment) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn outbox_row(order: OrderId, version: i64, event: &Event) -> Result<chassis::events::Event, StoreError> {
-    Ok(chassis::events::Event {
-        aggregate: order.to_string(),
-        version,
-        kind: event.kind.as_str().to_owned(),
-        data: serde_json::to_string(&event.facts)?,
-        occurred_at: event.at,
-        traceparent: None,
-    })
-}
-
 /// The transaction holds the write lock from its beginning, so what is read here cannot change
 /// before it is committed.
 fn execute_one(tx: &Transaction<'_>, command: &Command) -> Result<Result<Decided, Refusal>, StoreError> {
-    let order = command.order;
-    let mut payment = find(tx, order)?;
-    let events = match decide(payment.as_ref(), command) {
-        Ok(events) => events,
+    let next_version = || outbox::next_version(tx, OUTBOX, &command.order.to_string());
+    let Step { payment, rows } = match step(find(tx, command.order)?, command, next_version)? {
+        Ok(step) => step,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    if !events.is_empty() {
-        let first = outbox::next_version(tx, OUTBOX, &order.to_string())?;
-        let mut rows = Vec::with_capacity(events.len());
-        for (version, event) in (first..).zip(&events) {
-            let next = Payment::apply(payment.as_ref(), event);
-            payment = Some(next.map_err(|error| StoreError::Corrupt(format!("payment {order}: {error}")))?);
-            rows.push(outbox_row(order, version, event)?);
-        }
+    let changed = !rows.is_empty();
+    if changed {
         outbox::append(tx, OUTBOX, &rows)?;
-        if let Some(payment) = &payment {
-            save(tx, payment)?;
-        }
+        save(tx, &payment)?;
     }
-    Ok(payment.map(|payment| Decided { payment, changed: !events.is_empty() }).ok_or(Refusal::Unknown))
+    Ok(Ok(Decided { payment, changed }))
 }
 
 #[async_trait]
@@ -170,10 +110,10 @@ impl PaymentStore for SqlitePayments {
             "SELECT {COLUMNS} FROM payments WHERE {of_user} created_at > ?1 ORDER BY created_at, order_id LIMIT ?2"
         );
         let user = listing.user.map(|user| user.to_string());
+        let limit = i64::try_from(listing.limit).unwrap_or(i64::MAX);
         self.db.read(|connection| {
             let mut statement = connection.prepare_cached(&sql)?;
-            let rows =
-                statement.query_map(params![listing.after_created.as_micros(), listing.limit, user], Stored::read)?;
+            let rows = statement.query_map(params![listing.after_created.as_micros(), limit, user], read)?;
             rows.map(|row| row?.into_payment()).collect()
         })
     }

@@ -1,6 +1,6 @@
 pub mod argon2;
 pub mod cache;
+pub mod postgres;
+pub mod redis;
+pub mod rows;
 pub mod sqlite;
-
-#[cfg(test)]
-mod contract;

@@ -4,22 +4,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chassis::StoreError;
-use chassis::events::Event;
 use chassis::sqlite::{Db, outbox};
-use kernel::{Timestamp, UserId};
+use kernel::UserId;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
+use super::rows::{AccountRow, COLUMNS, OUTBOX, corrupt, event_of};
 use crate::application::ports::{Account, Added, Registration, UpdateRefusal, UserStore};
-use crate::domain::{Change, Email, Fact, PasswordHash, User};
+use crate::domain::{Change, Email, User};
 
-/// The name of this service's database.
-pub const DATABASE: &str = "user_db";
-/// Its outbox table.
-pub const OUTBOX: &str = "user_events";
 /// Its schema, one step after the other.
 pub const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_initial.sql")];
-
-const COLUMNS: &str = "id, email, name, role, version, created_at, updated_at, password_hash";
 
 pub struct SqliteUsers {
     db: Arc<Db>,
@@ -29,40 +23,20 @@ impl SqliteUsers {
     pub fn new(db: Arc<Db>) -> Self {
         Self { db }
     }
-
-    /// [`UserStore::add`] for code that runs before there is a runtime.
-    ///
-    /// # Errors
-    /// When nothing was written.
-    pub fn add_all(&self, batch: &[Registration]) -> Result<Vec<Added>, StoreError> {
-        self.db.write("register", |tx| batch.iter().map(|registration| add(tx, registration)).collect())
-    }
-
-    /// The account to which the address belongs, see [`UserStore`].
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn holder(&self, email: &Email) -> Result<Option<User>, StoreError> {
-        self.db.read(|connection| holder(connection, email))
-    }
-}
-
-fn corrupt(error: impl std::fmt::Display) -> StoreError {
-    StoreError::Corrupt(format!("users: {error}"))
 }
 
 fn account_of(row: &Row<'_>) -> Result<Account, StoreError> {
-    let text = |index: usize| row.get::<_, String>(index);
-    let user = User {
-        id: text(0)?.parse().map_err(corrupt)?,
-        email: text(1)?.parse().map_err(corrupt)?,
-        name: text(2)?.try_into().map_err(corrupt)?,
-        role: text(3)?.parse().map_err(corrupt)?,
+    AccountRow {
+        id: row.get::<_, String>(0)?.parse().map_err(corrupt)?,
+        email: row.get(1)?,
+        name: row.get(2)?,
+        role: row.get(3)?,
         version: row.get(4)?,
-        created_at: Timestamp::from_micros(row.get(5)?),
-        updated_at: Timestamp::from_micros(row.get(6)?),
-    };
-    Ok(Account { user, password_hash: PasswordHash::from_phc(text(7)?) })
+        created_at: row.get(5)?,
+        updated_at: row.get(6)?,
+        password_hash: row.get(7)?,
+    }
+    .try_into()
 }
 
 /// The account for which `filter` holds; `filter` is ours, its parameters are the caller's.
@@ -81,21 +55,6 @@ fn holder(connection: &Connection, email: &Email) -> Result<Option<User>, StoreE
     let filter = "email = ?1 OR id = ?2 ORDER BY email <> ?1";
     let found = find(connection, filter, params![email.as_str(), email.user_id().to_string()])?;
     Ok(found.map(|account| account.user))
-}
-
-fn event_of(change: &Change) -> Result<Event, StoreError> {
-    let data = match &change.event.fact {
-        Fact::Registered(fact) => serde_json::to_string(fact)?,
-        Fact::Updated(fact) => serde_json::to_string(fact)?,
-    };
-    Ok(Event {
-        aggregate: change.event.user.to_string(),
-        version: change.event.version,
-        kind: change.event.fact.kind().to_owned(),
-        data,
-        occurred_at: change.event.occurred_at,
-        traceparent: None,
-    })
 }
 
 fn add(tx: &Transaction<'_>, registration: &Registration) -> Result<Added, StoreError> {
@@ -145,7 +104,7 @@ fn update(tx: &Transaction<'_>, change: &Change) -> Result<Result<(), UpdateRefu
 #[async_trait]
 impl UserStore for SqliteUsers {
     async fn add(&self, batch: &[Registration]) -> Result<Vec<Added>, StoreError> {
-        self.add_all(batch)
+        self.db.write("register", |tx| batch.iter().map(|registration| add(tx, registration)).collect())
     }
 
     async fn update(&self, batch: &[Change]) -> Result<Vec<Result<(), UpdateRefusal>>, StoreError> {
@@ -160,49 +119,4 @@ impl UserStore for SqliteUsers {
     async fn by_email(&self, email: &Email) -> Result<Option<Account>, StoreError> {
         self.db.read(|connection| find(connection, "email = ?1", params![email.as_str()]))
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use chassis::clock::SystemClock;
-    use chassis::events::Outbox;
-    use chassis::metrics::Metrics;
-    use chassis::sqlite::Storage;
-    use chassis::sqlite::outbox::SqliteOutbox;
-
-    use super::super::contract;
-    use super::*;
-
-    struct Fixture {
-        _folder: tempfile::TempDir,
-        users: SqliteUsers,
-        outbox: SqliteOutbox,
-    }
-
-    fn fixture() -> Fixture {
-        let folder = tempfile::tempdir().unwrap();
-        let storage = Storage::Folder(folder.path().to_owned());
-        let db = Arc::new(Db::open(&storage, DATABASE, &MIGRATIONS, &Metrics::new("user")).unwrap());
-        let outbox = SqliteOutbox::new(db.clone(), OUTBOX, Arc::new(SystemClock));
-        Fixture { _folder: folder, users: SqliteUsers::new(db), outbox }
-    }
-
-    macro_rules! keeps_the_contract {
-        ($($case:ident),* $(,)?) => {$(
-            #[tokio::test]
-            async fn $case() {
-                let Fixture { _folder, users, outbox } = fixture();
-                contract::$case(&users, &outbox as &dyn Outbox).await;
-            }
-        )*};
-    }
-
-    keeps_the_contract!(
-        an_added_account_is_found_by_id_and_by_address,
-        a_taken_address_answers_its_holder_unchanged,
-        an_address_is_never_given_to_somebody_else,
-        folding_the_events_gives_the_row,
-        a_refused_change_does_not_stop_the_others,
-        a_change_of_an_unknown_account_is_stale,
-    );
 }

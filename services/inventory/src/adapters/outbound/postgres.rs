@@ -1,0 +1,341 @@
+//! The books in PostgreSQL, `inventory_db`.
+//!
+//! A batch is one transaction of few statements: it locks the keys of its commands (in order), reads
+//! what is known of them, locks the stock rows (in order), decides each command in memory against the
+//! balance that those before it have left, and writes all rows of a table at once. Locks are always
+//! taken in that order, so that no two batches wait for each other.
+//!
+//! The locks are what makes decide-then-write atomic; the predicates on `stock` are kept all the same,
+//! since they, not the locks, are what forbids overselling.
+
+mod batch;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chassis::StoreError;
+use chassis::clock::SharedClock;
+use chassis::env::Servers;
+use chassis::metrics::Metrics;
+use chassis::postgres::outbox::{self, PostgresOutbox};
+use chassis::postgres::{Db, is_taken, plain};
+use kernel::{OrderId, ProductId};
+use sqlx::postgres::{PgQueryResult, PgRow};
+use sqlx::{PgConnection, Row as _};
+
+use self::batch::{Books, Command, Key, KnownOrder, Move};
+use super::rows::{DATABASE, OUTBOX, corrupt, line, nothing_reserved, read_barrier};
+use crate::application::ports::{
+    Answer, Answers, CommitOrder, ReleaseOrder, ReserveOrder, RestockProduct, StockStore, StockStoreError,
+};
+#[cfg(feature = "planted-bugs")]
+use crate::config::PlantedBug;
+use crate::domain::{Refusal, ReleaseOutcome, ReserveOutcome, Stock};
+
+const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_initial.sql")];
+
+// In the order of the hashes, not of the keys: two keys may share one.
+const LOCK_KEYS: &str = "SELECT pg_advisory_xact_lock(hash)
+    FROM (SELECT DISTINCT hashtextextended(key, 0) AS hash FROM unnest($1::text[]) AS key ORDER BY hash) AS keys";
+const LOCK_STOCK: &str = "SELECT product_id, available, reserved, sold, version FROM stock
+    WHERE product_id = ANY($1) ORDER BY product_id FOR UPDATE";
+const BARRIERS: &str = "SELECT order_id, operation, outcome,
+        (SELECT max(version) FROM inventory_events WHERE aggregate = order_id::text)
+    FROM operations WHERE order_id = ANY($1)";
+const RESERVATIONS: &str = "SELECT order_id, product_id, quantity FROM reservations
+    WHERE order_id = ANY($1) ORDER BY order_id, product_id";
+const RESTOCKS: &str = "SELECT restock_id, product_id, quantity FROM restocks WHERE restock_id = ANY($1)";
+
+const WRITE_OPERATIONS: &str = "INSERT INTO operations (order_id, operation, outcome, at)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[])";
+const HOLD: &str = "INSERT INTO reservations (order_id, product_id, quantity, state)
+    SELECT *, 'held' FROM unnest($1::uuid[], $2::bigint[], $3::bigint[])";
+const END: &str = "UPDATE reservations SET state = $2 WHERE order_id = ANY($1) AND state = 'held'";
+const WRITE_RESTOCKS: &str = "INSERT INTO restocks (restock_id, product_id, quantity, at)
+    SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])";
+// A row that does not exist stands at version 0.
+const NEW_STOCK: &str = "INSERT INTO stock (product_id, available, reserved, sold, version)
+    SELECT product_id, 0, 0, 0, 0 FROM unnest($1::bigint[]) AS product_id ON CONFLICT (product_id) DO NOTHING";
+// Each row moves from the version it was read at, or stays where it is; nothing is taken that is not there.
+const MOVE_STOCK: &str =
+    "UPDATE stock AS s SET available = s.available + m.available, reserved = s.reserved + m.reserved,
+        sold = s.sold + m.sold, version = m.version
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+        AS m (product_id, read_version, version, available, reserved, sold)
+    WHERE s.product_id = m.product_id AND s.version = m.read_version
+        AND (m.available >= 0 OR s.available + m.available >= 0)
+        AND (m.reserved >= 0 OR s.reserved + m.reserved >= 0)";
+/// PLANTED BUG: takes what is not there.
+#[cfg(feature = "planted-bugs")]
+const MOVE_STOCK_UNGUARDED: &str =
+    "UPDATE stock AS s SET available = s.available + m.available, reserved = s.reserved + m.reserved,
+        sold = s.sold + m.sold, version = m.version
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+        AS m (product_id, read_version, version, available, reserved, sold)
+    WHERE s.product_id = m.product_id AND s.version = m.read_version";
+
+/// Why no command of a batch was carried out.
+enum Failure {
+    /// There is no connection, and there would be none for the next command either.
+    Unreached(StoreError),
+    Undone(StoreError),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Undone(error)
+    }
+}
+
+/// The store.
+pub struct PostgresStock {
+    db: Arc<Db>,
+    #[cfg(feature = "planted-bugs")]
+    planted_bug: Option<PlantedBug>,
+}
+
+impl PostgresStock {
+    /// Opens the database and brings its schema up to date.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub async fn open(servers: &Servers, metrics: &Metrics) -> Result<Self, StoreError> {
+        let db = Arc::new(Db::open(servers, DATABASE, MIGRATIONS, metrics).await?);
+        Ok(Self {
+            db,
+            #[cfg(feature = "planted-bugs")]
+            planted_bug: None,
+        })
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    pub fn with_planted_bug(self, planted_bug: Option<PlantedBug>) -> Self {
+        Self { planted_bug, ..self }
+    }
+
+    /// The outbox that a relay empties.
+    pub fn outbox(&self, clock: SharedClock) -> PostgresOutbox {
+        PostgresOutbox::new(self.db.clone(), OUTBOX, clock)
+    }
+
+    /// Decides a batch in one transaction, in its order. If that fails, each command gets a
+    /// transaction of its own, so that one bad row harms one order. That is safe even if the batch was
+    /// committed and only the answer lost: each command then finds its key.
+    async fn decide<C: Command>(&self, batch: &[C]) -> Answers<C::Outcome> {
+        let answer = |decided: Result<_, Refusal>| decided.map_err(StockStoreError::from);
+        if batch.len() > 1 {
+            match self.together(batch).await {
+                Ok(decided) => return decided.into_iter().map(answer).collect(),
+                Err(Failure::Unreached(error)) => return failed(batch.len(), &error),
+                Err(Failure::Undone(error)) => {
+                    tracing::warn!(what = C::WHAT, %error, commands = batch.len(), "a batch failed and is retried singly");
+                }
+            }
+        }
+        let mut answers = Vec::with_capacity(batch.len());
+        for command in batch {
+            match self.together(std::slice::from_ref(command)).await {
+                Ok(decided) => answers.extend(decided.into_iter().map(answer)),
+                Err(Failure::Undone(error)) => answers.push(Err(error.into())),
+                Err(Failure::Unreached(error)) => {
+                    answers.extend(failed(batch.len() - answers.len(), &error));
+                    break;
+                }
+            }
+        }
+        answers
+    }
+
+    async fn together<C: Command>(&self, batch: &[C]) -> Result<Vec<Result<Answer<C::Outcome>, Refusal>>, Failure> {
+        let mut tx = self.db.begin(C::WHAT).await.map_err(Failure::Unreached)?;
+        let mut books = Books::default();
+        #[cfg(feature = "planted-bugs")]
+        {
+            books.planted_bug = self.planted_bug;
+        }
+        read(&mut tx, batch, &mut books).await?;
+        let decided = batch.iter().map(|command| command.decide(&mut books)).collect::<Result<Vec<_>, _>>()?;
+        write(&mut tx, &books).await?;
+        tx.commit().await?;
+        Ok(decided)
+    }
+}
+
+fn failed<T>(commands: usize, error: &StoreError) -> Answers<T> {
+    (0..commands).map(|_| Err(error.clone().into())).collect()
+}
+
+#[async_trait]
+impl StockStore for PostgresStock {
+    async fn reserve(&self, batch: &[ReserveOrder]) -> Answers<ReserveOutcome> {
+        self.decide(batch).await
+    }
+
+    async fn release(&self, batch: &[ReleaseOrder]) -> Answers<ReleaseOutcome> {
+        self.decide(batch).await
+    }
+
+    async fn commit(&self, batch: &[CommitOrder]) -> Answers<()> {
+        self.decide(batch).await
+    }
+
+    async fn restock(&self, batch: &[RestockProduct]) -> Answers<Stock> {
+        self.decide(batch).await
+    }
+
+    async fn stock(&self, product_id: ProductId) -> Result<Option<Stock>, StoreError> {
+        let sql = "SELECT product_id, available, reserved, sold, version FROM stock WHERE product_id = $1";
+        let row = sqlx::query(sql).bind(product_id.0).fetch_optional(self.db.pool()).await?;
+        Ok(row.as_ref().map(stock_of).transpose()?)
+    }
+}
+
+fn stock_of(row: &PgRow) -> Result<Stock, sqlx::Error> {
+    Ok(Stock {
+        product_id: ProductId(row.try_get(0)?),
+        available: row.try_get(1)?,
+        reserved: row.try_get(2)?,
+        sold: row.try_get(3)?,
+        version: row.try_get(4)?,
+    })
+}
+
+/// Locks and reads all that the batch is decided on. Each statement sees what was committed before it
+/// began, so what is read under a lock is read by a later statement than the one that waited for it.
+async fn read<C: Command>(tx: &mut PgConnection, batch: &[C], books: &mut Books) -> Result<(), StoreError> {
+    let keys: BTreeSet<Key> = batch.iter().flat_map(Command::keys).collect();
+    let texts: Vec<String> = keys.iter().map(Key::to_string).collect();
+    sqlx::query(LOCK_KEYS).bind(texts).execute(&mut *tx).await?;
+    read_orders(tx, &keys, books).await?;
+    read_restocks(tx, &keys, books).await?;
+    // Last, and for as short a time as can be: everybody wants the rows of a hot product.
+    let products: BTreeSet<i64> =
+        batch.iter().flat_map(|command| command.products(books)).map(|product_id| product_id.0).collect();
+    if !products.is_empty() {
+        let products: Vec<i64> = products.into_iter().collect();
+        let rows = sqlx::query(LOCK_STOCK).bind(products).fetch_all(&mut *tx).await?;
+        books.read_stock(rows.iter().map(stock_of).collect::<Result<Vec<_>, _>>()?);
+    }
+    Ok(())
+}
+
+async fn read_orders(tx: &mut PgConnection, keys: &BTreeSet<Key>, books: &mut Books) -> Result<(), StoreError> {
+    let id = |key: &Key| if let Key::Order(id) = key { Some(*id.as_uuid()) } else { None };
+    let ids: Vec<_> = keys.iter().filter_map(id).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    for row in sqlx::query(BARRIERS).bind(&ids).fetch_all(&mut *tx).await? {
+        let order_id = OrderId::from_uuid(row.try_get(0)?);
+        let known = books.orders.entry(order_id).or_insert(KnownOrder::new(order_id));
+        read_barrier(&mut known.order, row.try_get(1)?, row.try_get(2)?)?;
+        known.version = row.try_get::<Option<i64>, _>(3)?.unwrap_or_default();
+    }
+    let reserved = |known: &KnownOrder| known.order.reserve == Some(ReserveOutcome::Reserved);
+    if !books.orders.values().any(reserved) {
+        return Ok(());
+    }
+    for row in sqlx::query(RESERVATIONS).bind(&ids).fetch_all(&mut *tx).await? {
+        let order_id = OrderId::from_uuid(row.try_get(0)?);
+        let known = books.orders.get_mut(&order_id).filter(|known| reserved(known));
+        let known = known.ok_or_else(|| corrupt(format!("order {order_id} has lines and never reserved")))?;
+        known.order.lines.push(line(row.try_get(1)?, row.try_get(2)?)?);
+    }
+    let mut empty = books.orders.iter().filter(|(_, known)| reserved(known) && known.order.lines.is_empty());
+    empty.next().map_or(Ok(()), |(order_id, _)| Err(nothing_reserved(*order_id)))
+}
+
+async fn read_restocks(tx: &mut PgConnection, keys: &BTreeSet<Key>, books: &mut Books) -> Result<(), StoreError> {
+    let id = |key: &Key| if let Key::Restock(id) = key { Some(id.to_string()) } else { None };
+    let ids: Vec<String> = keys.iter().filter_map(id).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    for row in sqlx::query(RESTOCKS).bind(&ids).fetch_all(&mut *tx).await? {
+        let id: &str = row.try_get(0)?;
+        let earlier = (ProductId(row.try_get(1)?), row.try_get(2)?);
+        books.restocks.insert(id.parse().map_err(corrupt)?, earlier);
+    }
+    Ok(())
+}
+
+/// Writes what was decided, a statement for each table that it touches.
+async fn write(tx: &mut PgConnection, books: &Books) -> Result<(), StoreError> {
+    let writes = &books.writes;
+    if !writes.operations.is_empty() {
+        let rows = sqlx::query(WRITE_OPERATIONS)
+            .bind(writes.operations.iter().map(|row| *row.0.as_uuid()).collect::<Vec<_>>())
+            .bind(writes.operations.iter().map(|row| row.1).collect::<Vec<_>>())
+            .bind(writes.operations.iter().map(|row| row.2.as_str()).collect::<Vec<_>>())
+            .bind(writes.operations.iter().map(|row| row.3.as_micros()).collect::<Vec<_>>());
+        written(rows.execute(&mut *tx).await)?;
+    }
+    if !writes.held.is_empty() {
+        let rows = sqlx::query(HOLD)
+            .bind(writes.held.iter().map(|(order_id, _)| *order_id.as_uuid()).collect::<Vec<_>>())
+            .bind(writes.held.iter().map(|(_, line)| line.product_id.0).collect::<Vec<_>>())
+            .bind(writes.held.iter().map(|(_, line)| i64::from(line.quantity.get())).collect::<Vec<_>>());
+        written(rows.execute(&mut *tx).await)?;
+    }
+    if !writes.ended.is_empty() {
+        let orders: Vec<_> = writes.ended.iter().map(|order_id| *order_id.as_uuid()).collect();
+        let ended = sqlx::query(END).bind(orders).bind(writes.state).execute(&mut *tx).await?;
+        if ended.rows_affected() != writes.lines_ended as u64 {
+            let ended = ended.rows_affected();
+            return Err(corrupt(format!("{ended} of {} reserved lines were held", writes.lines_ended)));
+        }
+    }
+    if !writes.restocks.is_empty() {
+        let rows = sqlx::query(WRITE_RESTOCKS)
+            .bind(writes.restocks.iter().map(|(restock, _)| restock.id.as_str()).collect::<Vec<_>>())
+            .bind(writes.restocks.iter().map(|(restock, _)| restock.product_id.0).collect::<Vec<_>>())
+            .bind(writes.restocks.iter().map(|(restock, _)| i64::from(restock.quantity.get())).collect::<Vec<_>>())
+            .bind(writes.restocks.iter().map(|(_, at)| at.as_micros()).collect::<Vec<_>>());
+        written(rows.execute(&mut *tx).await)?;
+    }
+    outbox::append(tx, OUTBOX, &writes.events).await?;
+    move_stock(tx, books).await
+}
+
+/// Moves the stock rows on from what was read; a row that does not move means that somebody else wrote.
+async fn move_stock(tx: &mut PgConnection, books: &Books) -> Result<(), StoreError> {
+    let moves = books.moves();
+    if moves.is_empty() {
+        return Ok(());
+    }
+    let new: Vec<i64> = moves.iter().filter(|row| row.from.version == 0).map(|row| row.from.product_id.0).collect();
+    if !new.is_empty() {
+        sqlx::query(NEW_STOCK).bind(new).execute(&mut *tx).await?;
+    }
+    let sql = MOVE_STOCK;
+    #[cfg(feature = "planted-bugs")]
+    let sql = match books.planted_bug {
+        None => sql,
+        Some(PlantedBug::SkipStockPredicate) => MOVE_STOCK_UNGUARDED,
+    };
+    let column = |of: fn(&Move) -> i64| moves.iter().map(of).collect::<Vec<i64>>();
+    let moved = sqlx::query(sql)
+        .bind(column(|row| row.from.product_id.0))
+        .bind(column(|row| row.from.version))
+        .bind(column(|row| row.to.version))
+        .bind(column(|row| row.to.available - row.from.available))
+        .bind(column(|row| row.to.reserved - row.from.reserved))
+        .bind(column(|row| row.to.sold - row.from.sold))
+        .execute(tx)
+        .await?
+        .rows_affected();
+    match moved == moves.len() as u64 {
+        true => Ok(()),
+        false => Err(StoreError::Conflict(format!("{moved} of {} products are where they were read", moves.len()))),
+    }
+}
+
+/// A key that is taken was not there when the barrier was read: a bug, and no reason to do work twice.
+fn written(result: Result<PgQueryResult, sqlx::Error>) -> Result<(), StoreError> {
+    match result {
+        Ok(_) => Ok(()),
+        Err(error) if is_taken(&error) => Err(StoreError::Conflict(plain(&error))),
+        Err(error) => Err(error.into()),
+    }
+}

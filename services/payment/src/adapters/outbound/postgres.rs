@@ -1,0 +1,174 @@
+//! Payments and their outbox in PostgreSQL.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chassis::metrics::Metrics;
+use chassis::postgres::{Db, outbox};
+use chassis::{Servers, StoreError};
+use kernel::OrderId;
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+
+use super::stored::{DATABASE, OUTBOX, Step, Stored, step};
+use crate::application::ports::{Decided, Listing, PaymentStore};
+use crate::domain::payment::{Command, Payment, Refusal, Terms};
+
+const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_initial.sql")];
+/// Identities as text, as every reader of [`Stored`] has them.
+const COLUMNS: &str = "order_id::text, user_id::text, amount_minor, currency, state, acquirer_reference, reason, \
+                       not_after, created_at, updated_at";
+
+pub struct PostgresPayments {
+    db: Arc<Db>,
+}
+
+impl PostgresPayments {
+    /// # Errors
+    /// When the database cannot be opened.
+    pub async fn open(servers: &Servers, metrics: &Metrics) -> Result<Self, StoreError> {
+        Ok(Self { db: Arc::new(Db::open(servers, DATABASE, MIGRATIONS, metrics).await?) })
+    }
+
+    /// The database, for the outbox that stands in it.
+    pub fn db(&self) -> Arc<Db> {
+        self.db.clone()
+    }
+}
+
+fn read(row: &PgRow) -> Result<Stored, sqlx::Error> {
+    Ok(Stored {
+        order: row.try_get(0)?,
+        user: row.try_get(1)?,
+        amount_minor: row.try_get(2)?,
+        currency: row.try_get(3)?,
+        state: row.try_get(4)?,
+        reference: row.try_get(5)?,
+        reason: row.try_get(6)?,
+        not_after: row.try_get(7)?,
+        created_at: row.try_get(8)?,
+        updated_at: row.try_get(9)?,
+    })
+}
+
+/// Where an order stands within a batch.
+#[derive(Default)]
+struct Account {
+    payment: Option<Payment>,
+    /// Of its last event; 0 if there is none.
+    version: i64,
+    changed: bool,
+}
+
+/// Nobody else decides about these orders before the transaction ends. The orders are sorted, so that no
+/// two batches wait for each other; what does not exist yet can only be locked by its name.
+async fn lock(tx: &mut PgConnection, orders: &BTreeSet<OrderId>) -> Result<(), StoreError> {
+    let keys: Vec<String> = orders.iter().map(OrderId::to_string).collect();
+    let sql = "SELECT pg_advisory_xact_lock(hashtextextended(key, 0)) FROM unnest($1::text[]) AS key";
+    sqlx::query(sql).bind(keys).execute(tx).await?;
+    Ok(())
+}
+
+/// The payments of these orders that exist. It is a statement after [`lock`]'s, and so sees what was
+/// committed while that one waited.
+async fn load(tx: &mut PgConnection, orders: &BTreeSet<OrderId>) -> Result<BTreeMap<OrderId, Account>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS}, (SELECT max(version) FROM {OUTBOX} WHERE aggregate = order_id::text)
+         FROM payments WHERE order_id = ANY($1)"
+    );
+    let ids: Vec<_> = orders.iter().map(|order| *order.as_uuid()).collect();
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(ids).fetch_all(tx).await?;
+    let account = |row: &PgRow| {
+        let payment = read(row)?.into_payment()?;
+        let version: Option<i64> = row.try_get(10)?;
+        let version = version.ok_or_else(|| StoreError::Corrupt(format!("payment {} has no event", payment.order)))?;
+        Ok((payment.order, Account { payment: Some(payment), version, changed: false }))
+    };
+    rows.iter().map(account).collect()
+}
+
+async fn save(tx: &mut PgConnection, payments: &[&Payment]) -> Result<(), StoreError> {
+    let sql = "INSERT INTO payments (order_id, user_id, amount_minor, currency, state, acquirer_reference, reason,
+                                     not_after, created_at, updated_at)
+               SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[],
+                                    $7::text[], $8::bigint[], $9::bigint[], $10::bigint[])
+               ON CONFLICT (order_id) DO UPDATE
+               SET state = excluded.state, acquirer_reference = excluded.acquirer_reference,
+                   reason = excluded.reason, updated_at = excluded.updated_at";
+    let terms: Vec<Option<Terms>> = payments.iter().map(|payment| payment.terms).collect();
+    let text = |of: fn(&Payment) -> &str| payments.iter().map(|payment| of(payment)).collect::<Vec<&str>>();
+    let number = |of: fn(&Payment) -> i64| payments.iter().map(|payment| of(payment)).collect::<Vec<i64>>();
+    let term = |of: fn(&Terms) -> i64| terms.iter().map(|terms| terms.as_ref().map(of)).collect::<Vec<Option<i64>>>();
+    sqlx::query(sql)
+        .bind(payments.iter().map(|payment| *payment.order.as_uuid()).collect::<Vec<_>>())
+        .bind(terms.iter().map(|terms| terms.map(|terms| *terms.user.as_uuid())).collect::<Vec<_>>())
+        .bind(term(|terms| terms.amount.minor))
+        .bind(terms.iter().map(|terms| terms.map(|terms| terms.amount.currency.to_string())).collect::<Vec<_>>())
+        .bind(text(|payment| payment.state.as_str()))
+        .bind(text(|payment| &payment.reference))
+        .bind(text(|payment| &payment.reason))
+        .bind(term(|terms| terms.not_after.as_micros()))
+        .bind(number(|payment| payment.created_at.as_micros()))
+        .bind(number(|payment| payment.updated_at.as_micros()))
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+#[async_trait]
+impl PaymentStore for PostgresPayments {
+    /// The locks are by key, so they hold for orders without a row as well; the rest of the batch is
+    /// decided in memory.
+    async fn execute(&self, commands: &[Command]) -> Result<Vec<Result<Decided, Refusal>>, StoreError> {
+        let Some(first) = commands.first() else { return Ok(Vec::new()) };
+        let orders: BTreeSet<OrderId> = commands.iter().map(|command| command.order).collect();
+        let mut tx = self.db.begin(first.action.name()).await?;
+        lock(&mut tx, &orders).await?;
+        let mut accounts = load(&mut tx, &orders).await?;
+        let mut events = Vec::new();
+        let mut answers = Vec::with_capacity(commands.len());
+        for command in commands {
+            let account = accounts.entry(command.order).or_default();
+            let next_version = || Ok(account.version + 1);
+            answers.push(step(account.payment.clone(), command, next_version)?.map(|Step { payment, rows }| {
+                let changed = !rows.is_empty();
+                account.version += i64::try_from(rows.len()).unwrap_or(i64::MAX);
+                account.changed |= changed;
+                account.payment = Some(payment.clone());
+                events.extend(rows);
+                Decided { payment, changed }
+            }));
+        }
+        if !events.is_empty() {
+            let changed = accounts.values().filter(|account| account.changed);
+            let payments: Vec<&Payment> = changed.filter_map(|account| account.payment.as_ref()).collect();
+            save(&mut tx, &payments).await?;
+            outbox::append(&mut tx, OUTBOX, &events).await?;
+            tx.commit().await?;
+        }
+        Ok(answers)
+    }
+
+    async fn find(&self, order: OrderId) -> Result<Option<Payment>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM payments WHERE order_id = $1");
+        let row = sqlx::query(AssertSqlSafe(sql)).bind(order.as_uuid()).fetch_optional(self.db.pool()).await?;
+        row.map(|row| read(&row)?.into_payment()).transpose()
+    }
+
+    async fn list(&self, listing: &Listing) -> Result<Vec<Payment>, StoreError> {
+        // Two statements, so that each can use the index made for it.
+        let of_user = if listing.user.is_some() { "user_id = $3 AND" } else { "$3::uuid IS NULL AND" };
+        let sql = format!(
+            "SELECT {COLUMNS} FROM payments WHERE {of_user} created_at > $1
+             ORDER BY payments.created_at, payments.order_id LIMIT $2"
+        );
+        let rows = sqlx::query(AssertSqlSafe(sql))
+            .bind(listing.after_created.as_micros())
+            .bind(i64::try_from(listing.limit).unwrap_or(i64::MAX))
+            .bind(listing.user.as_ref().map(|user| *user.as_uuid()))
+            .fetch_all(self.db.pool())
+            .await?;
+        rows.iter().map(|row| read(row)?.into_payment()).collect()
+    }
+}
