@@ -17,6 +17,14 @@ pub enum BookShelf {
 }
 
 impl BookShelf {
+    /// Whether the invariant has a meaning for books of this kind.
+    pub fn can_tell(&self, invariant: &str) -> bool {
+        match self {
+            Self::Sqlite(_) => invariant != "cache_converges",
+            Self::Servers(_) => true,
+        }
+    }
+
     /// # Errors
     /// One line: what is missing, or cannot be reached.
     pub async fn open(&self) -> Result<Arc<dyn Books>, String> {

@@ -43,7 +43,9 @@ pub fn run(args: &AuditArgs) -> Result<ExitCode, Failure> {
     Ok(match (audit.violations(), &audit.inconclusive) {
         (1.., _) => ExitCode::InvariantViolated,
         (0, Some(_)) => ExitCode::Inconclusive,
-        (0, None) if missing => ExitCode::Inconclusive,
+        (0, None) if missing || audit.findings.iter().any(|finding| finding.why_unseen().is_some()) => {
+            ExitCode::Inconclusive
+        }
         (0, None) => ExitCode::Kept,
     })
 }
@@ -60,7 +62,15 @@ fn read_witness(path: &Path) -> Result<Witness, String> {
 fn render(audit: &Audit, manifest: bool, witness: bool) -> String {
     let mut lines = vec![format!("{} orders", audit.orders)];
     for finding in &audit.findings {
-        let word = if finding.violations == 0 { "kept" } else { "BROKEN" };
+        if let Some(why) = &finding.not_applicable {
+            lines.push(format!("  {:<7} {:<28} {why}", "–", finding.name));
+            continue;
+        }
+        let word = match finding.why_unseen() {
+            Some(_) => "UNSEEN",
+            None if finding.violations > 0 => "BROKEN",
+            None => "kept",
+        };
         lines.push(format!(
             "  {word:<7} {:<28} {} checks, {} violations",
             finding.name, finding.checked, finding.violations

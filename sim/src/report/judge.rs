@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::measured::{self, Measured};
 use super::recovery;
+use crate::audit::Finding;
 use crate::audit::witness::Fate;
 use crate::cli::exit::ExitCode;
 use crate::fault::board::Entry;
@@ -20,6 +21,10 @@ const SCHEDULE_LAG_MAX_US: u64 = 100_000;
 /// So many late journeys, and at least one in a hundred, make a run that proves nothing; fewer are a
 /// hiccup of the machine, which the latencies from the due instant show anyway.
 const LATE_JOURNEYS_MIN: u64 = 10;
+
+/// Invariants that a run may have nothing to say about, and need not: it had no cancelled order, or its
+/// cache was empty.
+const MAY_CHECK_NOTHING: [&str; 2] = ["cancelled_net_zero", "cache_converges"];
 
 /// Which world a run was in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,9 +160,8 @@ pub fn verdict(
     world: World,
 ) -> Verdict {
     let mut found: Vec<(ExitCode, String)> = Vec::new();
-    for finding in &conducted.audit.findings {
-        let judged = scenario.expect.invariants.iter().any(|name| *name == finding.name);
-        if judged && finding.violations > 0 {
+    for finding in invariants(scenario, conducted) {
+        if finding.violations > 0 {
             let example = finding.examples.first().cloned().unwrap_or_default();
             let text = format!("invariant {} broken {} times: {example}", finding.name, finding.violations);
             found.push((ExitCode::InvariantViolated, text));
@@ -187,6 +191,9 @@ pub fn verdict(
     found.sort_by_key(|(code, _)| code.severity());
     let (exit_code, because) = match found.first() {
         Some((code, text)) => (code.number(), text.clone()),
+        None if nothing_applies(scenario, conducted) => {
+            (ExitCode::Kept.number(), "all thresholds kept; none of the invariants named is applicable here".to_owned())
+        }
         None => (ExitCode::Kept.number(), "all invariants and thresholds kept".to_owned()),
     };
     Verdict { exit_code, because, reasons: found.into_iter().map(|(_, text)| text).collect() }
@@ -214,14 +221,28 @@ fn invalid(scenario: &Scenario, conducted: &Conducted, world: World) -> Vec<Stri
              (too much load for this machine, or something else kept it busy)"
         ));
     }
-    for (name, finding) in conducted.audit.findings.iter().map(|finding| (&finding.name, finding)) {
-        let judged = scenario.expect.invariants.iter().any(|judged| judged == name);
-        // A run without a cancelled order has nothing to say about those, and need not.
-        if judged && finding.checked == 0 && name != "cancelled_net_zero" {
-            why.push(format!("invariant {name} checked nothing"));
-        }
-    }
+    why.extend(invariants(scenario, conducted).filter_map(checked_nothing));
     why
+}
+
+/// The findings that the scenario asks for.
+pub fn invariants<'a>(scenario: &'a Scenario, conducted: &'a Conducted) -> impl Iterator<Item = &'a Finding> {
+    let named = |finding: &&Finding| scenario.expect.invariants.iter().any(|name| *name == finding.name);
+    conducted.audit.findings.iter().filter(named)
+}
+
+fn nothing_applies(scenario: &Scenario, conducted: &Conducted) -> bool {
+    invariants(scenario, conducted).all(|finding| finding.not_applicable.is_some())
+}
+
+fn checked_nothing(finding: &Finding) -> Option<String> {
+    let name = finding.name.as_str();
+    match finding.why_unseen() {
+        _ if finding.checked > 0 || finding.not_applicable.is_some() => None,
+        Some(why) => Some(format!("invariant {name} checked nothing: {why}")),
+        None if MAY_CHECK_NOTHING.contains(&name) => None,
+        None => Some(format!("invariant {name} checked nothing")),
+    }
 }
 
 /// A planned fault that changed nothing proves nothing.

@@ -129,6 +129,10 @@ fn judged(text: &mut String, summary: &Summary) -> std::fmt::Result {
     }
     writeln!(text, "\n## Invariants\n\n| invariant | checked | violations | examples |\n|---|--:|--:|---|")?;
     for finding in &summary.invariants {
+        if let Some(why) = &finding.not_applicable {
+            writeln!(text, "| {} | – | – | not applicable: {why} |", finding.name)?;
+            continue;
+        }
         let examples = finding.examples.join("; ");
         writeln!(text, "| {} | {} | {} | {examples} |", finding.name, finding.checked, finding.violations)?;
     }

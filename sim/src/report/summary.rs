@@ -242,7 +242,7 @@ impl Summary {
             manual: conducted.manual,
             cancellations: cancellations(conducted),
             thresholds,
-            invariants: judged(scenario, conducted),
+            invariants: judge::invariants(scenario, conducted).cloned().collect(),
             resources: resources(&around, orders.started),
             generator: Generator {
                 cpu_pct: around.generator_cpu_us.map(|us| us as f64 / 1e4 / load_s.max(1e-9)),
@@ -355,11 +355,6 @@ fn steps(conducted: &Conducted) -> BTreeMap<String, StepSummary> {
         Some((name.to_owned(), summary))
     });
     ran.collect()
-}
-
-fn judged(scenario: &Scenario, conducted: &Conducted) -> Vec<Finding> {
-    let findings = conducted.audit.findings.iter();
-    findings.filter(|finding| scenario.expect.invariants.iter().any(|name| *name == finding.name)).cloned().collect()
 }
 
 fn resources(around: &Circumstances, started: u64) -> BTreeMap<String, Resources> {

@@ -101,13 +101,20 @@ fn write(text: &mut String, summary: &Summary) -> std::fmt::Result {
         let what = format!("{}{} {}", result.prefix(), result.metric, result.expression);
         writeln!(text, "threshold   {what:<55} {seen:>10}  {}", outcome(result.outcome))?;
     }
-    let (broken, kept): (Vec<_>, Vec<_>) = summary.invariants.iter().partition(|finding| finding.violations > 0);
+    let seen =
+        summary.invariants.iter().filter(|finding| finding.not_applicable.is_none() && finding.why_unseen().is_none());
+    let (broken, kept): (Vec<_>, Vec<_>) = seen.partition(|finding| finding.violations > 0);
     let checked: u64 = kept.iter().map(|finding| finding.checked).sum();
     writeln!(text, "invariants  {} kept ({checked} checks), {} broken", kept.len(), broken.len())?;
     for finding in broken {
         writeln!(text, "  BROKEN    {} ({} of {})", finding.name, finding.violations, finding.checked)?;
         for example in &finding.examples {
             writeln!(text, "            {example}")?;
+        }
+    }
+    for finding in &summary.invariants {
+        if let Some(why) = &finding.not_applicable {
+            writeln!(text, "            {} not applicable: {why}", finding.name)?;
         }
     }
     writeln!(text)?;

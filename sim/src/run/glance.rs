@@ -156,6 +156,8 @@ pub struct InvariantGlance {
     /// How often it was checked; 0 if it is checked only at the end.
     pub checked: u64,
     pub violations: u64,
+    /// It has a meaning for this shop.
+    pub applicable: bool,
 }
 
 /// A fault, planned or by hand.

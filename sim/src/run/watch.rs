@@ -166,7 +166,7 @@ impl Watch {
         self.invariants.look(&self.stage.witness).await;
         let named = self.scenario.expect.invariants.iter().map(|name| {
             let (checked, violations) = self.invariants.found(name);
-            InvariantGlance { name, checked, violations }
+            InvariantGlance { name, checked, violations, applicable: self.surroundings.books.can_tell(name) }
         });
         named.collect()
     }

@@ -27,7 +27,7 @@ pub enum Oracle {
     Witness,
 }
 
-const DESCRIBED: [Invariant; 16] = [
+const DESCRIBED: [Invariant; 17] = [
     Invariant {
         name: "stock_conserved",
         oracle: Oracle::Books,
@@ -89,6 +89,12 @@ const DESCRIBED: [Invariant; 16] = [
         oracle: Oracle::Books,
         meaning: "customers were told of every confirmed or cancelled order and of every failed payment, once on each \
                   channel, and of nothing else",
+    },
+    Invariant {
+        name: "cache_converges",
+        oracle: Oracle::Books,
+        meaning: "what Redis holds of products and their stock is what the database says, or said at an earlier \
+                  version, and expires; not applicable where there is no Redis",
     },
     Invariant {
         name: "acknowledged_orders_exist",

@@ -274,7 +274,9 @@ fn promised(scenario: &Scenario) -> Tick {
     Tick {
         lasts: scenario.duration(),
         thresholds: whole.chain(during).collect(),
-        invariants: invariants.map(|name| InvariantGlance { name, checked: 0, violations: 0 }).collect(),
+        invariants: invariants
+            .map(|name| InvariantGlance { name, checked: 0, violations: 0, applicable: true })
+            .collect(),
         faults: faults.collect(),
         ..Tick::default()
     }

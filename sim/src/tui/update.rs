@@ -69,6 +69,7 @@ fn settle(tick: &mut Tick, summary: &Summary) {
     for one in &mut tick.invariants {
         if let Some(finding) = summary.invariants.iter().find(|finding| finding.name == one.name) {
             (one.checked, one.violations) = (finding.checked, finding.violations);
+            one.applicable = finding.not_applicable.is_none();
         }
     }
     for one in &mut tick.thresholds {

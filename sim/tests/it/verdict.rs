@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::BufReader;
 use std::path::Path;
 
+use shopctl::audit::Finding;
 use shopctl::audit::witness::{Record, Witness};
 use shopctl::report::Summary;
 
@@ -46,7 +47,8 @@ fn fates_steps_and_files_of_a_run_agree() {
     assert_eq!((of("confirmed"), of("cancelled")), (orders.confirmed, orders.cancelled));
     assert_eq!(Witness::read(BufReader::new(record.as_bytes())).unwrap().orders.len() as u64, orders.started);
 
-    assert!(summary.invariants.iter().all(|finding| finding.violations == 0 && finding.checked > 0));
+    let applicable = |finding: &&Finding| finding.not_applicable.is_none();
+    assert!(summary.invariants.iter().filter(applicable).all(|finding| finding.violations == 0 && finding.checked > 0));
     let json = std::fs::read_to_string(bench.path("copy.json")).unwrap();
     assert_eq!(json, std::fs::read_to_string(folder.join("summary.json")).unwrap());
     assert!(std::fs::read_to_string(bench.path("copy.md")).unwrap().contains("`commit_stock`"));
@@ -54,6 +56,20 @@ fn fates_steps_and_files_of_a_run_agree() {
 
     let audited = bench.shopctl(&["audit", "--run", &folder.to_string_lossy()]).exits(0);
     assert!(audited.stdout().contains("80 orders"), "{}", audited.stdout());
+}
+
+#[test]
+fn an_invariant_that_has_no_meaning_here_is_neither_kept_nor_broken() {
+    let bench = Bench::new(TINY);
+    let ended = bench.shopctl(&["run", "scenario.yaml", "--set", "expect.invariants=[cache_converges]"]).exits(0);
+    let told = ended.stdout();
+    assert!(told.contains("none of the invariants named is applicable here"), "{told}");
+    assert!(told.contains("0 kept (0 checks)") && told.contains("cache_converges not applicable: "), "{told}");
+    let folder = bench.run_folder();
+    let report = std::fs::read_to_string(folder.join("report.md")).unwrap();
+    assert!(report.contains("| cache_converges | – | – | not applicable: "), "{report}");
+    let audited = bench.shopctl(&["audit", "--run", &folder.to_string_lossy()]).exits(0).stdout();
+    assert!(audited.contains("–       cache_converges"), "{audited}");
 }
 
 #[test]

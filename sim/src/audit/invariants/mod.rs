@@ -3,6 +3,7 @@
 //! Each rule is a pure function that answers what is wrong, if anything; here they are asked order
 //! by order, product by product, and their answers counted.
 
+mod cache;
 mod history;
 mod money;
 mod notices;
@@ -76,6 +77,11 @@ pub async fn audit(evidence: Evidence<'_>) -> Result<Audit, StoreError> {
     let in_flight = evidence.books.in_flight().await?;
     let cancellations = std::mem::take(&mut per_order.cancellations);
     findings.extend(per_order.finish(in_flight));
+    findings.push(match evidence.books.cached().await {
+        Ok(entries) => cache::converges(entries.as_deref()),
+        // What may be lost is no reason to judge nothing else.
+        Err(error) => Finding::unseen("cache_converges", format!("the cache cannot be read: {error}")),
+    });
     if let Some(witness) = evidence.witness {
         findings.push(witness.one_key_one_order(orders));
         if let Some(manifest) = evidence.manifest {

@@ -291,7 +291,8 @@ fn journeys(state: &State, buf: &mut Buffer, area: Rect) {
 fn invariants(state: &State, buf: &mut Buffer, area: Rect) {
     let (theme, all) = (state.theme, &state.tick.invariants);
     let area = section(buf, area, theme, "Invariants", &[]);
-    let (live, at_end): (Vec<_>, Vec<_>) = all.iter().partition(|one| one.checked > 0 || one.violations > 0);
+    let (live, others): (Vec<_>, Vec<_>) = all.iter().partition(|one| one.checked > 0 || one.violations > 0);
+    let (at_end, elsewhere): (Vec<_>, Vec<_>) = others.into_iter().partition(|one| one.applicable);
     let broken = live.iter().filter(|one| one.violations > 0).count();
     let kept = live.len() - broken;
     let checks: u64 = live.iter().filter(|one| one.violations == 0).map(|one| one.checked).sum();
@@ -308,6 +309,11 @@ fn invariants(state: &State, buf: &mut Buffer, area: Rect) {
     if !at_end.is_empty() {
         let when = if state.ended.is_some() { "checked nothing" } else { "at the end" };
         put(buf, area, 0, y, &format!("… {} {when}", at_end.len()), theme.faint());
+        y += 1;
+    }
+    if !elsewhere.is_empty() {
+        let text = format!("– {} not applicable here", elsewhere.len());
+        put(buf, area, 0, y, &fit(&text, area.width), theme.faint());
         y += 1;
     }
     // By name as far as there is room, broken ones first; those of the end only if all can be told.

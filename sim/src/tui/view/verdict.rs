@@ -185,12 +185,20 @@ fn thresholds(state: &State, buf: &mut Buffer, area: Rect, summary: &Summary) ->
 
 fn invariants(state: &State, buf: &mut Buffer, area: Rect, summary: &Summary) -> Rect {
     let theme = state.theme;
-    let (broken, kept): (Vec<_>, Vec<_>) = summary.invariants.iter().partition(|finding| finding.violations > 0);
+    let (elsewhere, here): (Vec<_>, Vec<_>) =
+        summary.invariants.iter().partition(|finding| finding.not_applicable.is_some());
+    let (broken, kept): (Vec<_>, Vec<_>) = here.into_iter().partition(|finding| finding.violations > 0);
     let checks: u64 = kept.iter().map(|finding| finding.checked).sum();
     let area = section(buf, area, theme, "Invariants", &[]);
     let text = format!("✓ {} kept in {}", kept.len(), words::several(checks, "check"));
     put(buf, area, 0, 0, &text, theme.good());
     let mut area = below(area, 1);
+    if !elsewhere.is_empty() {
+        let names: Vec<&str> = elsewhere.iter().map(|finding| finding.name.as_str()).collect();
+        let text = format!("– not applicable here: {}", names.join(", "));
+        put(buf, area, 0, 0, &fit(&text, area.width), theme.faint());
+        area = below(area, 1);
+    }
     for finding in broken {
         let (violations, checked) = (words::count(finding.violations), words::count(finding.checked));
         let text = format!("✗ {} BROKEN, {violations} of {checked}", finding.name);

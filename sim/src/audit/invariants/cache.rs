@@ -1,0 +1,90 @@
+//! The rule about the cache, entry by entry.
+
+use crate::audit::Finding;
+use crate::audit::books::CacheEntry;
+
+/// Why it cannot be asked of every shop.
+const IN_THEIR_OWN_MEMORY: &str = "the services of this shop keep their caches in their own memory";
+
+/// The cache converges to the database: what it holds is what the database says or said, and will be
+/// gone. An entry of an older version is on its way out.
+pub fn converges(entries: Option<&[CacheEntry]>) -> Finding {
+    let name = "cache_converges";
+    let Some(entries) = entries else { return Finding::not_applicable(name, IN_THEIR_OWN_MEMORY) };
+    let mut finding = Finding::new(name);
+    for entry in entries {
+        finding.check(wrong(entry).map(|what| format!("{}: {what}", entry.key)));
+    }
+    finding
+}
+
+fn wrong(entry: &CacheEntry) -> Option<String> {
+    if entry.expires_in.is_none() {
+        return Some("never expires".into());
+    }
+    let Some(cached) = &entry.cached else { return Some("cannot be read".into()) };
+    let Some(stored) = &entry.stored else { return Some("the database has no such row".into()) };
+    if cached.version < 1 || cached.version > stored.version {
+        let (cached, stored) = (cached.version, stored.version);
+        return Some(format!("is of version {cached}, which the database never had; it is at {stored}"));
+    }
+    let same = cached.version < stored.version || cached.says == stored.says;
+    (!same).then(|| {
+        let version = cached.version;
+        format!("says {} at version {version}, the database says {}", cached.says, stored.says)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Duration;
+
+    use super::*;
+    use crate::audit::books::Versioned;
+
+    fn said(version: i64, says: &str) -> Option<Versioned> {
+        Some(Versioned { version, says: says.into() })
+    }
+
+    /// A row at version 3, and an entry of it.
+    fn entry(cached: Option<Versioned>) -> CacheEntry {
+        let expires_in = Some(Duration::from_secs(1));
+        CacheEntry { key: "stock:1".into(), expires_in, cached, stored: said(3, "5 available") }
+    }
+
+    #[track_caller]
+    fn broken(entry: CacheEntry, what: &str) {
+        let finding = converges(Some(&[entry]));
+        assert_eq!((finding.checked, finding.violations), (1, 1));
+        assert_eq!(finding.examples, [format!("stock:1: {what}")]);
+    }
+
+    #[test]
+    fn what_the_row_says_and_what_it_said_before_may_be_cached() {
+        for cached in [said(3, "5 available"), said(2, "7 available"), said(1, "")] {
+            let finding = converges(Some(&[entry(cached)]));
+            assert_eq!((finding.checked, finding.violations), (1, 0));
+        }
+    }
+
+    #[test]
+    fn what_never_was_is_noticed() {
+        broken(entry(said(3, "6 available")), "says 6 available at version 3, the database says 5 available");
+        broken(entry(said(4, "5 available")), "is of version 4, which the database never had; it is at 3");
+        broken(entry(said(0, "")), "is of version 0, which the database never had; it is at 3");
+        broken(entry(None), "cannot be read");
+        broken(CacheEntry { stored: None, ..entry(said(1, "")) }, "the database has no such row");
+    }
+
+    #[test]
+    fn what_never_goes_does_not_converge() {
+        broken(CacheEntry { expires_in: None, ..entry(said(2, "")) }, "never expires");
+    }
+
+    #[test]
+    fn an_empty_cache_has_nothing_to_say_and_one_that_is_nobodys_is_not_asked() {
+        let empty = converges(Some(&[]));
+        assert_eq!((empty.checked, empty.violations, empty.not_applicable), (0, 0, None));
+        assert!(converges(None).not_applicable.is_some());
+    }
+}
