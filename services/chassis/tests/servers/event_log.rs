@@ -1,14 +1,14 @@
 //! The event log on JetStream keeps the contract, across a lost connection too.
 
+use chassis::Servers;
 use chassis::events::jetstream::JetStreamLog;
 use chassis::events::{EventLog, Stream};
-use servers::Borrowed;
 
 use crate::contract;
 
 /// A log of this test's own, with all its streams.
-pub async fn log(borrowed: &Borrowed) -> JetStreamLog {
-    let log = JetStreamLog::connect(&borrowed.connections, "test").await.unwrap();
+pub async fn log(servers: &Servers) -> JetStreamLog {
+    let log = JetStreamLog::connect(servers, "test").await.unwrap();
     for stream in Stream::ALL {
         log.prepare(stream).await.unwrap();
     }
@@ -22,7 +22,7 @@ macro_rules! keeps {
             #[tokio::test]
             async fn $case() {
                 let borrowed = servers::for_test().unwrap();
-                contract::$case(&log(&borrowed).await).await;
+                contract::$case(&log(&borrowed.connections).await).await;
             }
         )*
     };
@@ -64,6 +64,6 @@ keeps!(
 #[tokio::test]
 async fn another_process_goes_on_where_this_one_crashed() {
     let borrowed = servers::for_test().unwrap();
-    contract::before_a_crash(&log(&borrowed).await).await;
-    contract::after_the_crash(&log(&borrowed).await).await;
+    contract::before_a_crash(&log(&borrowed.connections).await).await;
+    contract::after_the_crash(&log(&borrowed.connections).await).await;
 }

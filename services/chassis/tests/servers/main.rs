@@ -5,5 +5,11 @@
 #[path = "../it/contract.rs"]
 mod contract;
 mod event_log;
+mod postgres;
+mod redis;
+mod refill;
+mod relay;
+#[path = "../it/relay_contract.rs"]
+mod relay_contract;
 #[path = "../it/world.rs"]
 mod world;
