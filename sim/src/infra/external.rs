@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use async_nats::{ConnectErrorKind, ConnectOptions, ServerAddr};
+use async_nats::{ConnectErrorKind, ConnectOptions, RequestErrorKind, ServerAddr};
 use chassis::Servers;
 use redis::{ErrorKind, RedisError};
 use servers::binaries::{NATS_SERVER, POSTGRES, Program, REDIS_SERVER, Version};
@@ -146,16 +146,28 @@ pub async fn nats(url: &str) -> Result<String, String> {
     let asking = async {
         let client = options.connect(address).await.map_err(|error| nats_refuses(&error, &place))?;
         let version = client.server_info().version;
-        let jetstream = async_nats::jetstream::new(client);
-        // Off for the server, or only for this account: the first is silent, the second answers.
-        let off = |_| format!("{place} has JetStream off; start it with `jetstream {{}}` in its configuration");
-        jetstream.query_account().await.map_err(off)?;
+        may_use_jetstream(&client).await.map_err(|why| format!("{place} {why}"))?;
         Ok::<_, String>(version)
     };
     // What the client logs besides is in the line.
     let asking = asking.with_subscriber(NoSubscriber::default());
     let version = in_time(&variable, &place, asking).await?.map_err(|why| variable.says(why))?;
     new_enough(&variable, &place, NATS_SERVER, &version)
+}
+
+/// Asks as `nats account info` does. The answer is not decoded further: older servers leave fields out.
+async fn may_use_jetstream(client: &async_nats::Client) -> Result<(), String> {
+    let answer = client.request("$JS.API.INFO", bytes::Bytes::new()).await.map_err(|error| match error.kind() {
+        RequestErrorKind::NoResponders => {
+            "has JetStream off; start it with `jetstream {}` in its configuration".to_owned()
+        }
+        _ => format!("does not say whether JetStream is on: {error}"),
+    })?;
+    let answer: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap_or_default();
+    match answer.pointer("/error/description").and_then(serde_json::Value::as_str) {
+        Some(why) => Err(format!("refuses JetStream to this login: {why}")),
+        None => Ok(()),
+    }
 }
 
 fn nats_refuses(error: &async_nats::ConnectError, place: &str) -> String {

@@ -88,24 +88,32 @@ async fn a_server_that_does_not_answer_is_given_up() {
 
 #[tokio::test]
 async fn nats_without_jetstream_will_not_do() {
-    let plain = PlainNats::start().await;
-    let said = external::nats(&format!("nats://{}", plain.address)).await.unwrap_err();
-    assert!(said.contains("has JetStream off") && said.starts_with("NATS_URL: "), "{said}");
+    let nats = OwnNats::start("").await;
+    let said = external::nats(&format!("nats://{}", nats.address)).await.unwrap_err();
+    assert!(said.starts_with("NATS_URL: ") && said.contains("has JetStream off"), "{said}");
+    let nats = OwnNats::start(
+        "jetstream { store_dir: store }\naccounts { SHOP { users: [ { user: shop, password: secret } ] } }",
+    )
+    .await;
+    let said = external::nats(&format!("nats://shop:secret@{}", nats.address)).await.unwrap_err();
+    assert!(said.contains("refuses JetStream to this login") && !said.contains("secret"), "{said}");
 }
 
-/// A NATS server as it is out of the box; it ends with the test, however that ends.
-struct PlainNats {
+/// A NATS server with a configuration of its own; it ends with the test, however that ends.
+struct OwnNats {
     child: Child,
     address: SocketAddr,
+    _folder: tempfile::TempDir,
 }
 
-impl PlainNats {
-    async fn start() -> Self {
+impl OwnNats {
+    async fn start(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let address = servers::free_port().unwrap();
-        let program = servers::binaries::NATS_SERVER.locate().unwrap();
-        let mut command = Command::new(program);
-        command.args(["--addr", "127.0.0.1", "--port", &address.port().to_string()]).stderr(Stdio::null());
-        let started = Self { child: command.spawn().unwrap(), address };
+        std::fs::write(folder.path().join("nats.conf"), format!("listen: \"{address}\"\n{config}\n")).unwrap();
+        let mut command = Command::new(servers::binaries::NATS_SERVER.locate().unwrap());
+        command.args(["--config", "nats.conf"]).current_dir(folder.path()).stderr(Stdio::null());
+        let started = Self { child: command.spawn().unwrap(), address, _folder: folder };
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         while std::net::TcpStream::connect(address).is_err() {
             assert!(tokio::time::Instant::now() < deadline, "NATS did not start");
@@ -115,7 +123,7 @@ impl PlainNats {
     }
 }
 
-impl Drop for PlainNats {
+impl Drop for OwnNats {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
