@@ -1,9 +1,9 @@
-//! The shop as processes on real PostgreSQL, NATS and Redis.
-//!
-//! `cargo test -p shopctl --test servers`; plain `cargo test` leaves this out, because it needs the
-//! three servers' programs.
+//! What needs real servers: `cargo test -p shopctl --test servers`. Plain `cargo test` leaves it out.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod doctor;
+mod external;
+mod infra;
 mod processes;
 mod serve;
