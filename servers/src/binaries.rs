@@ -1,9 +1,94 @@
-//! Where the machine keeps its server programs.
+//! Where the machine keeps its server programs, and which versions they are.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::process::geteuid;
+
 use crate::ServerError;
+
+/// A program that the local servers need.
+#[derive(Debug, Clone, Copy)]
+pub struct Program {
+    pub name: &'static str,
+    /// The Debian package that has it.
+    pub package: &'static str,
+    /// The oldest version that is known to work.
+    pub oldest: (u32, u32),
+}
+
+pub const POSTGRES: Program = Program { name: "postgres", package: "postgresql", oldest: (14, 0) };
+pub const INITDB: Program = Program { name: "initdb", package: "postgresql", oldest: (14, 0) };
+pub const NATS_SERVER: Program = Program { name: "nats-server", package: "nats-server", oldest: (2, 9) };
+pub const REDIS_SERVER: Program = Program { name: "redis-server", package: "redis-server", oldest: (6, 0) };
+/// Runs PostgreSQL as another user than root.
+pub const SETPRIV: Program = Program { name: "setpriv", package: "util-linux", oldest: (2, 32) };
+
+/// Those that this user needs.
+pub fn needed() -> Vec<Program> {
+    let mut needed = vec![POSTGRES, INITDB, NATS_SERVER, REDIS_SERVER];
+    if geteuid().is_root() {
+        needed.push(SETPRIV);
+    }
+    needed
+}
+
+/// What a program says of its version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// Major and minor.
+    pub number: (u32, u32),
+    /// As written, such as `15.16` or `2.9.10`.
+    pub text: String,
+}
+
+impl Version {
+    /// Finds the version in what `--version` prints: the first word that begins with a number, a `v`
+    /// before it or not.
+    pub fn parse(said: &str) -> Option<Self> {
+        said.split_whitespace().find_map(|word| {
+            let word = word.trim_start_matches("v=").trim_start_matches('v');
+            let mut numbers = word.split('.').map(|part| {
+                let digits = part.len() - part.trim_start_matches(|letter: char| letter.is_ascii_digit()).len();
+                part.get(..digits)?.parse::<u32>().ok()
+            });
+            let major = numbers.next()??;
+            let minor = numbers.next().flatten().unwrap_or_default();
+            Some(Self { number: (major, minor), text: word.to_owned() })
+        })
+    }
+}
+
+impl Program {
+    /// Where it is: on the `PATH`, in the system's own folders, or where Debian keeps each version of
+    /// PostgreSQL, the newest first.
+    pub fn locate(&self) -> Option<PathBuf> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let system = ["/usr/local/bin", "/usr/bin", "/usr/local/sbin", "/usr/sbin"].map(PathBuf::from);
+        let mut folders: Vec<PathBuf> = std::env::split_paths(&path).filter(|folder| folder.is_absolute()).collect();
+        folders.extend(system);
+        folders.extend(versioned(Path::new("/usr/lib/postgresql")));
+        folders.into_iter().map(|folder| folder.join(self.name)).find(|path| can_be_run(path))
+    }
+
+    /// Where it is and which version.
+    ///
+    /// # Errors
+    /// What to do: it is missing, cannot be run, or is too old.
+    pub fn check(&self) -> Result<(PathBuf, Version), ServerError> {
+        let path = self.locate().ok_or_else(|| {
+            ServerError(format!("{} not found; on Debian: apt-get install {}", self.name, self.package))
+        })?;
+        let version = version(&path)?;
+        if version.number < self.oldest {
+            let ((major, minor), path) = (self.oldest, path.display());
+            let text = &version.text;
+            return Err(ServerError(format!("{path} is version {text}; install {major}.{minor} or newer")));
+        }
+        Ok((path, version))
+    }
+}
 
 /// The programs that the local servers are started from.
 #[derive(Debug, Clone)]
@@ -12,47 +97,38 @@ pub struct Binaries {
     pub initdb: PathBuf,
     pub nats_server: PathBuf,
     pub redis_server: PathBuf,
+    /// Needed by root only.
+    pub setpriv: PathBuf,
 }
-
-/// A program, and the Debian package that has it.
-pub const PROGRAMS: [(&str, &str); 4] = [
-    ("postgres", "postgresql"),
-    ("initdb", "postgresql"),
-    ("nats-server", "nats-server"),
-    ("redis-server", "redis-server"),
-];
 
 impl Binaries {
     /// # Errors
     /// One line that names every missing program and what to install.
     pub fn find() -> Result<Self, ServerError> {
-        let missing: Vec<(&str, &str)> =
-            PROGRAMS.into_iter().filter(|(program, _)| locate(program).is_none()).collect();
-        if missing.is_empty()
-            && let (Some(postgres), Some(initdb), Some(nats_server), Some(redis_server)) =
-                (locate("postgres"), locate("initdb"), locate("nats-server"), locate("redis-server"))
-        {
-            return Ok(Self { postgres, initdb, nats_server, redis_server });
+        let missing: Vec<Program> = needed().into_iter().filter(|program| program.locate().is_none()).collect();
+        if !missing.is_empty() {
+            return Err(ServerError(what_is_missing(&missing)));
         }
-        let programs: Vec<&str> = missing.iter().map(|(program, _)| *program).collect();
-        let mut packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
-        packages.dedup();
-        Err(ServerError(format!(
-            "not found: {}; on Debian: apt-get install {}",
-            programs.join(", "),
-            packages.join(" ")
-        )))
+        let found = |program: Program| program.locate().unwrap_or_else(|| program.name.into());
+        Ok(Self {
+            postgres: found(POSTGRES),
+            initdb: found(INITDB),
+            nats_server: found(NATS_SERVER),
+            redis_server: found(REDIS_SERVER),
+            setpriv: found(SETPRIV),
+        })
     }
 }
 
-/// The program of that name: on the `PATH`, in the system's own folders, or where Debian keeps each
-/// version of PostgreSQL, the newest first.
-pub fn locate(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders: Vec<PathBuf> = versioned(Path::new("/usr/lib/postgresql"));
-    folders.extend(std::env::split_paths(&path));
-    folders.extend(["/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/usr/bin"].map(PathBuf::from));
-    folders.into_iter().map(|folder| folder.join(program)).find(|path| path.is_file())
+fn what_is_missing(missing: &[Program]) -> String {
+    let programs: Vec<&str> = missing.iter().map(|program| program.name).collect();
+    let mut packages: Vec<&str> = missing.iter().map(|program| program.package).collect();
+    packages.dedup();
+    format!("not found: {}; on Debian: apt-get install {}", programs.join(", "), packages.join(" "))
+}
+
+fn can_be_run(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 fn versioned(folder: &Path) -> Vec<PathBuf> {
@@ -64,12 +140,49 @@ fn versioned(folder: &Path) -> Vec<PathBuf> {
     versions.into_iter().map(|(_, path)| path).collect()
 }
 
-/// What the program says of its version, in one line.
+/// What the program says of its version.
 ///
 /// # Errors
-/// When it cannot be run.
-pub fn version(program: &Path) -> Result<String, ServerError> {
-    let output = Command::new(program).arg("--version").output().map_err(|error| ServerError::at(program, &error))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+/// When it cannot be run, or says nothing that can be understood.
+pub fn version(program: &Path) -> Result<Version, ServerError> {
+    let failed = |why: &dyn std::fmt::Display| ServerError(format!("{} --version: {why}", program.display()));
+    let output = Command::new(program).arg("--version").output().map_err(|error| failed(&error))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    Version::parse(&said).ok_or_else(|| failed(&format_args!("`{}` is no version", said.trim())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_found_in_what_each_program_says() {
+        for (said, number, text) in [
+            ("postgres (PostgreSQL) 15.16 (Debian 15.16-0+deb12u1)\n", (15, 16), "15.16"),
+            ("initdb (PostgreSQL) 17beta1", (17, 0), "17beta1"),
+            ("nats-server: v2.9.10\n", (2, 9), "2.9.10"),
+            ("Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=1", (7, 0), "7.0.15"),
+            ("setpriv from util-linux 2.38.1", (2, 38), "2.38.1"),
+        ] {
+            assert_eq!(Version::parse(said), Some(Version { number, text: text.into() }), "{said}");
+        }
+        assert_eq!(Version::parse("nothing of the kind"), None);
+    }
+
+    #[test]
+    fn everything_that_is_missing_is_named_once() {
+        assert_eq!(
+            what_is_missing(&[POSTGRES, INITDB, NATS_SERVER]),
+            "not found: postgres, initdb, nats-server; on Debian: apt-get install postgresql nats-server"
+        );
+    }
+
+    #[test]
+    fn a_program_that_nobody_has_is_not_found() {
+        let unknown = Program { name: "no-such-server", package: "some-package", oldest: (1, 0) };
+        let said = unknown.check().unwrap_err().to_string();
+        assert_eq!(said, "no-such-server not found; on Debian: apt-get install some-package");
+        let future = Program { oldest: (1000, 0), name: "cargo", package: "cargo" };
+        assert!(future.check().unwrap_err().to_string().ends_with("install 1000.0 or newer"));
+    }
 }

@@ -1,56 +1,66 @@
 //! Private PostgreSQL, NATS and Redis servers, started from the machine's binaries in a folder of
 //! their own, on free ports of loopback, with secrets of their own. Nothing of the machine's
-//! installed servers is used but their programs.
+//! installed servers is used but their programs. They never outlive the process that started them,
+//! however that ends.
 //!
 //! - [`binaries`] finds the programs and says what to install;
-//! - [`server`] is one process: started, stopped, killed, started again on the same port;
-//! - [`postgres`], [`nats`], [`redis`] know how each is configured and when it is ready;
+//! - `folder` is where servers live, one owner at a time, and sweeps up after owners that are gone;
+//!   `guardian` is the process that does the same at once;
+//! - `server` is one process: started, stopped, paused, killed, started again on the same port;
+//! - `postgres`, `nats`, `redis` know how each is configured and when it is ready;
 //! - [`LocalServers`] is the three together.
 
 pub mod binaries;
+mod folder;
+mod guardian;
+mod log;
 mod nats;
 mod postgres;
+mod processes;
 mod redis;
 mod secret;
-pub mod server;
+mod server;
+mod user;
+mod wait;
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 pub use binaries::Binaries;
+pub use folder::sweep;
+pub use processes::Usage;
 pub use server::Server;
+
+use folder::Place;
+use guardian::Guardian;
 
 /// Why a server is not there, in one line for a person.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
 pub struct ServerError(pub String);
 
-impl ServerError {
-    fn at(path: &Path, error: &dyn std::fmt::Display) -> Self {
-        Self(format!("{}: {error}", path.display()))
-    }
-}
-
-/// PostgreSQL, NATS with JetStream, and Redis. Dropping it stops them; a throwaway folder goes too.
+/// PostgreSQL, NATS with JetStream, and Redis. Dropping it stops them; a throwaway folder goes too. The
+/// same happens, at once, when this process is killed.
 pub struct LocalServers {
     pub postgres: Server,
     pub nats: Server,
     pub redis: Server,
-    folder: PathBuf,
-    /// Dropped last: the processes are gone by then.
-    _temporary: Option<tempfile::TempDir>,
+    // Dropped in this order: the processes, what they leave, and who would do that for us.
+    place: Place,
+    _guardian: Guardian,
 }
 
 impl LocalServers {
-    /// Starts the three in `folder`; what an earlier run has left there is taken up again.
+    /// Starts the three in `folder`; what an earlier run has left there is taken up again. The folder
+    /// is this process's until the servers are dropped.
     ///
     /// # Errors
-    /// One line: what is missing, or what the server that did not start said last.
+    /// One line: what is missing, or what went wrong, where, and what to do.
     pub fn start(folder: &Path) -> Result<Self, ServerError> {
-        Self::start_in(folder, None)
+        let binaries = Binaries::find()?;
+        Self::start_in(&binaries, Place::kept(folder)?)
     }
 
     /// Starts the three in a folder that is removed when they stop.
@@ -58,29 +68,29 @@ impl LocalServers {
     /// # Errors
     /// As [`LocalServers::start`].
     pub fn throwaway() -> Result<Self, ServerError> {
-        let temporary = tempfile::Builder::new().prefix("shopctl-servers-").tempdir();
-        let temporary = temporary.map_err(|error| ServerError(format!("no temporary folder: {error}")))?;
-        let folder = temporary.path().to_path_buf();
-        Self::start_in(&folder, Some(temporary))
+        let binaries = Binaries::find()?;
+        Self::start_in(&binaries, Place::throwaway()?)
     }
 
-    fn start_in(folder: &Path, temporary: Option<tempfile::TempDir>) -> Result<Self, ServerError> {
-        let binaries = Binaries::find()?;
-        std::fs::create_dir_all(folder).map_err(|error| ServerError::at(folder, &error))?;
-        // PostgreSQL's user passes through here; what is secret below is closed to it file by file.
-        std::fs::set_permissions(folder, Permissions::from_mode(0o711))
-            .map_err(|error| ServerError::at(folder, &error))?;
-        let mut postgres = postgres::prepare(&binaries, &folder.join("postgres"))?;
-        let mut nats = nats::prepare(&binaries, &folder.join("nats"))?;
-        let mut redis = redis::prepare(&binaries, &folder.join("redis"))?;
-        // All at once: the slowest decides.
-        for server in [&mut postgres, &mut nats, &mut redis] {
-            server.launch()?;
-        }
-        for server in [&mut postgres, &mut nats, &mut redis] {
-            server.await_ready()?;
-        }
-        Ok(Self { postgres, nats, redis, folder: folder.to_owned(), _temporary: temporary })
+    fn start_in(binaries: &Binaries, place: Place) -> Result<Self, ServerError> {
+        let guardian = Guardian::set(&place.path, place.is_throwaway())?;
+        // All at once. The slowest, making the cluster, is waited for while the others start.
+        let mut nats = nats::prepare(binaries, &place)?;
+        nats.launch()?;
+        let mut redis = redis::prepare(binaries, &place)?;
+        redis.launch()?;
+        let mut others = Ok(());
+        let mut postgres = postgres::prepare(binaries, &place, &mut || {
+            for server in [&mut nats, &mut redis] {
+                if others.is_ok() {
+                    others = server.poll().map(drop);
+                }
+            }
+        })?;
+        others?;
+        postgres.launch()?;
+        server::await_ready(&mut [&mut nats, &mut redis, &mut postgres])?;
+        Ok(Self { postgres, nats, redis, place, _guardian: guardian })
     }
 
     /// What services connect to. `namespace` sets shops apart that share these servers.
@@ -95,14 +105,33 @@ impl LocalServers {
     }
 
     pub fn folder(&self) -> &Path {
-        &self.folder
+        &self.place.path
+    }
+
+    /// How long each took from its start to its first answer.
+    pub fn started_in(&self) -> [(&'static str, Duration); 3] {
+        [&self.postgres, &self.nats, &self.redis].map(|server| (server.name(), server.started_in()))
+    }
+
+    /// Why one of them does not run any more, if it has ended by itself.
+    pub fn ended(&mut self) -> Option<ServerError> {
+        [&mut self.postgres, &mut self.nats, &mut self.redis].into_iter().find_map(Server::ended)
     }
 }
 
-static SHARED: Mutex<Weak<LocalServers>> = Mutex::new(Weak::new());
+impl Drop for LocalServers {
+    fn drop(&mut self) {
+        // All at once; each is waited for when its turn comes.
+        for server in [&mut self.postgres, &mut self.nats, &mut self.redis] {
+            if self.place.is_throwaway() { server.quit() } else { server.ask_to_stop() }
+        }
+    }
+}
+
+static SHARED: Mutex<Option<Arc<LocalServers>>> = Mutex::new(None);
 static NAMESPACES: AtomicU64 = AtomicU64::new(0);
 
-/// Throwaway servers that all tests of a process share; they stop when the last test lets go of them.
+/// Throwaway servers that all tests of a process share, until it ends.
 pub struct Borrowed {
     pub servers: Arc<LocalServers>,
     /// In a namespace that nobody else has.
@@ -115,11 +144,10 @@ pub struct Borrowed {
 /// As [`LocalServers::start`].
 pub fn for_test() -> Result<Borrowed, ServerError> {
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-    let servers = match shared.upgrade() {
-        Some(running) => running,
-        None => Arc::new(LocalServers::throwaway()?),
+    let servers = match &*shared {
+        Some(running) => running.clone(),
+        None => shared.insert(Arc::new(LocalServers::throwaway()?)).clone(),
     };
-    *shared = Arc::downgrade(&servers);
     let connections = servers.connections(&format!("t{}", NAMESPACES.fetch_add(1, Ordering::Relaxed)));
     Ok(Borrowed { servers, connections })
 }

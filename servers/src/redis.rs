@@ -3,45 +3,57 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use crate::binaries::Binaries;
+use crate::folder::{Place, failed};
 use crate::server::{Recipe, Server};
 use crate::{ServerError, secret};
 
-pub(crate) fn prepare(binaries: &Binaries, folder: &Path) -> Result<Server, ServerError> {
-    fs::create_dir_all(folder).map_err(|error| ServerError::at(folder, &error))?;
-    let (password, address) = secret::kept(folder)?;
-    let config = folder.join("redis.conf");
-    let text = format!(
-        "bind 127.0.0.1\nport {}\nrequirepass {password}\nsave \"\"\nappendonly no\ndaemonize no\n\
-         dir \"{}\"\nmaxmemory 256mb\nmaxmemory-policy volatile-ttl\n",
-        address.port(),
-        folder.display()
-    );
-    secret::write(&config, &text)?;
-    let login = format!("AUTH {password}\r\nPING\r\n");
-    Ok(Server::new(Recipe {
-        name: "redis",
-        program: binaries.redis_server.clone(),
-        arguments: vec![config.display().to_string()],
-        folder: folder.to_owned(),
-        address,
-        url: format!("redis://:{password}@{address}"),
-        stop_signal: Signal::TERM,
-        is_ready: Box::new(move || answers(address, &login)),
+const NAME: &str = "redis";
+
+pub(crate) fn prepare(binaries: &Binaries, place: &Place) -> Result<Server, ServerError> {
+    let folder = place.path.join(NAME);
+    fs::create_dir_all(&folder).map_err(|error| failed(&folder, &error))?;
+    let password = secret::kept(&place.path, NAME)?;
+    let (program, log) = (binaries.redis_server.clone(), place.log(NAME));
+    Server::new(Box::new(move |address| {
+        let config = folder.join("redis.conf");
+        let port = address.port();
+        let text = format!(
+            "bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave \"\"\nappendonly no\ndaemonize no\n\
+             maxmemory 256mb\nmaxmemory-policy volatile-ttl\n"
+        );
+        secret::write(&config, &text)?;
+        let login = format!("AUTH {password}\r\nPING\r\n");
+        Ok(Recipe {
+            name: NAME,
+            program: program.clone(),
+            // It replaces its command line by this and the address: so that one still sees whose it is.
+            called: Some(folder.join("redis-server")),
+            arguments: vec![config.into_os_string()],
+            folder: folder.clone(),
+            log: log.clone(),
+            address,
+            url: format!("redis://:{password}@{address}"),
+            stop: Signal::TERM,
+            quit: Signal::TERM,
+            before_start: Box::new(|| ()),
+            is_ready: Box::new(move |_| answers(address, &login)),
+        })
     }))
 }
 
 fn answers(address: SocketAddr, login: &str) -> bool {
-    let Ok(mut socket) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) else { return false };
-    let expected = b"+OK\r\n+PONG\r\n";
-    let mut answer = [0; 12];
-    socket.set_read_timeout(Some(Duration::from_millis(200))).is_ok()
-        && socket.write_all(login.as_bytes()).is_ok()
-        && socket.read_exact(&mut answer).is_ok()
-        && &answer == expected
+    let ask = || {
+        let mut socket = TcpStream::connect_timeout(&address, Duration::from_millis(200))?;
+        socket.set_read_timeout(Some(Duration::from_millis(200)))?;
+        socket.write_all(login.as_bytes())?;
+        let mut answer = [0; 12];
+        socket.read_exact(&mut answer)?;
+        Ok::<_, std::io::Error>(&answer == b"+OK\r\n+PONG\r\n")
+    };
+    ask().unwrap_or(false)
 }

@@ -2,15 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
-use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use rand::TryRng;
 use rand::rngs::SysRng;
 
 use crate::ServerError;
-use crate::server::free_port;
+use crate::folder::failed;
 
 /// 128 bits from the operating system, in hexadecimal.
 pub(crate) fn fresh() -> Result<String, ServerError> {
@@ -19,25 +18,36 @@ pub(crate) fn fresh() -> Result<String, ServerError> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The secret and the port of the server in this folder: those of an earlier run if there was one.
-pub(crate) fn kept(folder: &Path) -> Result<(String, SocketAddr), ServerError> {
-    let path = folder.join("secret");
-    let secret = match fs::read_to_string(&path) {
-        Ok(secret) => secret.trim().to_owned(),
+/// Where the secret of a server in that folder is.
+pub(crate) fn path(folder: &Path, server: &str) -> PathBuf {
+    folder.join(format!("{server}.secret"))
+}
+
+/// The secret of a server in that folder: that of an earlier run if there was one.
+pub(crate) fn kept(folder: &Path, server: &str) -> Result<String, ServerError> {
+    let path = path(folder, server);
+    match fs::read_to_string(&path) {
+        Ok(secret) => Ok(secret.trim().to_owned()),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let secret = fresh()?;
-            write(&path, &secret)?;
-            secret
+            // Renamed into place when it is whole: a kill in between leaves no half of it.
+            let draft = path.with_extension("secret.new");
+            write(&draft, &secret)?;
+            fs::rename(&draft, &path).map_err(|error| failed(&path, &error))?;
+            Ok(secret)
         }
-        Err(error) => return Err(ServerError::at(&path, &error)),
-    };
-    let seed = u32::from_str_radix(&fresh()?[..8], 16).unwrap_or_default();
-    Ok((secret, free_port(seed)?))
+        Err(error) => Err(failed(&path, &error)),
+    }
 }
 
 /// Writes a file that its owner alone can read.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), ServerError> {
-    let failed = |error: std::io::Error| ServerError::at(path, &error);
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path).map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(failed)
+    let write = || {
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        // One that was there before keeps its mode otherwise.
+        file.set_permissions(PermissionsExt::from_mode(0o600))?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|error| failed(path, &error))
 }

@@ -22,6 +22,9 @@ const ACQUIRE_DEADLINE: Duration = Duration::from_secs(2);
 /// What the server itself ends: statements, waits for locks, and transactions that nobody goes on with.
 const GUARDS: [(&str, &str); 3] =
     [("statement_timeout", "5s"), ("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "10s")];
+/// Services look rows up by their keys. A plan made while a table was empty is kept while it grows: it must
+/// not be one that reads the whole table because there was nothing in it.
+const PLANS: [(&str, &str); 3] = [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
 
 /// One database of one service.
 pub struct Db {
@@ -56,7 +59,7 @@ impl Db {
         metrics: &Metrics,
     ) -> Result<Self, StoreError> {
         let database = servers.database(name);
-        let base = options(&servers.postgres)?.application_name(name).options(GUARDS);
+        let base = options(&servers.postgres)?.application_name(name).options(GUARDS).options(PLANS);
         let options = base.clone().database(&database);
         let mut connection = match PgConnection::connect_with(&options).await {
             Err(error) if servers.create && is_missing_database(&error) => {
@@ -94,6 +97,14 @@ impl Db {
         Ok(Tx { db: self, what, started, inner })
     }
 
+    /// Says of a statement on [`Db::pool`], which is a transaction by itself, that it has changed
+    /// something: as [`Tx::commit`] does.
+    pub fn wrote(&self, what: &'static str, started: Instant) {
+        tracing::debug!(target: "shop::commit", store = self.name, what);
+        self.metrics.commit(self.name, what, started.elapsed());
+        self.committed.notify_one();
+    }
+
     /// Notified after each commit; for one waiter (the relay).
     pub fn committed(&self) -> &Notify {
         &self.committed
@@ -116,9 +127,7 @@ impl Tx<'_> {
     /// When it was refused, or no answer came.
     pub async fn commit(self) -> Result<(), StoreError> {
         self.inner.commit().await?;
-        tracing::debug!(target: "shop::commit", store = self.db.name, what = self.what);
-        self.db.metrics.commit(self.db.name, self.what, self.started.elapsed());
-        self.db.committed.notify_one();
+        self.db.wrote(self.what, self.started);
         Ok(())
     }
 }

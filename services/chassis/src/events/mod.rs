@@ -73,8 +73,12 @@ impl Event {
     /// What the log dedupes on (`Nats-Msg-Id`): decided by the fact itself, so that a second
     /// publication of it is recognised.
     pub fn id(&self) -> String {
-        format!("{}/{}", self.aggregate, self.version)
+        id_of(&self.aggregate, self.version)
     }
+}
+
+fn id_of(aggregate: &str, version: i64) -> String {
+    format!("{aggregate}/{version}")
 }
 
 /// An event as it stands in the log, at a sequence of its stream.
@@ -131,13 +135,15 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// Makes sure that the stream exists. Only whoever publishes to it may ask for that, and only
     /// before publishing: an empty stream in the place of a lost one has to be refilled first.
+    /// (`DEAD_LETTERS`, which nobody refills, is prepared by whoever consumes.)
     async fn prepare(&self, stream: Stream) -> Result<(), StoreError>;
 
     /// The log has lost everything behind the sequence `last` of the stream. Each durable consumer
     /// MUST be given again what it had not acknowledged up to there, and everything that comes after.
     async fn rewind(&self, stream: Stream, last: i64) -> Result<(), StoreError>;
 
-    /// Waits until something happened after which the log may have lost messages.
+    /// Waits until something happened after which the log may have lost messages: since the first time
+    /// that the answered future was polled, whenever it is polled again.
     async fn disturbed(&self);
 
     /// The durable consumer of that name, created at the stream's beginning if it is new. What was
@@ -188,6 +194,21 @@ pub struct Unpublished {
     pub previous_sequence: i64,
 }
 
+/// An outbox row that is known to stand in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    pub aggregate: String,
+    pub version: i64,
+    pub sequence: i64,
+}
+
+impl Published {
+    /// The event's [`Event::id`].
+    pub fn id(&self) -> String {
+        id_of(&self.aggregate, self.version)
+    }
+}
+
 /// What the relay needs of a service's store.
 #[async_trait]
 pub trait Outbox: Send + Sync + 'static {
@@ -200,6 +221,11 @@ pub trait Outbox: Send + Sync + 'static {
     async fn mark_published(&self, rows: &[(String, i64, i64)]) -> Result<(), StoreError>;
     /// The log has lost this aggregate from `version` on: these rows MUST count as unpublished again.
     async fn mark_lost(&self, aggregate: &str, version: i64) -> Result<(), StoreError>;
+    /// Of the rows that are marked as published, the one with the greatest sequence up to `not_after`.
+    async fn last_published(&self, not_after: i64) -> Result<Option<Published>, StoreError>;
+    /// The log has lost everything behind the sequence `after`: every row that is marked with a greater
+    /// one MUST count as unpublished again. Where that is interrupted, the greatest ones are done.
+    async fn mark_all_lost(&self, after: i64) -> Result<(), StoreError>;
     /// Notified after commits.
     fn committed(&self) -> &Notify;
 }

@@ -50,12 +50,21 @@ CREATE INDEX pending_due ON pending (stream, name, due_at);
 /// The name of the log's database.
 pub const DATABASE: &str = "event_log";
 
-type Wakers = BTreeMap<Stream, watch::Sender<i64>>;
+/// What consumers in this process are told of a stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct News {
+    /// The last sequence appended.
+    last: i64,
+    /// How many times the stream went back.
+    rewinds: u64,
+}
+
+type Wakers = BTreeMap<Stream, watch::Sender<News>>;
 
 fn wake(wakers: &Wakers, stream: Stream, sequence: i64) {
     if let Some(waker) = wakers.get(&stream) {
         // An old message that is published again must not hide a new one that nobody has looked at.
-        waker.send_modify(|last| *last = sequence.max(*last));
+        waker.send_modify(|news| news.last = sequence.max(news.last));
     }
 }
 
@@ -71,7 +80,7 @@ impl SqliteEventLog {
     /// When its database cannot be opened.
     pub fn open(storage: &Storage, clock: SharedClock) -> Result<Self, StoreError> {
         let db = Db::open(storage, DATABASE, &[SCHEMA], &Metrics::new("event-log"))?;
-        let wakers = Stream::ALL.into_iter().map(|stream| (stream, watch::Sender::new(0))).collect();
+        let wakers = Stream::ALL.into_iter().map(|stream| (stream, watch::Sender::new(News::default()))).collect();
         Ok(Self { db: Arc::new(db), clock, wakers: Arc::new(wakers) })
     }
 }
@@ -180,16 +189,36 @@ impl EventLog for SqliteEventLog {
         })
     }
 
-    async fn lag(&self, _stream: Stream) -> Result<Vec<Lag>, StoreError> {
-        Err(StoreError::Unavailable("not built".into()))
+    async fn lag(&self, stream: Stream) -> Result<Vec<Lag>, StoreError> {
+        let sql = "SELECT c.name,
+                   (SELECT count(*) FROM messages m WHERE m.stream = c.stream AND m.sequence > c.delivered)
+                   + (SELECT count(*) FROM pending p WHERE p.stream = c.stream AND p.name = c.name)
+                   FROM consumers c WHERE c.stream = ?1 ORDER BY c.name";
+        self.db.read(|connection| {
+            let mut statement = connection.prepare_cached(sql)?;
+            let rows = statement
+                .query_map([stream.name()], |row| Ok(Lag { consumer: row.get(0)?, unacknowledged: row.get(1)? }))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
     }
 
     async fn prepare(&self, _stream: Stream) -> Result<(), StoreError> {
         Ok(())
     }
 
-    async fn rewind(&self, _stream: Stream, _last: i64) -> Result<(), StoreError> {
-        Err(StoreError::Unavailable("not built".into()))
+    async fn rewind(&self, stream: Stream, last: i64) -> Result<(), StoreError> {
+        self.db.write("rewind", |tx| {
+            tx.execute("DELETE FROM pending WHERE stream = ?1 AND sequence > ?2", params![stream.name(), last])?;
+            tx.execute(
+                "UPDATE consumers SET delivered = ?2 WHERE stream = ?1 AND delivered > ?2",
+                params![stream.name(), last],
+            )?;
+            Ok::<_, StoreError>(())
+        })?;
+        if let Some(waker) = self.wakers.get(&stream) {
+            waker.send_modify(|news| *news = News { last, rewinds: news.rewinds + 1 });
+        }
+        Ok(())
     }
 
     async fn disturbed(&self) {
@@ -210,7 +239,7 @@ impl EventLog for SqliteEventLog {
             None => return Err(StoreError::Corrupt(format!("no such stream: {stream}"))),
         };
         let (db, clock, wakers) = (self.db.clone(), self.clock.clone(), Arc::downgrade(&self.wakers));
-        let reached = Reached { sequence: 0, more: true };
+        let reached = Reached { sequence: 0, more: true, rewinds: 0 };
         Ok(Box::new(SqliteConsumer { db, clock, stream, settings, appended, reached, wakers }))
     }
 }
@@ -220,7 +249,7 @@ struct SqliteConsumer {
     clock: SharedClock,
     stream: Stream,
     settings: ConsumerSettings,
-    appended: watch::Receiver<i64>,
+    appended: watch::Receiver<News>,
     reached: Reached,
     /// To wake who reads the dead letters; it does not keep the log open.
     wakers: Weak<Wakers>,
@@ -232,6 +261,8 @@ struct Reached {
     sequence: i64,
     /// There may be messages after that which this process has not heard of.
     more: bool,
+    /// How many times the stream had gone back by then.
+    rewinds: u64,
 }
 
 impl SqliteConsumer {
@@ -240,7 +271,7 @@ impl SqliteConsumer {
     }
 
     /// What is due again, then what is new; each is marked as delivered in the same transaction.
-    fn take(&mut self, most: usize) -> Result<Vec<Message>, StoreError> {
+    fn take(&mut self, most: usize, rewinds: u64) -> Result<Vec<Message>, StoreError> {
         let now = self.clock.now();
         let due_again = now.plus(self.settings.ack_wait).as_micros();
         let (stream, name) = (self.stream.name(), self.settings.name);
@@ -267,8 +298,8 @@ impl SqliteConsumer {
                 .prepare_cached(&fresh)?
                 .query_map(params![stream, delivered], |row| message_of(self.stream, row))?
                 .collect::<Result<_, _>>()?;
-            let reached =
-                Reached { sequence: new.last().map_or(delivered, |last| last.sequence), more: new.len() == left };
+            let sequence = new.last().map_or(delivered, |last| last.sequence);
+            let reached = Reached { sequence, more: new.len() == left, rewinds };
             if reached.sequence > delivered {
                 tx.prepare_cached("UPDATE consumers SET delivered = ?3 WHERE stream = ?1 AND name = ?2")?
                     .execute(params![stream, name, reached.sequence])?;
@@ -349,8 +380,9 @@ impl Consumer for SqliteConsumer {
             let due = self.next_due()?;
             let again = due.is_some_and(|due| due <= self.clock.now());
             // Looking is a write: not without a reason.
-            if again || self.reached.more || appended > self.reached.sequence {
-                let taken = self.take(most.max(1))?;
+            let new = appended.last > self.reached.sequence || appended.rewinds != self.reached.rewinds;
+            if again || new || self.reached.more {
+                let taken = self.take(most.max(1), appended.rewinds)?;
                 if !taken.is_empty() {
                     return Ok(taken);
                 }

@@ -29,7 +29,7 @@ use tokio::sync::Notify;
 use super::{Db, is_taken};
 use crate::clock::SharedClock;
 use crate::context::Context;
-use crate::events::{Event, Outbox, Unpublished};
+use crate::events::{Event, Outbox, Published, Unpublished};
 use crate::store::StoreError;
 
 fn event_of(row: &PgRow) -> Result<Event, sqlx::Error> {
@@ -100,6 +100,9 @@ pub async fn events_of(connection: &mut PgConnection, table: &str, aggregate: &s
     Ok(rows.iter().map(event_of).collect::<Result<_, _>>()?)
 }
 
+/// How many sequences one statement marks as lost: each must end before the server's time limit.
+const LOST_AT_ONCE: i64 = 10_000;
+
 /// The [`Outbox`] over a table of the shape above.
 pub struct PostgresOutbox {
     db: Arc<Db>,
@@ -164,6 +167,28 @@ impl Outbox for PostgresOutbox {
             self.table
         );
         sqlx::query(AssertSqlSafe(sql)).bind(aggregate).bind(version).execute(self.db.pool()).await?;
+        Ok(())
+    }
+
+    async fn last_published(&self, not_after: i64) -> Result<Option<Published>, StoreError> {
+        let sql = format!(
+            "SELECT aggregate, version, published_seq FROM {}
+             WHERE published_seq <= $1 ORDER BY published_seq DESC LIMIT 1",
+            self.table
+        );
+        let row = sqlx::query(AssertSqlSafe(sql)).bind(not_after).fetch_optional(self.db.pool()).await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(Published { aggregate: row.try_get(0)?, version: row.try_get(1)?, sequence: row.try_get(2)? }))
+    }
+
+    /// From the end, so that a mark behind `after` stays visible as the greatest one until all are gone.
+    async fn mark_all_lost(&self, after: i64) -> Result<(), StoreError> {
+        let sql =
+            format!("UPDATE {} SET published_at = NULL, published_seq = NULL WHERE published_seq > $1", self.table);
+        while let Some(last) = self.last_published(i64::MAX).await?.filter(|last| last.sequence > after) {
+            let from = after.max(last.sequence - LOST_AT_ONCE);
+            sqlx::query(AssertSqlSafe(sql.as_str())).bind(from).execute(self.db.pool()).await?;
+        }
         Ok(())
     }
 

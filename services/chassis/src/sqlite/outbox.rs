@@ -21,12 +21,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kernel::Timestamp;
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use tokio::sync::Notify;
 
 use super::Db;
 use crate::context::Context;
-use crate::events::{Event, Outbox, Unpublished};
+use crate::events::{Event, Outbox, Published, Unpublished};
 use crate::store::StoreError;
 
 fn event_of(row: &Row<'_>) -> rusqlite::Result<Event> {
@@ -154,6 +154,29 @@ impl Outbox for SqliteOutbox {
         );
         self.db.write("mark_lost", |tx| {
             tx.prepare_cached(&sql)?.execute(params![aggregate, version])?;
+            Ok(())
+        })
+    }
+
+    // No index: it would cost every publication something, and this is asked when the relay starts.
+    async fn last_published(&self, not_after: i64) -> Result<Option<Published>, StoreError> {
+        let sql = format!(
+            "SELECT aggregate, version, published_seq FROM {}
+             WHERE published_seq <= ?1 ORDER BY published_seq DESC LIMIT 1",
+            self.table
+        );
+        self.db.read(|connection| {
+            let published =
+                |row: &Row<'_>| Ok(Published { aggregate: row.get(0)?, version: row.get(1)?, sequence: row.get(2)? });
+            Ok(connection.prepare_cached(&sql)?.query_row([not_after], published).optional()?)
+        })
+    }
+
+    async fn mark_all_lost(&self, after: i64) -> Result<(), StoreError> {
+        let sql =
+            format!("UPDATE {} SET published_at = NULL, published_seq = NULL WHERE published_seq > ?1", self.table);
+        self.db.write("mark_all_lost", |tx| {
+            tx.prepare_cached(&sql)?.execute([after])?;
             Ok(())
         })
     }

@@ -1,10 +1,12 @@
 //! What every [`Orders`] owes its callers. Each case wants a store with nothing in it; the
-//! [`Probe`] looks at what the port does not show.
+//! [`Probe`] looks at what the port does not show, and does to the tables what nobody should. Those about
+//! concurrency want a second connection to the same store.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chassis::StoreError;
+use chassis::context::Context;
 use kernel::{Currency, Money, OrderId, ProductId, Timestamp};
 use order::application::ports::{After, Attempt, Commit, Created, NewOrder, Orders, Postpone, Stored, Stuck};
 use order::domain::{CancelReason, Compensation, Line, Order, OrderEvent, Outcome, Status, Step, Tries, saga};
@@ -26,11 +28,84 @@ pub struct Rows {
     pub attempts: Vec<String>,
 }
 
-/// Reads behind the port's back.
+/// Reads and writes behind the port's back.
 #[async_trait]
 pub trait Probe: Send + Sync {
-    async fn rows(&self, id: OrderId) -> Rows;
+    /// The columns of every row, with a space between and `-` for what is not there.
+    async fn texts(&self, columns: &str, from: &str) -> Vec<String>;
+
+    async fn execute(&self, sql: &str);
+
+    async fn rows(&self, id: OrderId) -> Rows {
+        let columns = "status cancel_reason version stock_committed epoch attempt unknown_step due_at";
+        let of_order = format!("orders WHERE id = '{id}'");
+        let events = format!("order_events WHERE aggregate = '{id}' ORDER BY version");
+        let attempts = format!("saga_attempts WHERE order_id = '{id}' ORDER BY sequence");
+        Rows {
+            order: self.texts(columns, &of_order).await.pop().unwrap(),
+            tries: self.texts("attempt unknown broken", &of_order).await.pop().unwrap(),
+            events: self.texts("version kind", &events).await,
+            attempts: self.texts("sequence step number outcome epoch took_us detail", &attempts).await,
+        }
+    }
 }
+
+/// A test for each case of the contract. `$books` is a store with nothing in it: what it answers has
+/// `orders`, an `Orders`, `second().await`, the same by another connection, and is a [`Probe`].
+macro_rules! every_case {
+    ($books:expr) => {
+        $crate::contract::cases!($books, books, (&books.orders):
+            of_two_take_overs_one_wins,
+            only_what_is_due_is_claimed_and_only_once,
+            nothing_is_due_when_nothing_is_left_to_do,
+            only_an_unknown_step_is_woken,
+            orders_are_listed_oldest_first_by_user_or_all,
+            a_listing_page_by_page_leaves_nothing_out_where_many_came_at_once,
+            stuck_are_those_that_wait_for_an_operator_and_those_that_fail_too_often,
+            of_those_that_fail_too_often_only_what_must_be_done_is_stuck,
+            attempts_are_read_in_the_order_they_were_made,
+            an_empty_batch_has_no_answers,
+            an_order_that_does_not_exist_is_not_found_nor_written,
+        );
+        $crate::contract::cases!($books, books, (&books.orders, &books):
+            an_order_is_created_once_and_the_second_time_nothing_changes,
+            a_commit_is_there_in_full,
+            a_commit_under_an_old_version_is_refused_and_leaves_nothing,
+            a_commit_ahead_of_the_version_is_refused_and_leaves_no_gap,
+            a_commit_under_an_old_epoch_is_refused_and_leaves_nothing,
+            a_take_over_locks_the_former_owner_out,
+            a_postponed_step_keeps_its_count_until_the_next_commit,
+            a_retry_makes_an_order_due_with_all_its_tries_and_locks_its_owner_out,
+            one_bad_commit_spoils_no_other_of_its_batch,
+            commands_about_one_order_in_a_batch_come_one_after_the_other,
+            an_event_that_cannot_be_stored_takes_its_commit_with_it_and_no_other,
+            an_attempt_that_cannot_be_stored_takes_its_commit_with_it,
+            a_log_that_breaks_the_rules_is_corrupt_not_repaired,
+            an_order_that_cannot_be_read_keeps_no_other_from_being_claimed,
+            events_carry_the_trace_they_were_made_in_and_the_order_the_one_it_began_in,
+            any_text_that_a_participant_answers_is_stored,
+        );
+        $crate::contract::cases!($books, books, (&books.orders, &books.second().await):
+            of_many_that_create_the_same_orders_at_once_one_makes_each,
+            of_two_commits_at_once_one_wins_whatever_the_order_of_their_batches,
+            a_cancel_and_the_saga_at_once_have_one_winner,
+            two_instances_share_what_is_due_without_claiming_anything_twice,
+            a_postponement_and_a_wake_at_once_are_both_kept,
+        );
+    };
+}
+pub(crate) use every_case;
+
+macro_rules! cases {
+    ($open:expr, $books:ident, $given:tt: $($case:ident),* $(,)?) => {
+        $(#[tokio::test]
+        async fn $case() {
+            let $books = $open;
+            $crate::contract::$case $given.await;
+        })*
+    };
+}
+pub(crate) use cases;
 
 pub fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(seconds * 1_000_000)
@@ -498,4 +573,196 @@ pub async fn an_order_that_does_not_exist_is_not_found_nor_written(orders: &dyn 
     stray.id = new_order(1, "nobody", 0).id;
     assert!(is_conflict(&commit_one(orders, stray.clone()).await));
     assert!(orders.get(stray.id).await.unwrap().is_none());
+}
+
+pub async fn commands_about_one_order_in_a_batch_come_one_after_the_other(orders: &dyn Orders, probe: &dyn Probe) {
+    let stored = created(orders, "k").await;
+    let first = reserve(&stored);
+    let moved = Stored { order: first.order.clone(), ..stored.clone() };
+    let paid = OrderEvent::PaymentProcessed { reference: "r".into() };
+    let second = commit(&moved, Step::ProcessPayment, paid);
+    let answers = orders.commit(&[first.clone(), second, first]).await;
+    assert!(answers[0].is_ok() && answers[1].is_ok() && is_conflict(&answers[2]), "{answers:?}");
+    let rows = probe.rows(stored.order.id).await;
+    assert_eq!(rows.events, ["1 OrderCreated", "2 StockReserved", "3 PaymentProcessed"]);
+    assert_eq!(rows.attempts.len(), 3);
+}
+
+pub async fn an_event_that_cannot_be_stored_takes_its_commit_with_it_and_no_other(
+    orders: &dyn Orders,
+    probe: &dyn Probe,
+) {
+    let (bad, good) = (created(orders, "bad").await, created(orders, "good").await);
+    // The next version is taken already, as if somebody had written past the row's fence.
+    let id = bad.order.id;
+    let taken = format!("INSERT INTO order_events VALUES ('{id}', 2, 'StockReserved', '{{}}', 0, NULL, NULL, NULL)");
+    probe.execute(&taken).await;
+    let before = probe.rows(id).await;
+    let alone = commit_one(orders, reserve(&bad)).await;
+    assert!(is_conflict(&alone), "{alone:?}");
+    assert_eq!(probe.rows(id).await, before);
+    let answers = orders.commit(&[reserve(&bad), reserve(&good)]).await;
+    assert!(is_conflict(&answers[0]) && answers[1].is_ok(), "{answers:?}");
+    assert_eq!(probe.rows(id).await, before);
+    assert_eq!(get(orders, good.order.id).await.order.version, 2);
+}
+
+pub async fn an_attempt_that_cannot_be_stored_takes_its_commit_with_it(orders: &dyn Orders, probe: &dyn Probe) {
+    let stored = created(orders, "k").await;
+    let before = probe.rows(stored.order.id).await;
+    probe.execute("ALTER TABLE saga_attempts RENAME TO away").await;
+    assert!(commit_one(orders, reserve(&stored)).await.is_err());
+    assert!(postpone_one(orders, postpone(&stored, Step::ReserveStock, at(99))).await.is_err());
+    assert!(orders.create(&[new_order(1, "other", 10)]).await[0].is_err());
+    probe.execute("ALTER TABLE away RENAME TO saga_attempts").await;
+    assert_eq!(probe.rows(stored.order.id).await, before);
+    assert_eq!(probe.texts("id", "orders").await.len(), 1);
+    commit_one(orders, reserve(&stored)).await.unwrap();
+}
+
+pub async fn a_log_that_breaks_the_rules_is_corrupt_not_repaired(orders: &dyn Orders, probe: &dyn Probe) {
+    let id = created(orders, "k").await.order.id;
+    for (kind, data) in [("OrderConfirmed", "{}"), ("Rubbish", "{}"), ("StockReserved", "[")] {
+        let rubbish = format!("INSERT INTO order_events VALUES ('{id}', 2, '{kind}', '{data}', 0, NULL, NULL, NULL)");
+        probe.execute(&rubbish).await;
+        assert!(matches!(orders.get(id).await, Err(StoreError::Corrupt(_))), "{kind}");
+        probe.execute("DELETE FROM order_events WHERE version = 2").await;
+    }
+    probe.execute("DELETE FROM order_events").await;
+    assert!(matches!(orders.get(id).await, Err(StoreError::Corrupt(_))), "without any event");
+}
+
+pub async fn an_order_that_cannot_be_read_keeps_no_other_from_being_claimed(orders: &dyn Orders, probe: &dyn Probe) {
+    let (bad, good) = (created(orders, "bad").await.order.id, created(orders, "good").await.order.id);
+    probe.execute(&format!("UPDATE order_events SET kind = 'Rubbish' WHERE aggregate = '{bad}'")).await;
+    let claimed = orders.claim_due(at(15), LEASE, 9).await.unwrap();
+    assert_eq!(claimed.iter().map(|stored| stored.order.id).collect::<Vec<_>>(), [good]);
+    assert_eq!(orders.next_due().await.unwrap(), Some(at(20)), "it is looked at again, but not all the time");
+}
+
+pub async fn events_carry_the_trace_they_were_made_in_and_the_order_the_one_it_began_in(
+    orders: &dyn Orders,
+    probe: &dyn Probe,
+) {
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let context = Context { trace: trace.parse().ok(), token: None };
+    let stored = context.scope(created(orders, "k")).await;
+    assert_eq!(stored.traceparent.as_deref(), Some(trace));
+    commit_one(orders, reserve(&stored)).await.unwrap();
+    assert_eq!(probe.texts("traceparent", "order_events ORDER BY version").await, [trace, "-"]);
+    assert_eq!(get(orders, stored.order.id).await.traceparent.as_deref(), Some(trace));
+}
+
+pub async fn any_text_that_a_participant_answers_is_stored(orders: &dyn Orders, probe: &dyn Probe) {
+    let stored = created(orders, "k").await;
+    let words = "it's \"broken\"\\ {1,NULL} ü\n\0";
+    let mut reserved = reserve(&stored);
+    reserved.attempts[0].detail = Some(words.into());
+    commit_one(orders, reserved).await.unwrap();
+    let detail = orders.attempts(stored.order.id, 1, 1).await.unwrap().pop().unwrap().attempt.detail.unwrap();
+    assert_eq!(detail.trim_end_matches('\0'), words.trim_end_matches('\0'));
+    let again = get(orders, stored.order.id).await;
+    let paid = OrderEvent::PaymentProcessed { reference: words.into() };
+    commit_one(orders, commit(&again, Step::ProcessPayment, paid.clone())).await.unwrap();
+    let data = probe.texts("data", &format!("order_events WHERE kind = '{}'", paid.kind())).await.pop().unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&data).unwrap()["reference"], words);
+}
+
+pub async fn of_many_that_create_the_same_orders_at_once_one_makes_each(orders: &dyn Orders, second: &dyn Orders) {
+    let batch: Vec<NewOrder> = (0..12).map(|number| new_order(1, &format!("k{number}"), 10)).collect();
+    let backwards: Vec<NewOrder> = batch.iter().rev().cloned().collect();
+    let (one, other, third) =
+        tokio::join!(orders.create(&batch), second.create(&backwards), orders.create(&batch[3..9]));
+    let all = batch.iter().zip(one).chain(backwards.iter().zip(other)).chain(batch[3..9].iter().zip(third));
+    let (mut made, mut existed) = (Vec::new(), 0);
+    for (asked, answer) in all {
+        match answer.unwrap() {
+            Created::New(stored) => made.push(stored.order.id),
+            Created::Existed { order, fingerprint } => {
+                assert_eq!((order.order.id, fingerprint.as_str()), (asked.id, "1x2"));
+                existed += 1;
+            }
+        }
+    }
+    assert_eq!((made.len(), existed), (12, 18));
+    made.sort();
+    made.dedup();
+    assert_eq!(made.len(), 12);
+}
+
+pub async fn of_two_commits_at_once_one_wins_whatever_the_order_of_their_batches(
+    orders: &dyn Orders,
+    second: &dyn Orders,
+) {
+    for round in 0..10 {
+        let mut batch = Vec::new();
+        for number in 0..8 {
+            batch.push(reserve(&created(orders, &format!("{round}-{number}")).await));
+        }
+        let backwards: Vec<Commit> = batch.iter().rev().cloned().collect();
+        let (one, mut other) = tokio::join!(orders.commit(&batch), second.commit(&backwards));
+        other.reverse();
+        for (index, (one, other)) in one.iter().zip(&other).enumerate() {
+            assert!(one.is_ok() && is_conflict(other) || is_conflict(one) && other.is_ok(), "{one:?} {other:?}");
+            assert_eq!(get(orders, batch[index].id).await.order.version, 2);
+            assert_eq!(orders.attempts(batch[index].id, 0, 9).await.unwrap().len(), 2);
+        }
+    }
+}
+
+pub async fn a_cancel_and_the_saga_at_once_have_one_winner(orders: &dyn Orders, second: &dyn Orders) {
+    for round in 0..20 {
+        let stored = created(orders, &format!("{round}")).await;
+        let (aborted, reserved) = (abort(&stored), [reserve(&stored)]);
+        let (taken, moved) = tokio::join!(second.take_over(&aborted), orders.commit(&reserved));
+        let won = match (&taken, &moved[0]) {
+            (Ok(epoch), Err(StoreError::Conflict(_))) => (Status::Cancelling, *epoch),
+            (Err(StoreError::Conflict(_)), Ok(())) => (Status::Reserved, stored.epoch),
+            both => panic!("{both:?}"),
+        };
+        let now = get(orders, stored.order.id).await;
+        assert_eq!((now.order.status, now.epoch), won);
+    }
+}
+
+pub async fn two_instances_share_what_is_due_without_claiming_anything_twice(orders: &dyn Orders, second: &dyn Orders) {
+    let batch: Vec<NewOrder> = (0..60).map(|number| new_order(1, &format!("k{number}"), 10)).collect();
+    assert!(orders.create(&batch).await.iter().all(Result::is_ok));
+    let claim = async |orders: &dyn Orders| {
+        let mut claimed = Vec::new();
+        loop {
+            let some = orders.claim_due(at(15), LEASE, 7).await.unwrap();
+            if some.is_empty() {
+                return claimed;
+            }
+            assert!(some.iter().all(|stored| stored.epoch == 2));
+            claimed.extend(some.into_iter().map(|stored| stored.order.id));
+        }
+    };
+    let (mut claimed, other) = tokio::join!(claim(orders), claim(second));
+    claimed.extend(other);
+    claimed.sort();
+    let mut all: Vec<OrderId> = batch.iter().map(|new| new.id).collect();
+    all.sort();
+    assert_eq!(claimed, all);
+}
+
+pub async fn a_postponement_and_a_wake_at_once_are_both_kept(orders: &dyn Orders, second: &dyn Orders) {
+    for round in 0..20 {
+        let stored = created(orders, &format!("{round}")).await;
+        let id = stored.order.id;
+        postpone_one(orders, postpone(&stored, Step::ReserveStock, at(60))).await.unwrap();
+        let later = [postpone(&stored, Step::ReserveStock, at(50)), reserve_later(&stored)];
+        let (one, other, woken) = tokio::join!(
+            orders.postpone(&later[..1]),
+            second.postpone(&later[1..]),
+            second.wake(id, Step::ReserveStock, at(11))
+        );
+        assert!(one[0].is_ok() && other[0].is_ok() && woken.is_ok(), "{one:?} {other:?} {woken:?}");
+        assert_eq!(orders.attempts(id, 0, 9).await.unwrap().len(), 4, "each attempt has a number of its own");
+    }
+}
+
+fn reserve_later(stored: &Stored) -> Postpone {
+    postpone(stored, Step::ReserveStock, at(40))
 }

@@ -387,8 +387,8 @@ async fn what_cannot_work_is_refused_before_it_starts() {
     let all = ["product", "inventory", "payment"];
     for missing in all {
         let peers: Vec<_> = all.into_iter().filter(|role| *role != missing).collect();
-        assert!(build(&[], &peers).unwrap_err().to_string().contains(missing), "{missing}");
+        assert!(build(&[], &peers).await.unwrap_err().to_string().contains(missing), "{missing}");
     }
-    let error = build(&[("lease", "2s"), ("step_timeout", "2s")], &all).unwrap_err().to_string();
+    let error = build(&[("lease", "2s"), ("step_timeout", "2s")], &all).await.unwrap_err().to_string();
     assert!(error.contains("order.lease") && error.contains("order.step_timeout"), "{error}");
 }

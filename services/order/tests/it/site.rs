@@ -77,11 +77,11 @@ fn env(
 }
 
 /// Whether the service can be built with these settings and these peers.
-pub fn build(settings: &[(&str, &str)], peers: &[&'static str]) -> Result<(), StartError> {
+pub async fn build(settings: &[(&str, &str)], peers: &[&'static str]) -> Result<(), StartError> {
     let folder = tempfile::tempdir().unwrap();
     let log = Arc::new(SqliteEventLog::open(&storage(&folder), Arc::new(SystemClock)).unwrap());
     let addresses = peers.iter().map(|role| (*role, "127.0.0.1:1".to_owned())).collect();
-    order::build(config(settings), env(order::ROLE, &folder, &log, &Arc::new(addresses))).map(drop)
+    order::build(config(settings), env(order::ROLE, &folder, &log, &Arc::new(addresses))).await.map(drop)
 }
 
 impl Site {
@@ -104,10 +104,10 @@ impl Site {
             let service = Service { env, app, ops: axum::Router::new(), tasks: Vec::new() };
             tokio::spawn(chassis::serve::run(service, port.listen().unwrap(), free_port().listen().unwrap()));
         }
-        Self::start(world, peers, folder, log, addresses, main, settings)
+        Self::start(world, peers, folder, log, addresses, main, settings).await
     }
 
-    fn start(
+    async fn start(
         world: World,
         peers: Peers,
         folder: TempDir,
@@ -117,7 +117,7 @@ impl Site {
         settings: &[(&str, &str)],
     ) -> Self {
         let server = env(order::ROLE, &folder, &log, &addresses);
-        let service = order::build(config(settings), server.clone()).unwrap();
+        let service = order::build(config(settings), server.clone()).await.unwrap();
         let ops_port = free_port();
         let ops = ops_port.address().unwrap().to_string();
         let running = tokio::spawn(chassis::serve::run(service, main.listen().unwrap(), ops_port.listen().unwrap()));
@@ -132,7 +132,7 @@ impl Site {
         let main = free_port();
         let mut addresses = (*addresses).clone();
         addresses.insert(order::ROLE, main.address().unwrap().to_string());
-        Self::start(world, peers, folder, log, Arc::new(addresses), main, &[])
+        Self::start(world, peers, folder, log, Arc::new(addresses), main, &[]).await
     }
 
     pub fn anonymous(&self) -> Client {

@@ -5,17 +5,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chassis::StoreError;
-use chassis::context::Context;
-use chassis::events::Event;
 use chassis::sqlite::{Db, outbox};
 use kernel::{OrderId, Timestamp, UserId};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
+use super::rows::{self, parsed};
 use crate::application::ports::{After, Attempt, Commit, Created, NewOrder, Orders, Postpone, Recorded, Stored, Stuck};
 use crate::domain::{Order, OrderEvent, Step, Tries};
 
-pub const DATABASE: &str = "order_db";
-pub const EVENTS: &str = "order_events";
+pub use super::rows::{DATABASE, EVENTS, decode};
+
 pub const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0001_initial.sql"),
     include_str!("../../../migrations/sqlite/0002_recovery.sql"),
@@ -62,28 +61,6 @@ impl SqliteOrders {
     }
 }
 
-/// Reads an event as it is stored.
-///
-/// # Errors
-/// `Corrupt` when this program does not know it.
-pub fn decode(event: &Event) -> Result<OrderEvent, StoreError> {
-    let text = format!(r#"{{"kind":{},"data":{}}}"#, serde_json::Value::from(event.kind.as_str()), event.data);
-    Ok(serde_json::from_str(&text)?)
-}
-
-fn encode(id: OrderId, version: i64, event: &OrderEvent, at: Timestamp) -> Result<Event, StoreError> {
-    let mut tagged = serde_json::to_value(event)?;
-    let data = tagged.get_mut("data").map(serde_json::Value::take).unwrap_or_default();
-    Ok(Event {
-        aggregate: id.to_string(),
-        version,
-        kind: event.kind().to_owned(),
-        data: data.to_string(),
-        occurred_at: at,
-        traceparent: None,
-    })
-}
-
 fn append(
     tx: &Transaction<'_>,
     id: OrderId,
@@ -91,10 +68,7 @@ fn append(
     events: &[OrderEvent],
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let numbered = events.iter().zip(after + 1..);
-    let events: Vec<Event> =
-        numbered.map(|(event, version)| encode(id, version, event, at)).collect::<Result<_, StoreError>>()?;
-    outbox::append(tx, EVENTS, &events)
+    outbox::append(tx, EVENTS, &rows::encode(id, after, events, at)?)
 }
 
 /// An order from its own events; the guards from its row.
@@ -107,15 +81,11 @@ fn load(connection: &Connection, id: OrderId) -> Result<Option<Stored>, StoreErr
     let row = connection.prepare_cached(sql)?.query_row([id.to_string()], guards).optional()?;
     let Some((epoch, tries, traceparent)) = row else { return Ok(None) };
     let events = outbox::events_of(connection, EVENTS, &id.to_string())?;
-    let events: Vec<(OrderEvent, Timestamp)> =
-        events.iter().map(|event| Ok((decode(event)?, event.occurred_at))).collect::<Result<_, StoreError>>()?;
-    let order = Order::fold(id, events).map_err(|error| StoreError::Corrupt(format!("order {id}: {error}")))?;
-    Ok(Some(Stored { order, epoch, tries, traceparent }))
+    Ok(Some(Stored { order: rows::fold(id, &events)?, epoch, tries, traceparent }))
 }
 
 fn insert(tx: &Transaction<'_>, new: &NewOrder) -> Result<Created, StoreError> {
-    let order = Order::fold(new.id, [(new.created.clone(), new.at)]).map_err(|e| StoreError::Corrupt(e.to_string()))?;
-    let traceparent = Context::current().trace.map(|trace| trace.to_string());
+    let (order, traceparent) = (rows::begun(new)?, rows::traceparent());
     let sql = "INSERT INTO orders (id, user_id, status, total_minor, currency, lines, fingerprint, version,
                                    due_at, traceparent, created_at, updated_at)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8, ?9, ?10, ?10) ON CONFLICT (id) DO NOTHING";
@@ -125,7 +95,7 @@ fn insert(tx: &Transaction<'_>, new: &NewOrder) -> Result<Created, StoreError> {
         order.status.as_str(),
         order.total.minor,
         order.total.currency.as_str(),
-        serde_json::to_string(&order.lines)?,
+        rows::lines(&order)?,
         new.fingerprint,
         new.due_at.as_micros(),
         traceparent,
@@ -139,15 +109,7 @@ fn insert(tx: &Transaction<'_>, new: &NewOrder) -> Result<Created, StoreError> {
         return Ok(Created::Existed { order, fingerprint });
     }
     append(tx, new.id, 0, std::slice::from_ref(&new.created), new.at)?;
-    let create = Attempt {
-        step: Step::Create,
-        number: 1,
-        outcome: crate::domain::Outcome::Done,
-        started_at: new.at,
-        took: None,
-        detail: None,
-    };
-    record(tx, new.id, 1, &[create])?;
+    record(tx, new.id, 1, &[rows::creation(new.at)])?;
     Ok(Created::New(Stored { order, epoch: 1, tries: Tries::default(), traceparent }))
 }
 
@@ -163,7 +125,7 @@ fn record(tx: &Transaction<'_>, id: OrderId, epoch: i64, attempts: &[Attempt]) -
             attempt.outcome.as_str(),
             epoch,
             attempt.started_at.as_micros(),
-            attempt.took.map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
+            attempt.took.map(rows::micros),
             attempt.detail,
         ])?;
     }
@@ -190,7 +152,7 @@ fn commit(tx: &Transaction<'_>, commit: &Commit, epoch_after: i64) -> Result<(),
         commit.at.as_micros(),
     ])?;
     if changed == 0 {
-        return Err(StoreError::Conflict(format!("order {} is not at version {}", commit.id, commit.expected_version)));
+        return Err(rows::overtaken(commit));
     }
     append(tx, commit.id, commit.expected_version, &commit.events, commit.at)?;
     record(tx, commit.id, commit.epoch, &commit.attempts)
@@ -209,18 +171,18 @@ fn postpone(tx: &Transaction<'_>, postpone: &Postpone) -> Result<(), StoreError>
         postpone.due_at.as_micros(),
     ])?;
     if changed == 0 {
-        return Err(StoreError::Conflict(format!("order {} has another owner", postpone.id)));
+        return Err(rows::not_its_owner(postpone.id));
     }
     record(tx, postpone.id, postpone.epoch, &postpone.attempts)
 }
 
 fn recorded(row: &Row<'_>) -> Result<Recorded, StoreError> {
-    let (step, outcome): (String, String) = (row.get(1)?, row.get(3)?);
+    let text = |column| row.get::<_, String>(column);
     let took: Option<u64> = row.get(6)?;
     let attempt = Attempt {
-        step: step.parse().map_err(StoreError::Corrupt)?,
+        step: parsed(&text(1)?)?,
         number: row.get(2)?,
-        outcome: outcome.parse().map_err(StoreError::Corrupt)?,
+        outcome: parsed(&text(3)?)?,
         started_at: Timestamp::from_micros(row.get(5)?),
         took: took.map(Duration::from_micros),
         detail: row.get(7)?,
@@ -232,10 +194,10 @@ fn stuck(row: &Row<'_>) -> Result<Stuck, StoreError> {
     let text = |column| row.get::<_, String>(column);
     let due_at: Option<i64> = row.get(7)?;
     Ok(Stuck {
-        id: parse_id(&text(0)?)?,
-        user: text(1)?.parse().map_err(|error: kernel::ids::IdError| StoreError::Corrupt(error.to_string()))?,
-        status: text(2)?.parse().map_err(StoreError::Corrupt)?,
-        step: text(3)?.parse().map_err(StoreError::Corrupt)?,
+        id: parsed(&text(0)?)?,
+        user: parsed(&text(1)?)?,
+        status: parsed(&text(2)?)?,
+        step: parsed(&text(3)?)?,
         attempts: row.get(4)?,
         detail: row.get(5)?,
         since: Timestamp::from_micros(row.get(6)?),
@@ -243,16 +205,10 @@ fn stuck(row: &Row<'_>) -> Result<Stuck, StoreError> {
     })
 }
 
-/// What the rows behind a place in a listing are greater than: a time and an id, as they are stored.
+/// See [`rows::behind`]: every id is greater than the empty text.
 fn behind(after: After) -> (i64, String) {
-    match after.id {
-        Some(id) => (after.at.as_micros(), id.to_string()),
-        None => (after.at.as_micros().saturating_add(1), String::new()),
-    }
-}
-
-fn parse_id(text: &str) -> Result<OrderId, StoreError> {
-    text.parse().map_err(|error: kernel::ids::IdError| StoreError::Corrupt(error.to_string()))
+    let (at, id) = rows::behind(after);
+    (at, id.map(|id| id.to_string()).unwrap_or_default())
 }
 
 #[async_trait]
@@ -290,8 +246,16 @@ impl Orders for SqliteOrders {
                 .query_map(params![now.as_micros(), lease_until, most], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
             ids.sort();
-            let loaded = ids.iter().map(|id| load(tx, parse_id(id)?)).collect::<Result<Vec<_>, StoreError>>()?;
-            Ok(loaded.into_iter().flatten().collect())
+            let mut claimed = Vec::with_capacity(ids.len());
+            for id in &ids {
+                let id = parsed(id)?;
+                match load(tx, id) {
+                    Ok(stored) => claimed.extend(stored),
+                    Err(error @ StoreError::Corrupt(_)) => rows::not_to_be_driven(id, &error),
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(claimed)
         })
     }
 
@@ -337,8 +301,7 @@ impl Orders for SqliteOrders {
                 None => statement.query_map(params![at, id, most], ids)?,
             };
             let ids: Vec<String> = rows.collect::<Result<_, _>>()?;
-            let loaded =
-                ids.iter().map(|id| load(connection, parse_id(id)?)).collect::<Result<Vec<_>, StoreError>>()?;
+            let loaded = ids.iter().map(|id| load(connection, parsed(id)?)).collect::<Result<Vec<_>, StoreError>>()?;
             Ok(loaded.into_iter().flatten().map(|stored| stored.order).collect())
         })
     }
@@ -357,7 +320,7 @@ impl Orders for SqliteOrders {
                        WHERE id = ?1 AND epoch = ?2 AND due_at IS NOT NULL";
             let changed = tx.prepare_cached(sql)?.execute(params![id.to_string(), epoch, now.as_micros()])?;
             match changed {
-                0 => Err(StoreError::Conflict(format!("order {id} has another owner or nothing left to do"))),
+                0 => Err(rows::not_to_retry(id)),
                 _ => Ok(()),
             }
         })

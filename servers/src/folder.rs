@@ -1,0 +1,214 @@
+//! Where servers live. Throwaway folders lie in one folder of this user, `$TMPDIR/shopctl-<uid>`. Whoever
+//! uses a folder holds its lock, which the operating system takes back when the process ends, however it
+//! ends: so anybody can see that a folder is abandoned, and whoever starts servers next sweeps it away.
+
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
+use std::io::{Error, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::geteuid;
+
+use crate::log::Log;
+use crate::user::User;
+use crate::{ServerError, processes, secret, wait};
+
+const LOCK: &str = "servers.lock";
+const PREFIX: &str = "servers-";
+/// Held while throwaway folders are made or claimed, so that nobody takes a new one for abandoned.
+const GATE: &str = "gate.lock";
+/// The gate is held for milliseconds.
+const GATE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A folder that is ours alone as long as this lives.
+pub(crate) struct Place {
+    pub path: PathBuf,
+    /// As whom PostgreSQL runs, if not as ourselves.
+    pub user: Option<User>,
+    /// Set: the folder goes with this value, and this one keeps what is still wanted then.
+    parent: Option<PathBuf>,
+    _lock: File,
+}
+
+impl Place {
+    /// A folder that goes when this is dropped. What others have left behind is swept away before.
+    pub(crate) fn throwaway() -> Result<Self, ServerError> {
+        let user = User::for_postgres()?;
+        let parent = parent()?;
+        if let Some(user) = &user {
+            user.can_reach(&parent)?;
+        }
+        let (abandoned, path, lock) = {
+            let _gate = gate(&parent)?;
+            let abandoned = claim_abandoned(&parent);
+            let path = parent.join(format!("{PREFIX}{}-{}", std::process::id(), &secret::fresh()?[..8]));
+            make(&path, user.is_some())?;
+            let lock = taken(&path.join(LOCK)).map_err(|error| failed(&path, &error.into()))?;
+            (abandoned, path, lock)
+        };
+        abandoned.into_iter().for_each(finish);
+        Ok(Self { path, user, parent: Some(parent), _lock: lock })
+    }
+
+    /// A folder that stays; one process at a time has it.
+    pub(crate) fn kept(folder: &Path) -> Result<Self, ServerError> {
+        sweep();
+        let user = User::for_postgres()?;
+        let missing = !folder.exists();
+        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if let Some(parent) = parent {
+            fs::create_dir_all(parent).map_err(|error| failed(parent, &error))?;
+        }
+        if missing {
+            make(folder, user.is_some())?;
+        }
+        let path = folder.canonicalize().map_err(|error| failed(folder, &error))?;
+        if path.to_string_lossy().contains(char::is_control) {
+            return Err(ServerError(format!("{}: choose a folder with an ordinary name", path.display())));
+        }
+        if let Some(user) = &user {
+            user.can_reach(&path)?;
+        }
+        let lock = match taken(&path.join(LOCK)) {
+            Ok(lock) => lock,
+            Err(TryLockError::WouldBlock) => {
+                return Err(ServerError(format!("{}: its servers are running; stop them first", path.display())));
+            }
+            Err(error) => return Err(failed(&path.join(LOCK), &error.into())),
+        };
+        // Left by an owner that was killed, and by us: there was a secret before there was a server.
+        let had_servers = ["postgres", "nats", "redis"].iter().any(|name| secret::path(&path, name).exists());
+        if had_servers && !processes::end_all_of(&path) {
+            return Err(ServerError(format!("{}: servers of an earlier run do not end; kill them", path.display())));
+        }
+        Ok(Self { path, user, parent: None, _lock: lock })
+    }
+
+    pub(crate) fn is_throwaway(&self) -> bool {
+        self.parent.is_some()
+    }
+
+    /// The log of the server of that name.
+    pub(crate) fn log(&self, name: &str) -> Log {
+        let copy = self.parent.as_ref().map(|parent| parent.join(format!("{name}-failed.log")));
+        Log { path: self.path.join(format!("{name}.log")), copy }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.is_throwaway() {
+            remove(&self.path);
+        }
+    }
+}
+
+/// Sweeps throwaway folders away whose owner is gone. Nothing depends on it, so it cannot fail.
+pub fn sweep() {
+    let abandoned = parent().and_then(|parent| {
+        let _gate = gate(&parent)?;
+        Ok(claim_abandoned(&parent))
+    });
+    match abandoned {
+        Ok(abandoned) => abandoned.into_iter().for_each(finish),
+        Err(error) => tracing::debug!(%error, "no throwaway folders to sweep"),
+    }
+}
+
+/// The folder that holds this user's throwaway folders, made if it is missing.
+fn parent() -> Result<PathBuf, ServerError> {
+    let temporary = std::env::temp_dir();
+    let missing = |error| ServerError(format!("{}: {error}; set TMPDIR to another folder", temporary.display()));
+    let parent = temporary.canonicalize().map_err(missing)?.join(parent_name());
+    match DirBuilder::new().mode(0o711).create(&parent) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(&parent, &error)),
+        _ => {}
+    }
+    // Not followed: somebody else could have put a link here.
+    let found = fs::symlink_metadata(&parent).map_err(|error| failed(&parent, &error))?;
+    if !found.is_dir() || found.uid() != geteuid().as_raw() {
+        let parent = parent.display();
+        return Err(ServerError(format!("{parent} is not a folder of this user; remove it, or set TMPDIR")));
+    }
+    // PostgreSQL's user passes through; nobody looks inside.
+    if found.mode() & 0o777 != 0o711 {
+        fs::set_permissions(&parent, Permissions::from_mode(0o711)).map_err(|error| failed(&parent, &error))?;
+    }
+    Ok(parent)
+}
+
+fn make(path: &Path, passable: bool) -> Result<(), ServerError> {
+    let mode = if passable { 0o711 } else { 0o700 };
+    DirBuilder::new().mode(mode).create(path).map_err(|error| failed(path, &error))
+}
+
+/// Opens a lock's file, made if it is missing, and locks it. Whoever can read the file could hold it against us.
+fn taken(path: &Path) -> Result<File, TryLockError> {
+    let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(path);
+    let file = file.map_err(TryLockError::Error)?;
+    file.try_lock().map(|()| file)
+}
+
+fn gate(parent: &Path) -> Result<File, ServerError> {
+    let path = parent.join(GATE);
+    let mut gate = Err(TryLockError::WouldBlock);
+    wait::until(GATE_DEADLINE, || {
+        gate = taken(&path);
+        !matches!(gate, Err(TryLockError::WouldBlock))
+    });
+    gate.map_err(|error| failed(&path, &error.into()))
+}
+
+/// The folders that nobody holds, with their locks, which are ours now. Only with the gate held.
+fn claim_abandoned(parent: &Path) -> Vec<(PathBuf, File)> {
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX));
+    folders.filter_map(|entry| Some((entry.path(), taken(&entry.path().join(LOCK)).ok()?))).collect()
+}
+
+fn finish((folder, lock): (PathBuf, File)) {
+    tracing::debug!(folder = %folder.display(), "sweeping up after a process that is gone");
+    if processes::end_all_of(&folder) {
+        remove(&folder);
+    }
+    drop(lock);
+}
+
+/// Removes a folder in which a process may still be ending.
+fn remove(folder: &Path) {
+    let mut outcome = Ok(());
+    let gone = wait::until(Duration::from_secs(2), || {
+        outcome = fs::remove_dir_all(folder);
+        !matches!(&outcome, Err(error) if error.kind() != ErrorKind::NotFound)
+    });
+    if let (false, Err(error)) = (gone, outcome) {
+        tracing::warn!(%error, folder = %folder.display(), "cannot be removed; the next start tries again");
+    }
+}
+
+/// A failure of the file system: where, what, what to do.
+pub(crate) fn failed(path: &Path, error: &Error) -> ServerError {
+    let why = match error.kind() {
+        ErrorKind::StorageFull => "no space is left on the disk",
+        ErrorKind::PermissionDenied => "this user may not do that there",
+        ErrorKind::ReadOnlyFilesystem => "the file system is read-only",
+        ErrorKind::WouldBlock => {
+            let path = path.display();
+            return ServerError(format!("{path}: another process holds this lock; try again when it has ended"));
+        }
+        _ => return ServerError(format!("{}: {error}", path.display())),
+    };
+    ServerError(format!("{}: {why}; {}", path.display(), elsewhere(path)))
+}
+
+/// How another place is chosen than that of this path.
+pub(crate) fn elsewhere(path: &Path) -> &'static str {
+    let parent = parent_name();
+    let is_throwaway = path.iter().any(|step| step.to_str() == Some(&parent));
+    if is_throwaway { "set TMPDIR to another folder" } else { "choose another folder" }
+}
+
+fn parent_name() -> String {
+    format!("shopctl-{}", geteuid().as_raw())
+}

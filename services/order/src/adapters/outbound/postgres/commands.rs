@@ -1,0 +1,314 @@
+//! The commands that come in batches, each a statement: what passes is updated or inserted, and the
+//! answer names it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chassis::StoreError;
+use chassis::postgres::{Db, is_taken};
+use kernel::OrderId;
+use sqlx::Row as _;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::columns::{Attempts, Events, Statement};
+use super::load;
+use crate::adapters::outbound::rows;
+use crate::application::ports::{Commit, Created, NewOrder, Postpone, Stored};
+use crate::domain::Tries;
+
+/// So often a statement is made again that met another one of the same owner.
+const MET_MAX: u32 = 3;
+
+/// A command of which a statement takes many.
+pub trait Command: Send + Sync + Sized {
+    type Answer: Send;
+
+    fn id(&self) -> OrderId;
+
+    /// Writes all of them, no two about the same order and in the order of ids, each answered by itself;
+    /// or none.
+    fn write(
+        db: &Db,
+        batch: &[&Self],
+    ) -> impl Future<Output = Result<Vec<Result<Self::Answer, StoreError>>, Failed>> + Send;
+}
+
+/// Why nothing of a batch was written.
+pub enum Failed {
+    /// Something about one of them.
+    OneOfThem(StoreError),
+    All(StoreError),
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self::OneOfThem(error)
+    }
+}
+
+impl From<sqlx::Error> for Failed {
+    fn from(error: sqlx::Error) -> Self {
+        let code = error.as_database_error().and_then(|refused| refused.code());
+        // Integrity, data, and what a trigger raises; everything else is nothing that one row is to blame for.
+        let of_a_row = code.is_some_and(|code| ["22", "23", "P0"].iter().any(|class| code.starts_with(class)));
+        match error {
+            taken if is_taken(&taken) => {
+                Self::OneOfThem(StoreError::Conflict("somebody else has written this already".into()))
+            }
+            refused if of_a_row => Self::OneOfThem(refused.into()),
+            lost => Self::All(lost.into()),
+        }
+    }
+}
+
+/// The attempts of the orders that passed, numbered on.
+macro_rules! record {
+    () => {
+        "recorded AS (
+             INSERT INTO saga_attempts (order_id, sequence, step, number, outcome, epoch, started_at, took_us, detail)
+             SELECT a.order_id,
+                    coalesce((SELECT max(sequence) FROM saga_attempts WHERE order_id = a.order_id), 0) + a.nth,
+                    a.step, a.number, a.outcome, a.epoch, a.started_at, a.took_us, a.detail
+             FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[],
+                         $8::bigint[], $9::text[])
+                  AS a (order_id, nth, step, number, outcome, epoch, started_at, took_us, detail)
+             JOIN passed ON passed.id = a.order_id)
+         SELECT id FROM passed"
+    };
+}
+
+/// The events of the orders that passed.
+macro_rules! append {
+    () => {
+        "appended AS (
+             INSERT INTO order_events (aggregate, version, kind, data, occurred_at, traceparent)
+             SELECT e.order_id::text, e.version, e.kind, e.data, e.occurred_at, $15::text
+             FROM unnest($10::uuid[], $11::bigint[], $12::text[], $13::text[], $14::bigint[])
+                  AS e (order_id, version, kind, data, occurred_at)
+             JOIN passed ON passed.id = e.order_id), "
+    };
+}
+
+/// Locks the orders of a batch in the order of their ids before any is updated, so that two batches never
+/// wait for each other in a circle. One order alone needs no such care.
+macro_rules! locked {
+    () => {
+        "locked AS MATERIALIZED (
+             SELECT o.id FROM orders AS o JOIN c USING (id)
+             WHERE (SELECT count(*) FROM c) > 1 ORDER BY o.id FOR UPDATE OF o), "
+    };
+}
+
+const CREATE: &str = concat!(
+    "WITH passed AS (
+         INSERT INTO orders (id, user_id, status, total_minor, currency, lines, fingerprint, version, due_at,
+                             traceparent, created_at, updated_at)
+         SELECT c.id, c.user_id, c.status, c.total_minor, c.currency, c.lines, c.fingerprint, 1, c.due_at, $15, c.at, c.at
+         FROM unnest($16::uuid[], $17::uuid[], $18::text[], $19::bigint[], $20::text[], $21::text[], $22::text[],
+                     $23::bigint[], $24::bigint[])
+              AS c (id, user_id, status, total_minor, currency, lines, fingerprint, due_at, at)
+         ON CONFLICT (id) DO NOTHING RETURNING id), ",
+    append!(),
+    record!()
+);
+
+/// Fenced by version and epoch; leaves each order under the epoch after.
+const COMMIT: &str = concat!(
+    "WITH c AS (
+         SELECT * FROM unnest($16::uuid[], $17::bigint[], $18::bigint[], $19::text[], $20::text[], $21::bigint[],
+                              $22::boolean[], $23::bigint[], $24::bigint[], $25::bigint[])
+              AS c (id, expected_version, epoch, status, cancel_reason, version, stock_committed, epoch_after, due_at, at)
+     ), ",
+    locked!(),
+    "passed AS (
+         UPDATE orders AS o
+         SET status = c.status, cancel_reason = c.cancel_reason, version = c.version,
+             stock_committed = c.stock_committed, epoch = c.epoch_after, attempt = 0, unknown = 0, broken = 0,
+             unknown_step = NULL, due_at = c.due_at, updated_at = c.at
+         FROM c
+         WHERE o.id = c.id AND o.version = c.expected_version AND o.epoch = c.epoch
+           AND (SELECT count(*) FROM locked) IS NOT NULL
+         RETURNING o.id), ",
+    append!(),
+    record!()
+);
+
+/// Fenced by the epoch.
+const POSTPONE: &str = concat!(
+    "WITH c AS (
+         SELECT * FROM unnest($10::uuid[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[],
+                              $16::bigint[])
+              AS c (id, epoch, attempt, unknown, broken, unknown_step, due_at)
+     ), ",
+    locked!(),
+    "passed AS (
+         UPDATE orders AS o
+         SET attempt = c.attempt, unknown = c.unknown, broken = c.broken, unknown_step = c.unknown_step,
+             due_at = c.due_at
+         FROM c
+         WHERE o.id = c.id AND o.epoch = c.epoch AND (SELECT count(*) FROM locked) IS NOT NULL
+         RETURNING o.id), ",
+    record!()
+);
+
+/// Runs the statement; answers which orders passed.
+async fn passed<'q>(
+    db: &Db,
+    what: &'static str,
+    statement: impl Fn() -> Statement<'q> + Send,
+) -> Result<BTreeSet<OrderId>, Failed> {
+    let started = Instant::now();
+    let mut met = 0;
+    let rows = loop {
+        match statement().fetch_all(db.pool()).await {
+            Ok(rows) => break rows,
+            // Another write of the same owner, waited for, has numbered its attempts meanwhile.
+            Err(error) if met < MET_MAX && is_attempt_taken(&error) => met += 1,
+            Err(error) => return Err(error.into()),
+        }
+    };
+    if !rows.is_empty() {
+        db.wrote(what, started);
+    }
+    let ids = rows.iter().map(|row| Ok(OrderId::from_uuid(row.try_get(0)?)));
+    ids.collect::<Result<_, sqlx::Error>>().map_err(Failed::from)
+}
+
+fn is_attempt_taken(error: &sqlx::Error) -> bool {
+    is_taken(error)
+        && error.as_database_error().is_some_and(|refused| refused.constraint() == Some("saga_attempts_pkey"))
+}
+
+fn column<'a, C, T>(batch: &[&'a C], of: impl Fn(&'a C) -> T) -> Vec<T> {
+    batch.iter().map(|command| of(command)).collect()
+}
+
+impl Command for NewOrder {
+    type Answer = Created;
+
+    fn id(&self) -> OrderId {
+        self.id
+    }
+
+    async fn write(db: &Db, batch: &[&Self]) -> Result<Vec<Result<Created, StoreError>>, Failed> {
+        let (mut attempts, mut events) = (Attempts::default(), Events::new());
+        let mut orders = Vec::with_capacity(batch.len());
+        let mut lines = Vec::with_capacity(batch.len());
+        for new in batch {
+            let order = rows::begun(new)?;
+            attempts.push(new.id, 1, &[rows::creation(new.at)]);
+            events.push(new.id, rows::encode(new.id, 0, std::slice::from_ref(&new.created), new.at)?);
+            lines.push(rows::lines(&order)?);
+            orders.push(order);
+        }
+        let made = passed(db, "create_order", || {
+            events
+                .bind(attempts.bind(sqlx::query(CREATE)))
+                .bind(column(batch, |new| *new.id.as_uuid()))
+                .bind(orders.iter().map(|order| *order.user.as_uuid()).collect::<Vec<Uuid>>())
+                .bind(orders.iter().map(|order| order.status.as_str()).collect::<Vec<_>>())
+                .bind(orders.iter().map(|order| order.total.minor).collect::<Vec<i64>>())
+                .bind(orders.iter().map(|order| order.total.currency.to_string()).collect::<Vec<_>>())
+                .bind(&lines)
+                .bind(column(batch, |new| new.fingerprint.as_str()))
+                .bind(column(batch, |new| new.due_at.as_micros()))
+                .bind(column(batch, |new| new.at.as_micros()))
+        })
+        .await?;
+        let before: Vec<OrderId> = batch.iter().map(|new| new.id).filter(|id| !made.contains(id)).collect();
+        let mut before = existing(db, &before).await?;
+        let traceparent = rows::traceparent();
+        let answers = orders.into_iter().map(|order| match before.remove(&order.id) {
+            Some(existed) => existed,
+            None if made.contains(&order.id) => {
+                let (tries, traceparent) = (Tries::default(), traceparent.clone());
+                Ok(Created::New(Stored { order, epoch: 1, tries, traceparent }))
+            }
+            None => Err(StoreError::Conflict(format!("order {} was there and is gone", order.id))),
+        });
+        Ok(answers.collect())
+    }
+}
+
+/// The answers about orders whose ids were taken.
+async fn existing(db: &Db, ids: &[OrderId]) -> Result<BTreeMap<OrderId, Result<Created, StoreError>>, Failed> {
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let read = load(db, ids).await.map_err(Failed::All)?;
+    let answers = read.into_iter().map(|read| {
+        let fingerprint = read.fingerprint;
+        (read.id, read.stored.map(|order| Created::Existed { order, fingerprint }))
+    });
+    Ok(answers.collect())
+}
+
+/// A commit, and the epoch that it leaves.
+pub struct Moved<'a> {
+    pub commit: &'a Commit,
+    pub epoch_after: i64,
+}
+
+impl Command for Moved<'_> {
+    type Answer = ();
+
+    fn id(&self) -> OrderId {
+        self.commit.id
+    }
+
+    async fn write(db: &Db, batch: &[&Self]) -> Result<Vec<Result<(), StoreError>>, Failed> {
+        let (mut attempts, mut events) = (Attempts::default(), Events::new());
+        for Moved { commit, .. } in batch {
+            attempts.push(commit.id, commit.epoch, &commit.attempts);
+            events.push(commit.id, rows::encode(commit.id, commit.expected_version, &commit.events, commit.at)?);
+        }
+        let reason = |moved: &Self| moved.commit.order.cancel_reason.map(|reason| reason.as_str());
+        let passed = passed(db, "commit_order", || {
+            events
+                .bind(attempts.bind(sqlx::query(COMMIT)))
+                .bind(column(batch, |moved| *moved.commit.id.as_uuid()))
+                .bind(column(batch, |moved| moved.commit.expected_version))
+                .bind(column(batch, |moved| moved.commit.epoch))
+                .bind(column(batch, |moved| moved.commit.order.status.as_str()))
+                .bind(column(batch, reason))
+                .bind(column(batch, |moved| moved.commit.order.version))
+                .bind(column(batch, |moved| moved.commit.order.stock_committed))
+                .bind(column(batch, |moved| moved.epoch_after))
+                .bind(column(batch, |moved| moved.commit.due_at.map(kernel::Timestamp::as_micros)))
+                .bind(column(batch, |moved| moved.commit.at.as_micros()))
+        })
+        .await?;
+        let answer =
+            |moved: &&Self| if passed.contains(&moved.id()) { Ok(()) } else { Err(rows::overtaken(moved.commit)) };
+        Ok(batch.iter().map(answer).collect())
+    }
+}
+
+impl Command for Postpone {
+    type Answer = ();
+
+    fn id(&self) -> OrderId {
+        self.id
+    }
+
+    async fn write(db: &Db, batch: &[&Self]) -> Result<Vec<Result<(), StoreError>>, Failed> {
+        let mut attempts = Attempts::default();
+        for postpone in batch {
+            attempts.push(postpone.id, postpone.epoch, &postpone.attempts);
+        }
+        let passed = passed(db, "postpone_order", || {
+            attempts
+                .bind(sqlx::query(POSTPONE))
+                .bind(column(batch, |postpone| *postpone.id.as_uuid()))
+                .bind(column(batch, |postpone| postpone.epoch))
+                .bind(column(batch, |postpone| i64::from(postpone.tries.attempts)))
+                .bind(column(batch, |postpone| i64::from(postpone.tries.unknown)))
+                .bind(column(batch, |postpone| i64::from(postpone.tries.broken)))
+                .bind(column(batch, |postpone| postpone.unknown_step.map(|step| step.as_str())))
+                .bind(column(batch, |postpone| postpone.due_at.as_micros()))
+        })
+        .await?;
+        let answer = |one: &&Self| if passed.contains(&one.id) { Ok(()) } else { Err(rows::not_its_owner(one.id)) };
+        Ok(batch.iter().map(answer).collect())
+    }
+}

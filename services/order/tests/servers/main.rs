@@ -1,0 +1,12 @@
+//! The order service on PostgreSQL, NATS JetStream and Redis, really started.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../it/contract.rs"]
+mod contract;
+#[allow(dead_code, reason = "shared with the tests of the embedded family, which use more of it")]
+#[path = "../it/harness.rs"]
+mod harness;
+mod postgres;
+#[allow(dead_code, reason = "shared with the tests of the embedded family, which use more of it")]
+#[path = "../it/world.rs"]
+mod world;
