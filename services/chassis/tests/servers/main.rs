@@ -1,0 +1,9 @@
+//! The second adapter family against the same contracts, on real servers, which are killed and come back.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../it/contract.rs"]
+mod contract;
+mod event_log;
+#[path = "../it/world.rs"]
+mod world;
