@@ -11,6 +11,7 @@ pub mod audit;
 pub mod cli;
 pub mod explain;
 pub mod fault;
+pub mod infra;
 pub mod load;
 pub mod report;
 pub mod run;

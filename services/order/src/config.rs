@@ -45,7 +45,7 @@ pub struct Config {
     pub in_flight_max: u32,
     /// A bug to plant, for tests that the verdict finds it: compensate-nothing.
     #[cfg(feature = "planted-bugs")]
-    #[arg(long, value_parser = ["compensate-nothing"])]
+    #[arg(long, env = "ORDER_PLANTED_BUG", value_parser = ["compensate-nothing"])]
     pub planted_bug: Option<String>,
 }
 

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::pictures::Wanted;
+use super::serve::Role;
+use crate::infra::InfraArgs;
 use crate::scenario::template;
 
 /// A flight simulator for checkout systems: runs a complete shop under the load that a scenario
@@ -25,6 +27,9 @@ pub enum Command {
     Simulate(SimulateArgs),
     /// Put a shop up and leave it running until Ctrl-C.
     Up(UpArgs),
+    /// Run one role of the shop in this process, on PostgreSQL, NATS and Redis: what a container runs.
+    #[command(subcommand, subcommand_value_name = "ROLE", subcommand_help_heading = "Roles")]
+    Serve(Role),
     /// Fill a running shop with a scenario's users, products and stock.
     Seed(SeedArgs),
     /// Check the books that a shop left behind.
@@ -87,6 +92,10 @@ pub struct RunArgs {
     /// screen (overview, saga, breaker).
     #[arg(long, value_name = "AT=FILE")]
     pub picture: Vec<Wanted>,
+    #[command(flatten)]
+    pub infra: InfraArgs,
+    #[command(flatten)]
+    pub admin: AdminArgs,
     /// Where runs are kept.
     #[arg(long, value_name = "DIR", default_value = "reports/runs")]
     pub out: PathBuf,
@@ -136,6 +145,8 @@ pub struct UpArgs {
     /// Changes a setting of a service, for example `--set acquirer.decline_rate=0.1`.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = overriding)]
     pub set: Vec<Override>,
+    #[command(flatten)]
+    pub infra: InfraArgs,
     #[command(flatten)]
     pub admin: AdminArgs,
 }

@@ -2,16 +2,13 @@
 //! this thread for whoever follows it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::pin::pin;
 
-use chassis::auth::Keys;
-use chassis::rng::Seeds;
-use rand::Rng;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{ExitCode, Failure};
@@ -19,21 +16,30 @@ use super::pictures::Pictures;
 use super::run::commit;
 use super::signals::{self, Asked, Signals};
 use crate::audit::manifest;
+use crate::infra::{Ground, InfraArgs};
+use crate::report::Summary;
 use crate::report::summary::Circumstances;
-use crate::report::{Summary, World};
 use crate::run::glance::Control;
 use crate::run::progress::{Event, Sink, printer};
+use crate::run::resources::Meter;
 use crate::run::watch::Watch;
 use crate::run::{Conducted, Experiment, Unfinished, conduct, resources};
 use crate::scenario::Scenario;
 use crate::tui::{Dashboard, Shown};
 use crate::world::Admin;
-use crate::world::real::{RealOptions, RunningShop};
+use crate::world::plan::{Plan, Shop};
+use crate::world::secret::Secret;
 
-/// What a crash may lose.
-const DURABILITY: &str = "SQLite in WAL mode, synchronous=NORMAL";
+/// How often processes are looked at for the memory that they hold.
+const LOOK: Duration = Duration::from_secs(2);
 /// Wishes of whoever watches that may wait.
 const CONTROLS_MAX: usize = 64;
+
+/// What a run stands on, and who may do anything there.
+pub struct Standing {
+    pub infra: InfraArgs,
+    pub admin: Admin,
+}
 
 /// How a person follows a run.
 pub enum Watched {
@@ -47,6 +53,7 @@ pub enum Watched {
 pub async fn run(
     scenario: &Scenario,
     folder: &Path,
+    ground: &Standing,
     watched: Watched,
     pictures: &Pictures,
     keep: impl FnOnce(&Summary),
@@ -56,14 +63,14 @@ pub async fn run(
     let dashboard = match watched {
         Watched::Live(dashboard) => dashboard,
         Watched::InLines => {
-            let outcome = in_real_time(scenario, folder, pictures.beside(printer()), controls).await;
+            let outcome = in_real_time(scenario, folder, ground, pictures.beside(printer()), controls).await;
             return Shown { outcome: kept(outcome), no_more: false };
         }
     };
     let sink = pictures.beside(dashboard.sink());
     let (known, ended) = (RefCell::new(None), Notify::new());
     let running = async {
-        let outcome = kept(in_real_time(scenario, folder, sink, controls).await);
+        let outcome = kept(in_real_time(scenario, folder, ground, sink, controls).await);
         *known.borrow_mut() = Some(outcome.clone());
         ended.notify_one();
         outcome
@@ -100,21 +107,23 @@ pub async fn run(
 async fn in_real_time(
     scenario: &Scenario,
     folder: &Path,
+    standing: &Standing,
     sink: Sink,
     asked: mpsc::Receiver<Control>,
 ) -> Result<Summary, Failure> {
     let (tell, controls) = mpsc::channel(CONTROLS_MAX);
-    let admin = Admin::embedded();
     let mut signals = Signals::listen()?;
-    let shop = put_up(scenario, folder, &admin).await?;
-    sink(&Event::ShopUp { took: shop.started_in });
+    let ground = Ground::prepare(&standing.infra, None).await.map_err(|why| Failure::shop(format!("error: {why}")))?;
+    let shop = put_up(scenario, folder, &ground, standing).await?;
+    let mut meter = Meter::new(shop.parts().into_iter().chain(ground.parts()));
+    sink(&Event::ShopUp { took: shop.started_in() });
     let stop = CancellationToken::new();
     let record = folder.join("orders.jsonl");
     let record =
         File::create(&record).map_err(|error| Failure::invalid(format!("error: {}: {error}", record.display())))?;
     let experiment = Experiment {
         scenario: scenario.clone(),
-        admin,
+        admin: standing.admin.clone(),
         record: Box::new(record),
         manifest: Some(folder.join(manifest::FILE)),
         sink: sink.clone(),
@@ -122,61 +131,54 @@ async fn in_real_time(
         watcher: Some(Box::new(watch_on_its_own_thread)),
         stop: stop.clone(),
     };
-    let conducted = on_its_own_thread(&shop, experiment, Hands { stop, tell, asked }, &mut signals, &sink).await;
-    let cpu_us = shop
-        .threads
-        .iter()
-        .filter_map(|(role, thread)| Some(((*role).to_owned(), resources::cpu_us_of_thread(thread)?)))
-        .collect::<BTreeMap<_, _>>();
-    let startup_ms = shop.started_in.as_secs_f64() * 1e3;
+    let hands = Hands { stop, tell, asked };
+    let conducted = on_its_own_thread(&shop, experiment, hands, &mut signals, &mut meter, &sink).await;
+    let used = meter.used();
+    let startup_ms = shop.started_in().as_secs_f64() * 1e3;
+    let died = [shop.dead(), ground.dead()].concat();
     shop.stop();
     let (conducted, generator_cpu_us) = conducted?;
     let around = Circumstances {
-        durability: DURABILITY.into(),
+        durability: ground.durability().into(),
         commit: commit(),
         machine: resources::machine(),
         startup_ms,
-        cpu_us,
+        used,
+        died,
         generator_cpu_us,
         rss_mb: resources::peak_rss_mb(),
     };
-    Ok(Summary::of(scenario, &conducted, World::Embedded, around))
+    Ok(Summary::of(scenario, &conducted, ground.world(), around))
 }
 
-async fn put_up(scenario: &Scenario, folder: &Path, admin: &Admin) -> Result<RunningShop, Failure> {
+async fn put_up(scenario: &Scenario, folder: &Path, ground: &Ground, standing: &Standing) -> Result<Shop, Failure> {
     let data = folder.join("data");
     fs::create_dir_all(&data).map_err(|error| Failure::invalid(format!("error: {}: {error}", data.display())))?;
-    let settings = admin.known_to(scenario.shop.settings.clone());
-    let options = RealOptions {
-        settings,
+    let plan = Plan {
+        settings: standing.admin.known_to(scenario.shop.settings.clone()),
         folder: data,
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        seeds: Seeds::from_number(scenario.seed),
-        keys: fresh_keys()?,
+        seed: Some(scenario.seed),
+        secret: Secret::fresh().map_err(|why| Failure::shop(format!("error: {why}")))?,
         chaos: true,
+        servers: ground.servers(),
+        processes: standing.infra.processes,
     };
-    RunningShop::start(options).await.map_err(|error| Failure::shop(format!("error: {error}")))
-}
-
-/// A secret that nobody knows and that dies with this process.
-pub fn fresh_keys() -> Result<Keys, Failure> {
-    let seeds = Seeds::from_entropy().map_err(|error| Failure::shop(format!("error: no randomness: {error}")))?;
-    let mut secret = [0; 32];
-    seeds.stream("jwt-secret").fill_bytes(&mut secret);
-    Keys::new(&secret).map_err(Failure::shop)
+    Shop::put_up(plan).await.map_err(|error| Failure::shop(format!("error: {error}")))
 }
 
 /// The generator has a thread of its own, so that the shop's work and its do not queue behind each
 /// other. This one waits, and turns Ctrl-C into a gentle stop, a second one into an end at once.
 #[expect(clippy::disallowed_methods, reason = "the command owns the generator's thread")]
 async fn on_its_own_thread(
-    shop: &RunningShop,
+    shop: &Shop,
     experiment: Experiment,
     mut hands: Hands,
     signals: &mut Signals,
+    meter: &mut Meter,
     sink: &Sink,
 ) -> Result<(Conducted, Option<u64>), Failure> {
-    let surroundings = shop.surroundings.clone();
+    let surroundings = shop.surroundings().clone();
     let (done, mut outcome) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -189,6 +191,7 @@ async fn on_its_own_thread(
         let _ = done.send((conducted, cpu));
     });
     let mut interrupts = 0;
+    let mut looks = tokio::time::interval(LOOK);
     loop {
         tokio::select! {
             biased;
@@ -204,6 +207,7 @@ async fn on_its_own_thread(
                 }
                 sink(&Event::Note("stopping gently; Ctrl-C again stops at once".into()));
             }
+            _ = looks.tick() => meter.look(),
             Some(control) = hands.asked.recv() => match control {
                 Control::StopGently => hands.stop.cancel(),
                 Control::StopNow => return Err(stopped_at_once()),

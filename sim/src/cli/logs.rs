@@ -14,14 +14,32 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 /// Where lines go; standard error if there is none.
 static FILE: Mutex<Option<File>> = Mutex::new(None);
 
-/// Begins to log: warnings, unless `SHOPCTL_LOG` asks for more (`info`, `shop::http=info`,
+/// How a line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For programs.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Begins to log JSON lines: warnings, unless `SHOPCTL_LOG` asks for more (`info`, `shop::http=info`,
 /// `order=debug` …).
 pub fn start() {
+    start_as(Format::Json);
+}
+
+/// Begins to log lines of that format.
+pub fn start_as(format: Format) {
     let asked = std::env::var("SHOPCTL_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
     let filter = asked.unwrap_or_else(|| Targets::new().with_default(tracing::Level::WARN));
-    let lines = tracing_subscriber::fmt::layer().json().with_writer(|| Lines);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| Lines);
+    let lines = match format {
+        Format::Json => lines.json().with_filter(filter).boxed(),
+        Format::Text => lines.with_filter(filter).boxed(),
+    };
     // There is no other subscriber yet.
-    let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
+    let _ = tracing_subscriber::registry().with(lines).try_init();
 }
 
 /// From now on lines go to a file of this name.

@@ -13,6 +13,7 @@ pub mod pictures;
 pub mod run;
 pub mod scenario;
 pub mod seed;
+pub mod serve;
 pub mod signals;
 pub mod simulate;
 pub mod target;
@@ -32,12 +33,16 @@ pub fn main() -> std::process::ExitCode {
         Err(error) => {
             // `--help` and `--version` are no errors.
             let code = if error.use_stderr() { ExitCode::Invalid } else { ExitCode::Kept };
-            let _ = error.print();
+            match serve::refusal(&error) {
+                Some(line) => drop(writeln!(std::io::stderr(), "{line}")),
+                None => drop(error.print()),
+            }
             return std::process::ExitCode::from(code.number());
         }
     };
     let outcome = match arguments.command {
         Command::Simulate(command) => simulate::run(&command),
+        Command::Serve(role) => serve::run(role),
         other => {
             logs::start();
             dispatch(other)
@@ -62,6 +67,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Fault(command) => fault::run(&command),
         Command::Doctor => doctor::run(),
         Command::Simulate(command) => simulate::run(&command),
+        Command::Serve(role) => serve::run(role),
     }
 }
 

@@ -9,19 +9,21 @@ use tokio::time::Duration;
 
 use super::args::{Output, RunArgs};
 use super::exit::{ExitCode, Failure};
-use super::live::{self, Watched};
+use super::live::{self, Standing, Watched};
 use super::pictures::Pictures;
 use super::{logs, runtime, say};
+use crate::infra::Infra;
 use crate::report::{Summary, markdown, terminal};
 use crate::scenario::{self, Scenario};
 use crate::tui::Dashboard;
-use crate::world::shop;
+use crate::world::{Admin, shop};
 
 /// The services' log in a run's folder.
 const LOG: &str = "log.jsonl";
 
 /// Runs every scenario in turn; the most severe exit code counts.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+    args.infra.check().map_err(|why| Failure::invalid(format!("error: {why}")))?;
     let known = shop::known();
     let overrides = args.scenario.overrides(args.seed);
     let scenarios: Vec<Scenario> = args
@@ -103,9 +105,10 @@ fn run_one(args: &RunArgs, scenario: &Scenario, reports: &mut [Report]) -> Resul
         true => Watched::Live(Box::new(Dashboard::start(scenario).map_err(no_screen)?)),
         false => Watched::InLines,
     };
+    let standing = Standing { infra: args.infra.clone(), admin: admin(args)? };
     let mut kept = Ok(());
     let keeping = |summary: &Summary| kept = keep(summary, &folder, reports);
-    let shown = runtime()?.block_on(live::run(scenario, &folder, watched, &pictures, keeping));
+    let shown = runtime()?.block_on(live::run(scenario, &folder, &standing, watched, &pictures, keeping));
     let summary = match shown.outcome {
         Ok(summary) => summary,
         Err(failure) => {
@@ -126,6 +129,14 @@ fn run_one(args: &RunArgs, scenario: &Scenario, reports: &mut [Report]) -> Resul
     let verdict = ExitCode::from_number(summary.exit_code);
     let code = if missing.is_empty() || verdict != ExitCode::Kept { verdict } else { ExitCode::Invalid };
     Ok((code, shown.no_more || summary.stopped))
+}
+
+/// The administrator of a shop that goes with its run is nobody's secret; on servers that stay it is.
+fn admin(args: &RunArgs) -> Result<Admin, Failure> {
+    match args.infra.infra {
+        Infra::Embedded | Infra::Local => Ok(Admin::embedded()),
+        Infra::External => args.admin.chosen(),
+    }
 }
 
 /// Whether somebody sits at a terminal that can show a dashboard.

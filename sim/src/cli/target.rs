@@ -98,6 +98,25 @@ impl Target {
     }
 }
 
+/// The password of shops on one's own machine. Everywhere else it is no secret.
+pub const OWN_MACHINE_PASSWORD: &str = "embedded-admin";
+
+impl AdminArgs {
+    /// The administrator of a shop that others can reach.
+    ///
+    /// # Errors
+    /// When nobody chose a password.
+    pub fn chosen(&self) -> Result<Admin, Failure> {
+        match self.admin_password.as_str() {
+            OWN_MACHINE_PASSWORD => Err(Failure::invalid(
+                "error: --infra external: choose an administrator's password in SHOPCTL_ADMIN_PASSWORD \
+                 (the default is for shops on your own machine only)",
+            )),
+            _ => Ok(self.into()),
+        }
+    }
+}
+
 impl From<&AdminArgs> for Admin {
     fn from(args: &AdminArgs) -> Self {
         Self { email: args.admin_email.clone(), password: args.admin_password.clone() }

@@ -6,23 +6,27 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use chassis::auth::Keys;
 use chassis::rng::Seeds;
 use rand::Rng;
 
 use super::args::UpArgs;
 use super::exit::{ExitCode, Failure};
-use super::live::fresh_keys;
 use super::signals::Signals;
 use super::{runtime, say};
-use crate::world::real::{RealOptions, RunningShop};
+use crate::infra::{Ground, Infra};
+use crate::world::plan::{Plan, Shop};
+use crate::world::secret::Secret;
 use crate::world::{Admin, shop};
 
 /// The file in a data folder that holds what signs its tokens.
 const SECRET_FILE: &str = "jwt.secret";
 
 pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
-    let admin = Admin::from(&args.admin);
+    args.infra.check().map_err(|why| Failure::invalid(format!("error: {why}")))?;
+    let admin = match args.infra.infra {
+        Infra::Embedded | Infra::Local => Admin::from(&args.admin),
+        Infra::External => args.admin.chosen()?,
+    };
     let settings = admin.known_to(settings(args)?);
     let temporary = match &args.data {
         Some(_) => None,
@@ -36,26 +40,37 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
         (None, None) => return Err(Failure::shop("error: no folder")),
     };
     fs::create_dir_all(&folder).map_err(|error| Failure::invalid(format!("error: {}: {error}", folder.display())))?;
-    let keys = match &args.data {
-        Some(folder) => kept_keys(folder).map_err(Failure::shop)?,
-        None => fresh_keys()?,
+    let secret = match &args.data {
+        Some(folder) => kept_secret(folder),
+        None => Secret::fresh().map_err(|why| format!("error: {why}")),
     };
-    let seeds = Seeds::from_entropy().map_err(|error| Failure::shop(format!("error: no randomness: {error}")))?;
-    let options = RealOptions { settings, folder, listen: args.listen, seeds, keys, chaos: args.chaos };
-    runtime()?.block_on(until_stopped(options, args))
+    let plan = Plan {
+        settings,
+        folder,
+        listen: args.listen,
+        seed: None,
+        secret: secret.map_err(Failure::shop)?,
+        chaos: args.chaos,
+        servers: None,
+        processes: args.infra.processes,
+    };
+    runtime()?.block_on(until_stopped(plan, args))
 }
 
-async fn until_stopped(options: RealOptions, args: &UpArgs) -> Result<ExitCode, Failure> {
+async fn until_stopped(mut plan: Plan, args: &UpArgs) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen()?;
-    let shop = RunningShop::start(options).await.map_err(|error| Failure::shop(format!("error: {error}")))?;
-    let gateway = &shop.surroundings.gateway;
-    say(format_args!("the shop is up (in {} ms): http://{gateway}/api/v1", shop.started_in.as_millis()));
+    let failed = |why: String| Failure::shop(format!("error: {why}"));
+    let ground = Ground::prepare(&args.infra, args.data.as_deref()).await.map_err(failed)?;
+    plan.servers = ground.servers();
+    let shop = Shop::put_up(plan).await.map_err(|error| Failure::shop(format!("error: {error}")))?;
+    let gateway = &shop.surroundings().gateway;
+    say(format_args!("the shop is up (in {} ms): http://{gateway}/api/v1", shop.started_in().as_millis()));
     match &args.data {
         Some(folder) => say(format_args!("data stays in {}", folder.display())),
         None => say("data goes when it stops; keep it with --data DIR"),
     }
-    for (role, address) in &shop.addresses {
-        let ops = shop.surroundings.ops.get(role).map(String::as_str).unwrap_or_default();
+    for (role, address) in shop.addresses() {
+        let ops = shop.surroundings().ops.get(role).map(String::as_str).unwrap_or_default();
         let protocol = if *role == gateway::ROLE { "http" } else { "grpc" };
         say(format_args!("  {role:<12} {protocol} {address:<22} http://{ops}/metrics"));
     }
@@ -87,11 +102,11 @@ fn settings(args: &UpArgs) -> Result<BTreeMap<String, String>, Failure> {
 
 /// The secret of this folder, made on first use and readable by its owner alone, so that tokens
 /// outlive a restart.
-fn kept_keys(folder: &Path) -> Result<Keys, String> {
+fn kept_secret(folder: &Path) -> Result<Secret, String> {
     let path = folder.join(SECRET_FILE);
     let named = |error: &dyn std::fmt::Display| format!("error: {}: {error}", path.display());
-    match fs::read(&path) {
-        Ok(secret) => Keys::new(&secret).map_err(|error| named(&error)),
+    match fs::metadata(&path) {
+        Ok(_) => Ok(Secret::File(path)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let mut secret = [0; 32];
             let seeds = Seeds::from_entropy().map_err(|error| named(&error))?;
@@ -107,7 +122,7 @@ fn kept_keys(folder: &Path) -> Result<Keys, String> {
                 .map_err(|error| named(&error))?;
             file.write_all(&secret).and_then(|()| file.sync_all()).map_err(|error| named(&error))?;
             fs::rename(&draft, &path).map_err(|error| named(&error))?;
-            Keys::new(&secret).map_err(|error| named(&error))
+            Ok(Secret::File(path))
         }
         Err(error) => Err(named(&error)),
     }

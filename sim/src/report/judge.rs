@@ -32,6 +32,10 @@ const MAY_CHECK_NOTHING: [&str; 2] = ["cancelled_net_zero", "cache_converges"];
 pub enum World {
     /// Real time, SQLite, in-process event log.
     Embedded,
+    /// Real time, on private PostgreSQL, JetStream and Redis.
+    Local,
+    /// Real time, on servers that somebody runs.
+    External,
     /// Virtual time: CPU costs nothing, so latencies are not judged.
     Simulated,
 }
@@ -146,8 +150,15 @@ fn judged(threshold: &Threshold, measured: &Measured, world: World) -> Threshold
     }
 }
 
-/// What decides, by the order of exit codes: a broken invariant before everything else.
-pub fn verdict(scenario: &Scenario, conducted: &Conducted, thresholds: &[ThresholdResult], world: World) -> Verdict {
+/// What decides, by the order of exit codes: a broken invariant before everything else. `died` are the
+/// roles that ended by themselves, each in a line: whatever came of it, it was not what was to be measured.
+pub fn verdict(
+    scenario: &Scenario,
+    conducted: &Conducted,
+    thresholds: &[ThresholdResult],
+    died: &[String],
+    world: World,
+) -> Verdict {
     let mut found: Vec<(ExitCode, String)> = Vec::new();
     for finding in invariants(scenario, conducted) {
         if finding.violations > 0 {
@@ -164,6 +175,7 @@ pub fn verdict(scenario: &Scenario, conducted: &Conducted, thresholds: &[Thresho
     if conducted.stopped {
         found.push((ExitCode::Stopped, "stopped by the user".into()));
     }
+    found.extend(died.iter().map(|why| (ExitCode::Inconclusive, why.clone())));
     found.extend(invalid(scenario, conducted, world).into_iter().map(|why| (ExitCode::Inconclusive, why)));
     for result in thresholds {
         let text = format!("{}{} {}", result.prefix(), result.metric, result.expression);
@@ -202,7 +214,7 @@ fn invalid(scenario: &Scenario, conducted: &Conducted, world: World) -> Vec<Stri
     }
     let lag = conducted.totals.schedule_lag.histogram();
     let late = lag.len() - lag.count_between(0, SCHEDULE_LAG_MAX_US);
-    if world == World::Embedded && late >= LATE_JOURNEYS_MIN.max(lag.len() / 100) {
+    if world != World::Simulated && late >= LATE_JOURNEYS_MIN.max(lag.len() / 100) {
         let (all, limit) = (lag.len(), SCHEDULE_LAG_MAX_US / 1000);
         why.push(format!(
             "the generator was late: {late} of {all} journeys began more than {limit} ms after their time \

@@ -12,6 +12,7 @@ use crate::fault::board::Entry;
 use crate::load::recorder::Latency;
 use crate::run::Conducted;
 use crate::run::observe::Breaker;
+use crate::run::resources::Used;
 use crate::scenario::Scenario;
 use order::domain::Step;
 
@@ -139,7 +140,12 @@ pub struct StepSummary {
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Resources {
+    /// CPU time over the orders that were started, in microseconds: of a role (a thread or a process)
+    /// since its start, of a server with its children since the run began to measure it.
     pub cpu_us_per_order: Option<f64>,
+    /// The most memory held, in megabytes: of a process its peak resident set; of a server with its
+    /// children the largest sum that was seen of proportional set sizes, or of resident sets where the
+    /// kernel does not tell those, which counts shared memory more than once. Threads have none.
     pub rss_mb: Option<f64>,
 }
 
@@ -190,8 +196,10 @@ pub struct Circumstances {
     pub commit: Option<String>,
     pub machine: String,
     pub startup_ms: f64,
-    /// Process or thread → CPU microseconds.
-    pub cpu_us: BTreeMap<String, u64>,
+    /// What each role used, be it a thread or a process, and each server.
+    pub used: BTreeMap<String, Used>,
+    /// Roles that ended by themselves, each in a line.
+    pub died: Vec<String>,
     pub generator_cpu_us: Option<u64>,
     pub rss_mb: Option<f64>,
 }
@@ -200,7 +208,7 @@ impl Summary {
     /// The whole summary; pure.
     pub fn of(scenario: &Scenario, conducted: &Conducted, world: World, around: Circumstances) -> Self {
         let thresholds = judge::thresholds(scenario, conducted, world);
-        let verdict = judge::verdict(scenario, conducted, &thresholds, world);
+        let verdict = judge::verdict(scenario, conducted, &thresholds, &around.died, world);
         let orders = orders(conducted);
         let load_s = conducted.load_took.as_secs_f64();
         Self {
@@ -351,15 +359,39 @@ fn steps(conducted: &Conducted) -> BTreeMap<String, StepSummary> {
 
 fn resources(around: &Circumstances, started: u64) -> BTreeMap<String, Resources> {
     let per_order = |us: u64| (started > 0).then(|| us as f64 / started as f64);
-    let mut resources: BTreeMap<String, Resources> = around
-        .cpu_us
-        .iter()
-        .map(|(name, us)| (name.clone(), Resources { cpu_us_per_order: per_order(*us), rss_mb: None }))
-        .collect();
+    let used = around.used.iter().map(|(name, used)| {
+        let resources = Resources { cpu_us_per_order: used.cpu_us.and_then(per_order), rss_mb: used.peak_mb };
+        (name.clone(), resources)
+    });
+    let mut resources: BTreeMap<String, Resources> = used.collect();
     if around.rss_mb.is_some() {
-        let total: u64 = around.cpu_us.values().sum::<u64>() + around.generator_cpu_us.unwrap_or_default();
+        let within = around.used.values().filter(|used| used.within).filter_map(|used| used.cpu_us);
+        let total = within.sum::<u64>() + around.generator_cpu_us.unwrap_or_default();
         let whole = Resources { cpu_us_per_order: per_order(total), rss_mb: around.rss_mb };
         resources.insert("shopctl".into(), whole);
     }
     resources
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_as_processes_stand_beside_this_process_and_threads_within_it() {
+        let used = |cpu_us, within: bool| Used { cpu_us: Some(cpu_us), peak_mb: (!within).then_some(20.0), within };
+        let around = Circumstances {
+            used: [("order", used(300, true)), ("payment", used(500, false))]
+                .map(|(name, used)| (name.to_owned(), used))
+                .into(),
+            generator_cpu_us: Some(100),
+            rss_mb: Some(50.0),
+            ..Circumstances::default()
+        };
+        let resources = resources(&around, 100);
+        let of = |name: &str| (resources[name].cpu_us_per_order, resources[name].rss_mb);
+        assert_eq!(of("order"), (Some(3.0), None));
+        assert_eq!(of("payment"), (Some(5.0), Some(20.0)));
+        assert_eq!(of("shopctl"), (Some(4.0), Some(50.0)));
+    }
 }

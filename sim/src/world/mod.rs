@@ -1,7 +1,10 @@
 //! Where the shop runs: the real machine, or virtual time.
 
 pub mod lock;
+pub mod plan;
+pub mod processes;
 pub mod real;
+pub mod secret;
 pub mod shop;
 pub mod simulated;
 pub mod trace;

@@ -1,5 +1,5 @@
 //! The shop on this machine: a thread with a current-thread runtime for each role, sockets on
-//! loopback, SQLite files in a folder.
+//! loopback, SQLite files in a folder or servers to connect to.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,7 +16,7 @@ use chassis::metrics::Metrics;
 use chassis::net::{BoundPort, SystemNetwork};
 use chassis::rng::Seeds;
 use chassis::sqlite::Storage;
-use chassis::{Backing, Embedded, Env};
+use chassis::{Backing, Embedded, Env, Servers};
 use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +38,8 @@ pub struct RealOptions {
     pub keys: Keys,
     /// Whether faults may be injected.
     pub chaos: bool,
+    /// PostgreSQL, NATS and Redis; SQLite files in the folder without them.
+    pub servers: Option<Servers>,
 }
 
 /// A shop that runs. Stopped by [`RunningShop::stop`], or when it is dropped.
@@ -100,8 +102,10 @@ impl RunningShop {
         let (addresses, ops) = (Ports::addresses(&ports.main)?, Ports::addresses(&ports.ops)?);
         let storage = Storage::Folder(options.folder.clone());
         let clock: SharedClock = Arc::new(SystemClock);
-        let log = SqliteEventLog::open(&storage, clock.clone()).map_err(|error| WorldError(error.to_string()))?;
-        let backing = Backing::Embedded(Embedded { storage: storage.clone(), log: Arc::new(log) });
+        let backing = match options.servers {
+            Some(servers) => Backing::Servers(servers),
+            None => embedded(&storage, &clock)?,
+        };
         let (peers, ops_peers) = (Arc::new(addresses.clone()), Arc::new(ops.clone()));
         let shutdown = CancellationToken::new();
         let network = Arc::new(SystemNetwork);
@@ -183,6 +187,11 @@ impl Drop for RunningShop {
     fn drop(&mut self) {
         self.shutdown.cancel();
     }
+}
+
+fn embedded(storage: &Storage, clock: &SharedClock) -> Result<Backing, WorldError> {
+    let log = SqliteEventLog::open(storage, clock.clone()).map_err(|error| WorldError(error.to_string()))?;
+    Ok(Backing::Embedded(Embedded { storage: storage.clone(), log: Arc::new(log) }))
 }
 
 /// A role's name, and its thread's id or why it could not start.

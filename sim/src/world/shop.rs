@@ -36,6 +36,40 @@ pub const DATABASES: [&str; 8] = [
 /// Everything that faults can be injected into.
 pub const TARGETS: [&chassis::chaos::Target; 2] = [&acquirer::FAULTS, &payment::FAULTS];
 
+/// What a role cannot start without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Needs {
+    /// The roles that it calls.
+    pub peers: &'static [&'static str],
+    pub postgres: bool,
+    pub nats: bool,
+    pub redis: bool,
+}
+
+/// What `role` needs of others, and of the servers behind it.
+pub fn needs(role: &str) -> Needs {
+    let needs = |peers, [postgres, nats, redis]: [bool; 3]| Needs { peers, postgres, nats, redis };
+    match role {
+        acquirer::ROLE => needs(&[], [true, false, false]),
+        user::ROLE => needs(&[], [true, true, true]),
+        product::ROLE => needs(&[], [true, false, true]),
+        inventory::ROLE => needs(&[], [true, true, true]),
+        payment::ROLE => needs(&[acquirer::ROLE], [true, true, false]),
+        order::ROLE => needs(&[product::ROLE, inventory::ROLE, payment::ROLE], [true, true, true]),
+        notification::ROLE => needs(&[user::ROLE], [true, true, false]),
+        gateway::ROLE => {
+            needs(&[user::ROLE, product::ROLE, inventory::ROLE, payment::ROLE, order::ROLE], [false, false, true])
+        }
+        _ => needs(&[], [false; 3]),
+    }
+}
+
+/// The environment variable that sets `setting` (`role.name`) where the environment is asked: under
+/// `shopctl serve`.
+pub fn variable(setting: &str) -> String {
+    setting.replace('.', "_").to_uppercase()
+}
+
 type Settings = BTreeMap<String, String>;
 
 /// Builds the service of `role`.
@@ -99,5 +133,56 @@ fn check(name: &str, value: &str) -> Result<(), String> {
         notification::ROLE => settings::parse::<notification::Config>(notification::ROLE, &one).map(drop),
         gateway::ROLE => settings::parse::<gateway::Config>(gateway::ROLE, &one).map(drop),
         other => Err(format!("there is no role `{other}`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use chassis::auth::Keys;
+    use chassis::clock::SystemClock;
+    use chassis::context::Tracer;
+    use chassis::events::sqlite::SqliteEventLog;
+    use chassis::metrics::Metrics;
+    use chassis::net::SystemNetwork;
+    use chassis::rng::Seeds;
+    use chassis::sqlite::Storage;
+    use chassis::{Backing, Embedded};
+
+    use super::*;
+
+    async fn starts_with(role: &'static str, peers: &[&'static str]) -> bool {
+        let storage = Storage::Memory(format!("needs-{role}-{}", peers.len()));
+        let clock = Arc::new(SystemClock);
+        let log = Arc::new(SqliteEventLog::open(&storage, clock.clone()).unwrap());
+        let seeds = Seeds::from_number(1);
+        let env = Env {
+            role,
+            clock,
+            tracer: Tracer::new(&seeds),
+            seeds,
+            network: Arc::new(SystemNetwork),
+            peers: Arc::new(peers.iter().map(|peer| (*peer, "127.0.0.1:1".to_owned())).collect()),
+            ops: Arc::default(),
+            chaos: false,
+            keys: Keys::new(&[1; 32]).unwrap(),
+            backing: Backing::Embedded(Embedded { storage, log }),
+            metrics: Metrics::new(role),
+            shutdown: Default::default(),
+        };
+        build(role, &BTreeMap::new(), env).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_role_starts_with_the_peers_that_it_needs_and_not_with_one_less() {
+        for role in ROLES {
+            let peers = needs(role).peers;
+            assert!(starts_with(role, peers).await, "{role} needs more than {peers:?}");
+            for left_out in 0..peers.len() {
+                let fewer = [&peers[..left_out], &peers[left_out + 1..]].concat();
+                assert!(!starts_with(role, &fewer).await, "{role} does not need {}", peers[left_out]);
+            }
+        }
     }
 }

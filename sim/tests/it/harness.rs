@@ -66,10 +66,16 @@ impl Bench {
 
     /// Runs `shopctl` in this folder.
     pub fn shopctl(&self, arguments: &[&str]) -> Ended {
+        self.shopctl_with(&[], arguments)
+    }
+
+    /// Runs `shopctl` in this folder with these environment variables.
+    pub fn shopctl_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Ended {
         let output = Command::new(env!("CARGO_BIN_EXE_shopctl"))
             .args(arguments)
             .current_dir(self.folder.path())
             .env_remove("SHOPCTL_LOG")
+            .envs(variables.iter().copied())
             .output()
             .unwrap();
         Ended(output)

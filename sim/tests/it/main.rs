@@ -14,4 +14,5 @@ mod harness;
 mod kill;
 mod planted;
 mod reference;
+mod serve;
 mod verdict;

@@ -1,6 +1,7 @@
 //! What every [`StockStore`] owes its callers.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use chassis::StoreError;
 use chassis::events::Outbox;
@@ -9,6 +10,7 @@ use inventory::application::ports::{
 };
 use inventory::domain::{Line, OrderLines, Refusal, ReleaseOutcome, ReserveOutcome, Restock, Stock};
 use kernel::{ProductId, Quantity, Timestamp};
+use tokio::task::JoinSet;
 
 use crate::family::Home;
 use crate::harness::order;
@@ -29,8 +31,10 @@ impl Books {
         Self { home, store, outbox }
     }
 
-    async fn counts(&self, product: i64) -> (i64, i64, i64) {
-        counts(&*self.store, product).await
+    /// Units of a product: available, reserved, sold.
+    pub async fn counts(&self, product: i64) -> (i64, i64, i64) {
+        let stock = self.store.stock(ProductId(product)).await.unwrap().unwrap();
+        (stock.available, stock.reserved, stock.sold)
     }
 }
 
@@ -59,6 +63,13 @@ pub fn outcomes<T>(answers: Answers<T>) -> Vec<T> {
     answers.into_iter().map(|answer| answer.unwrap().outcome).collect()
 }
 
+/// What calls that are made at once are answered, in no particular order.
+async fn at_once<T: Send + 'static>(
+    calls: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> Vec<T> {
+    calls.into_iter().collect::<JoinSet<T>>().join_all().await
+}
+
 fn refused<T: std::fmt::Debug>(mut answers: Answers<T>) -> Refusal {
     match answers.pop().unwrap() {
         Err(StockStoreError::Refused(refusal)) => refusal,
@@ -66,14 +77,10 @@ fn refused<T: std::fmt::Debug>(mut answers: Answers<T>) -> Refusal {
     }
 }
 
-pub async fn counts(store: &dyn StockStore, product: i64) -> (i64, i64, i64) {
-    let stock = store.stock(ProductId(product)).await.unwrap().unwrap();
-    (stock.available, stock.reserved, stock.sold)
-}
-
 #[tokio::test]
 async fn a_batch_is_decided_in_arrival_order_against_its_running_balance() {
-    let Books { store, .. } = Books::open().await;
+    let books = Books::open().await;
+    let store = &books.store;
     store.restock(&[restock("a", 1, 5), restock("b", 2, 5)]).await;
     let batch = [
         reserve(1, &[(1, 3)]),
@@ -86,12 +93,13 @@ async fn a_batch_is_decided_in_arrival_order_against_its_running_balance() {
     let expected = [Reserved, SoldOut(ProductId(1)), Reserved, Reserved, SoldOut(ProductId(2))];
     assert_eq!(outcomes(store.reserve(&batch).await), expected);
     assert_eq!(outcomes(store.reserve(&batch).await), expected, "the batch repeated");
-    assert_eq!((counts(&*store, 1).await, counts(&*store, 2).await), ((0, 5, 0), (0, 5, 0)));
+    assert_eq!((books.counts(1).await, books.counts(2).await), ((0, 5, 0), (0, 5, 0)));
 }
 
 #[tokio::test]
 async fn a_refused_command_does_not_stop_the_others() {
-    let Books { store, .. } = Books::open().await;
+    let books = Books::open().await;
+    let store = &books.store;
     store.restock(&[restock("a", 1, 5)]).await;
     store.reserve(&[reserve(1, &[(1, 1)]), reserve(2, &[(1, 1)]), reserve(3, &[(1, 1)])]).await;
     let answers = store.commit(&[commit(1), commit(9), commit(2)]).await;
@@ -100,29 +108,32 @@ async fn a_refused_command_does_not_stop_the_others() {
     let answers = store.release(&[release(1), release(3)]).await;
     assert!(matches!(&answers[0], Err(StockStoreError::Refused(Refusal::Committed(id))) if *id == order(1)));
     assert!(answers[1].is_ok());
-    assert_eq!(counts(&*store, 1).await, (3, 0, 2));
+    assert_eq!(books.counts(1).await, (3, 0, 2));
 }
 
 #[tokio::test]
 async fn an_empty_batch_has_no_answers() {
-    let Books { store, .. } = Books::open().await;
+    let books = Books::open().await;
+    let store = &books.store;
     assert!(store.reserve(&[]).await.is_empty());
 }
 
 #[tokio::test]
 async fn a_release_before_its_reservation_blocks_it_also_within_a_batch() {
-    let Books { store, .. } = Books::open().await;
+    let books = Books::open().await;
+    let store = &books.store;
     store.restock(&[restock("a", 1, 5)]).await;
     let nothing = [ReleaseOutcome::Nothing, ReleaseOutcome::Nothing];
     assert_eq!(outcomes(store.release(&[release(1), release(1)]).await), nothing);
     assert_eq!(outcomes(store.reserve(&[reserve(1, &[(1, 1)])]).await), [ReserveOutcome::Blocked]);
     assert_eq!(refused(store.commit(&[commit(1)]).await), Refusal::NothingHeld(order(1)));
-    assert_eq!(counts(&*store, 1).await, (5, 0, 0));
+    assert_eq!(books.counts(1).await, (5, 0, 0));
 }
 
 #[tokio::test]
 async fn a_release_of_a_refused_order_gives_nothing_back() {
-    let Books { store, .. } = Books::open().await;
+    let books = Books::open().await;
+    let store = &books.store;
     store.reserve(&[reserve(1, &[(1, 1)])]).await;
     assert_eq!(outcomes(store.release(&[release(1)]).await), [ReleaseOutcome::Nothing]);
     assert_eq!(
@@ -134,7 +145,8 @@ async fn a_release_of_a_refused_order_gives_nothing_back() {
 
 #[tokio::test]
 async fn an_answer_tells_the_changed_rows_once() {
-    let Books { store, .. } = Books::open().await;
+    let books = Books::open().await;
+    let store = &books.store;
     store.restock(&[restock("a", 1, 5), restock("b", 2, 5)]).await;
     let command = [reserve(1, &[(2, 1), (1, 2)])];
     let answer = store.reserve(&command).await.pop().unwrap().unwrap();
@@ -147,7 +159,8 @@ async fn an_answer_tells_the_changed_rows_once() {
 
 #[tokio::test]
 async fn a_restock_counts_once_under_its_id() {
-    let Books { store, .. } = Books::open().await;
+    let books = Books::open().await;
+    let store = &books.store;
     let available = |stocks: Vec<Stock>| stocks.into_iter().map(|stock| stock.available).collect::<Vec<_>>();
     let batch = [restock("a", 1, 5), restock("b", 1, 2), restock("a", 1, 5)];
     assert_eq!(available(outcomes(store.restock(&batch).await)), [5, 7, 7]);
@@ -158,7 +171,8 @@ async fn a_restock_counts_once_under_its_id() {
 /// Every decision leaves exactly one event, in the order of the aggregate's versions.
 #[tokio::test]
 async fn every_change_of_the_barrier_leaves_one_event() {
-    let Books { store, outbox, .. } = Books::open().await;
+    let books = Books::open().await;
+    let store = &books.store;
     store.restock(&[restock("a", 1, 5)]).await;
     for _ in 0..2 {
         store.reserve(&[reserve(1, &[(1, 5)]), reserve(2, &[(1, 1)])]).await;
@@ -173,7 +187,7 @@ async fn every_change_of_the_barrier_leaves_one_event() {
         (4, &["StockReserved", "StockCommitted"]),
         (5, &[]),
     ] {
-        let events = outbox.all_of(&order(number).to_string()).await.unwrap();
+        let events = books.outbox.all_of(&order(number).to_string()).await.unwrap();
         assert!(events.iter().map(|event| event.kind.as_str()).eq(expected.iter().copied()), "order {number}");
         assert!(events.iter().map(|event| event.version).eq(1..=expected.len() as i64), "order {number}");
     }
@@ -227,7 +241,8 @@ async fn a_conflict_of_one_order_is_no_conflict_of_its_batch() {
 
 #[tokio::test]
 async fn the_rows_that_an_audit_reads_say_what_became_of_each_order() {
-    let Books { home, store, .. } = Books::open().await;
+    let books = Books::open().await;
+    let Books { home, store, .. } = &books;
     store.restock(&[restock("a", 1, 5)]).await;
     let one = |number| reserve(number, &[(1, 1)]);
     store.release(&[release(5)]).await;
@@ -256,7 +271,8 @@ async fn the_rows_that_an_audit_reads_say_what_became_of_each_order() {
 
 #[tokio::test]
 async fn a_reservation_that_the_stock_does_not_back_is_not_given_back() {
-    let Books { home, store, .. } = Books::open().await;
+    let books = Books::open().await;
+    let Books { home, store, .. } = &books;
     store.restock(&[restock("a", 1, 5)]).await;
     store.reserve(&[reserve(1, &[(1, 3)])]).await;
     for damage in
@@ -270,7 +286,145 @@ async fn a_reservation_that_the_stock_does_not_back_is_not_given_back() {
 
 #[tokio::test]
 async fn a_full_product_takes_no_more() {
-    let Books { home, store, .. } = Books::open().await;
+    let books = Books::open().await;
+    let Books { home, store, .. } = &books;
     home.execute(&format!("INSERT INTO stock VALUES (1, 0, 0, {}, 1)", Stock::UNITS_MAX)).await;
     assert!(matches!(refused(store.restock(&[restock("a", 1, 1)]).await), Refusal::Full(_)));
+}
+
+// What comes at once, over as many connections as the store has.
+
+#[tokio::test]
+async fn a_rush_on_one_product_is_answered_without_a_failure_and_sells_what_there_is() {
+    let books = Books::open().await;
+    books.store.restock(&[restock("a", 1, 40)]).await;
+    let buyers = (0..64).map(|number| {
+        let store = books.store.clone();
+        async move { outcomes(store.reserve(&[reserve(number, &[(1, 1)])]).await) }
+    });
+    let answers = at_once(buyers).await.concat();
+    let reserved = answers.iter().filter(|answer| **answer == ReserveOutcome::Reserved).count();
+    assert_eq!((reserved, answers.len()), (40, 64));
+    assert_eq!(books.counts(1).await, (0, 40, 0));
+    let stock = books.store.stock(ProductId(1)).await.unwrap().unwrap();
+    assert_eq!(stock.version, 41, "every change has a version of its own");
+}
+
+#[tokio::test]
+async fn batches_that_cross_do_not_wait_for_each_other() {
+    let books = Books::open().await;
+    books.store.restock(&[restock("a", 1, 1000), restock("b", 2, 1000), restock("c", 3, 1000)]).await;
+    let batches = (0..16).map(|number| {
+        let store = books.store.clone();
+        // The same eight orders, and the same products, forwards and backwards.
+        let mut batch = (0..8).map(|order| reserve(order, &[(1, 1), (2, 1), (3, 1)])).collect::<Vec<_>>();
+        if number % 2 == 0 {
+            batch.reverse();
+        }
+        // And one of its own whose only product the others come to last, or first.
+        batch.push(reserve(100 + number, &[(if number % 2 == 0 { 3 } else { 1 }, 1)]));
+        async move { outcomes(store.reserve(&batch).await) }
+    });
+    assert_eq!(at_once(batches).await, vec![vec![ReserveOutcome::Reserved; 9]; 16]);
+    assert_eq!((books.counts(1).await, books.counts(2).await), ((984, 16, 0), (992, 8, 0)));
+}
+
+#[tokio::test]
+async fn a_release_and_its_reservation_at_once_leave_nothing_held() {
+    let books = Books::open().await;
+    books.store.restock(&[restock("a", 1, 100)]).await;
+    let mut calls = JoinSet::new();
+    for number in 0..20 {
+        let store = books.store.clone();
+        calls.spawn(async move { outcomes(store.reserve(&[reserve(number, &[(1, 1)])]).await).len() });
+        let store = books.store.clone();
+        calls.spawn(async move { outcomes(store.release(&[release(number)]).await).len() });
+    }
+    assert_eq!(calls.join_all().await.len(), 40);
+    assert_eq!(books.counts(1).await, (100, 0, 0));
+}
+
+#[tokio::test]
+async fn of_a_commit_and_a_release_at_once_one_has_its_way() {
+    let books = Books::open().await;
+    books.store.restock(&[restock("a", 1, 20)]).await;
+    books.store.reserve(&(0..20).map(|number| reserve(number, &[(1, 1)])).collect::<Vec<_>>()).await;
+    let races = (0..20).map(|number| {
+        let store = books.store.clone();
+        async move {
+            let (committing, releasing) = ([commit(number)], [release(number)]);
+            let (committed, released) = tokio::join!(store.commit(&committing), store.release(&releasing));
+            let refused = |error: &StockStoreError| matches!(error, StockStoreError::Refused(_));
+            let failures = [committed[0].as_ref().err(), released[0].as_ref().err()];
+            assert!(failures.iter().flatten().all(|error| refused(error)), "{failures:?}");
+            (committed[0].is_ok(), released[0].is_ok())
+        }
+    });
+    let answers = at_once(races).await;
+    assert!(answers.iter().all(|(committed, released)| committed != released), "{answers:?}");
+    let sold = answers.iter().filter(|(committed, _)| *committed).count() as i64;
+    assert_eq!(books.counts(1).await, (20 - sold, 0, sold));
+}
+
+#[tokio::test]
+async fn restocks_of_a_new_product_at_once_all_count_each_once() {
+    let books = Books::open().await;
+    let deliveries = (0..32).map(|number| {
+        let store = books.store.clone();
+        let id = format!("r{}", number % 16);
+        // Two products for one product's ids, so that ids are contended for as well.
+        async move { outcomes(store.restock(&[restock(&id, i64::from(number % 2) + 1, 3)]).await).len() }
+    });
+    assert_eq!(at_once(deliveries).await.len(), 32);
+    assert_eq!((books.counts(1).await, books.counts(2).await), ((24, 0, 0), (24, 0, 0)));
+}
+
+#[tokio::test]
+async fn deliveries_and_buyers_at_once_lose_no_unit() {
+    let books = Books::open().await;
+    books.store.restock(&[restock("a", 1, 10)]).await;
+    let mut calls = JoinSet::new();
+    for number in 0..20 {
+        let store = books.store.clone();
+        calls.spawn(async move {
+            let answers = outcomes(store.reserve(&[reserve(number, &[(1, 1)])]).await);
+            i64::from(answers[0] == ReserveOutcome::Reserved)
+        });
+        let store = books.store.clone();
+        calls.spawn(async move {
+            outcomes(store.restock(&[restock(&format!("b{number}"), 1, 1)]).await);
+            0
+        });
+    }
+    let reserved: i64 = calls.join_all().await.into_iter().sum();
+    assert_eq!(books.counts(1).await, (30 - reserved, reserved, 0));
+}
+
+/// The future, left alone after so many polls.
+async fn abandon(call: impl Future, polls: u32) {
+    let (mut call, mut left) = (std::pin::pin!(call), polls);
+    std::future::poll_fn(|context| match left.checked_sub(1) {
+        None => Poll::Ready(()),
+        Some(fewer) => {
+            left = fewer;
+            call.as_mut().poll(context).map(drop)
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_that_is_abandoned_is_done_wholly_or_not_at_all() {
+    let books = Books::open().await;
+    let Books { home, store, .. } = &books;
+    store.restock(&[restock("a", 1, 1000), restock("b", 2, 1000)]).await;
+    for polls in 0..40 {
+        let batch = [reserve(2 * polls, &[(1, 1), (2, 1)]), reserve(2 * polls + 1, &[(1, 1)])];
+        abandon(store.reserve(&batch), polls).await;
+        assert_eq!(outcomes(store.reserve(&batch).await), [ReserveOutcome::Reserved; 2], "after {polls} polls");
+    }
+    assert_eq!((books.counts(1).await, books.counts(2).await), ((920, 80, 0), (960, 40, 0)));
+    assert_eq!(home.texts("SELECT state FROM reservations").await.len(), 120);
+    let gaps = "SELECT aggregate FROM inventory_events WHERE kind = 'StockReserved' AND version <> 1";
+    assert_eq!(home.texts(gaps).await, Vec::<String>::new());
 }

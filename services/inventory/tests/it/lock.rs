@@ -11,7 +11,7 @@ use inventory::application::ports::{RestockLock, RestockTurn};
 use kernel::ProductId;
 use tokio::task::JoinSet;
 
-use crate::contract::{Books, counts, restock};
+use crate::contract::{Books, restock};
 use crate::family::Home;
 
 const PRODUCT: ProductId = ProductId(1);
@@ -66,7 +66,8 @@ impl RestockLock for Expired {
 
 #[tokio::test]
 async fn a_turn_that_ends_while_it_is_held_harms_nothing() {
-    let Books { home, store, .. } = Books::open().await;
+    let books = Books::open().await;
+    let Books { home, store, .. } = &books;
     let cache = home.cache(Duration::ZERO).await;
     let keeping =
         Arc::new(StockKeeping { store: store.clone(), cache, lock: Arc::new(Expired), clock: Arc::new(SystemClock) });
@@ -78,6 +79,6 @@ async fn a_turn_that_ends_while_it_is_held_harms_nothing() {
     for answer in calls.join_all().await {
         answer.unwrap();
     }
-    assert_eq!(counts(&*store, 1).await, (30, 0, 0));
+    assert_eq!(books.counts(1).await, (30, 0, 0));
     assert_eq!(home.texts("SELECT restock_id FROM restocks").await.len(), 15);
 }

@@ -7,7 +7,8 @@ use chassis::events::consume::Handler;
 use chassis::events::{EventLog, Stream};
 use tokio::time::Instant;
 
-use crate::harness::{STRANGER, Setup, Shop, address, order, user};
+use crate::harness::{Setup, Shop};
+use crate::people::{STRANGER, address, order, user};
 
 /// What a confirmed order leaves in the ledger.
 fn confirmation(number: u128) -> Vec<(String, String, String)> {

@@ -1,13 +1,14 @@
 //! What every message provider keeps: each case runs on keys of its own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use notification::application::ports::{Accepted, MessageProvider};
 use notification::domain::{Channel, EventId, OutgoingMessage};
 
-use crate::harness::{MANNERS, Setup, order};
+use crate::people::order;
 
-fn message(event: &str, channel: Channel) -> OutgoingMessage {
+pub fn message(event: &str, channel: Channel) -> OutgoingMessage {
     OutgoingMessage {
         event_id: EventId::new("ORDERS", event),
         channel,
@@ -18,7 +19,7 @@ fn message(event: &str, channel: Channel) -> OutgoingMessage {
     }
 }
 
-async fn accepted(provider: &dyn MessageProvider, batch: &[OutgoingMessage]) -> Vec<Accepted> {
+pub async fn accepted(provider: &dyn MessageProvider, batch: &[OutgoingMessage]) -> Vec<Accepted> {
     // What is accepted anew is accepted at another time.
     tokio::time::sleep(Duration::from_millis(100)).await;
     let answers = provider.send(batch).await;
@@ -63,77 +64,65 @@ async fn repetitions_at_the_same_time_are_answered_alike(provider: &dyn MessageP
     assert_eq!(one, other);
 }
 
+async fn a_batch_may_repeat_what_is_known_and_bring_what_is_new(provider: &dyn MessageProvider) {
+    let [one, two, three] = ["mixed/1", "mixed/2", "mixed/3"].map(|event| message(event, Channel::Email));
+    let known = accepted(provider, std::slice::from_ref(&two)).await;
+    let all = accepted(provider, &[three.clone(), two, one.clone()]).await;
+    assert_eq!(all[1], known[0]);
+    assert!(all[0].at > known[0].at && all[0] == all[2], "the others are new");
+    assert_eq!(accepted(provider, &[one, three]).await, [all[2], all[0]]);
+}
+
+async fn what_one_connection_accepted_the_other_repeats(one: &dyn MessageProvider, other: &dyn MessageProvider) {
+    let batch = [message("elsewhere/1", Channel::Email), message("elsewhere/1", Channel::Sms)];
+    let first = accepted(one, &batch).await;
+    assert_eq!(accepted(other, &batch).await, first);
+}
+
 async fn an_empty_batch_is_answered_with_nothing(provider: &dyn MessageProvider) {
     assert!(provider.send(&[]).await.is_empty());
 }
 
-#[test]
-fn the_simulated_courier_keeps_the_contract() {
-    let mut setup = Setup::new();
-    setup.process(async |shop| {
-        let courier = &*shop.courier;
-        a_repetition_is_answered_with_the_first_acceptance(courier).await;
-        an_event_is_accepted_anew_on_each_channel(courier).await;
-        events_are_apart(courier).await;
-        a_repetition_within_a_batch_is_one(courier).await;
-        repetitions_at_the_same_time_are_answered_alike(courier).await;
-        an_empty_batch_is_answered_with_nothing(courier).await;
-    });
+/// Two providers over connections of their own are handed the same messages at once, one in the opposite
+/// order of the other.
+async fn two_connections_accept_once(one: &Arc<dyn MessageProvider>, other: &Arc<dyn MessageProvider>) {
+    let mails: Vec<OutgoingMessage> = (0..60).map(|number| message(&format!("two/{number}"), Channel::Email)).collect();
+    let backwards: Vec<OutgoingMessage> = mails.iter().rev().cloned().collect();
+    let send = |provider: &Arc<dyn MessageProvider>, messages: Vec<OutgoingMessage>, batch: usize| {
+        let provider = provider.clone();
+        tokio::spawn(async move {
+            let mut answers = Vec::new();
+            for batch in messages.chunks(batch) {
+                answers.extend(provider.send(batch).await.into_iter().map(Result::unwrap));
+            }
+            answers
+        })
+    };
+    let workers = [
+        (send(one, mails.clone(), 60), false),
+        (send(other, backwards.clone(), 60), true),
+        (send(one, backwards, 7), true),
+        (send(other, mails, 1), false),
+    ];
+    let mut answers = Vec::new();
+    for (worker, reversed) in workers {
+        let mut heard = worker.await.unwrap();
+        if reversed {
+            heard.reverse();
+        }
+        answers.push(heard);
+    }
+    assert!(answers.iter().all(|heard| *heard == answers[0]), "all hear of the same acceptances");
 }
 
-#[test]
-fn an_acceptance_outlives_the_process() {
-    let mut setup = Setup::new();
-    let batch = [message("durable/1", Channel::Email)];
-    let first = setup.process(async |shop| accepted(&*shop.courier, &batch).await);
-    let again = setup.process(async |shop| accepted(&*shop.courier, &batch).await);
-    assert_eq!(first, again);
-}
-
-#[test]
-fn a_courier_that_fails_half_of_the_time_may_have_accepted_and_never_accepts_twice() {
-    let mut setup = Setup::new();
-    setup.manners.failure_rate = 0.5;
-    setup.process(async |shop| {
-        let (mut lost_answers, mut never_received) = (0, 0);
-        for number in 0..100 {
-            let one = message(&format!("o{number}/1"), Channel::Email);
-            if shop.courier.send(std::slice::from_ref(&one)).await[0].is_ok() {
-                continue;
-            }
-            let before = shop.ledger().into_iter().find(|line| line.event_id == one.event_id.as_str());
-            match before {
-                Some(_) => lost_answers += 1,
-                None => never_received += 1,
-            }
-            let accepted = loop {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                if let Ok(accepted) = shop.courier.send(std::slice::from_ref(&one)).await.remove(0) {
-                    break accepted;
-                }
-            };
-            if let Some(line) = before {
-                assert_eq!(accepted.at.as_micros(), line.accepted_at, "the first acceptance stands");
-            }
-        }
-        assert_eq!(shop.ledger().len(), 100);
-        for count in [lost_answers, never_received] {
-            assert!((10..=40).contains(&count), "{lost_answers} answers lost, {never_received} never received");
-        }
-    });
-}
-
-#[test]
-fn a_call_takes_its_time_out_of_the_range() {
-    let mut setup = Setup::new();
-    setup.process(async |shop| {
-        for number in 0..20 {
-            let started = tokio::time::Instant::now();
-            shop.courier.send(&[message(&format!("slow/{number}"), Channel::Email)]).await;
-            // The timer's grain is a millisecond, and the two halves are waited for one after the other.
-            let took = started.elapsed();
-            let grain = Duration::from_millis(2);
-            assert!((MANNERS.latency.low..=MANNERS.latency.high + grain).contains(&took), "{took:?}");
-        }
-    });
+pub async fn all(one: Arc<dyn MessageProvider>, other: Arc<dyn MessageProvider>) {
+    a_repetition_is_answered_with_the_first_acceptance(&*one).await;
+    an_event_is_accepted_anew_on_each_channel(&*one).await;
+    events_are_apart(&*one).await;
+    a_repetition_within_a_batch_is_one(&*one).await;
+    repetitions_at_the_same_time_are_answered_alike(&*one).await;
+    a_batch_may_repeat_what_is_known_and_bring_what_is_new(&*one).await;
+    what_one_connection_accepted_the_other_repeats(&*one, &*other).await;
+    an_empty_batch_is_answered_with_nothing(&*one).await;
+    two_connections_accept_once(&one, &other).await;
 }

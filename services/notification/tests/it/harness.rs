@@ -13,17 +13,19 @@ use chassis::metrics::Metrics;
 use chassis::rng::Seeds;
 use chassis::settings::DurationRange;
 use chassis::sqlite::Storage;
-use kernel::{OrderId, Timestamp, UserId};
+use kernel::{Timestamp, UserId};
 use notification::adapters::inbound::events::{Announce, CONSUMER};
 use notification::adapters::outbound::buyers::LogBuyers;
 use notification::adapters::outbound::courier::{DATABASE, Manners, SimulatedCourier};
+use notification::adapters::outbound::sqlite::SqliteLedger;
 use notification::application::notify::Notifier;
 use notification::application::ports::{Accepted, MessageProvider, ProviderError, RecipientError, Recipients};
 use notification::domain::{OutgoingMessage, Recipient};
 use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
+
+use crate::people::{STRANGER, address, order, user};
 
 pub const MANNERS: Manners = Manners {
     latency: DurationRange { low: Duration::from_millis(2), high: Duration::from_millis(10) },
@@ -33,17 +35,6 @@ pub const MANNERS: Manners = Manners {
 const ACK_WAIT: Duration = Duration::from_secs(10);
 /// Virtual time within which everything that is expected to happen has happened.
 const PATIENCE: Duration = Duration::from_secs(7200);
-
-/// The user that the user service does not know.
-pub const STRANGER: u128 = 404;
-
-pub fn user(number: u128) -> UserId {
-    UserId::from_uuid(Uuid::from_u128(number))
-}
-
-pub fn order(number: u128) -> OrderId {
-    OrderId::from_uuid(Uuid::from_u128(number))
-}
 
 /// What outlives a process, and what the next one is like.
 pub struct Setup {
@@ -115,15 +106,18 @@ pub struct Line {
     pub accepted_at: i64,
 }
 
+fn courier(storage: &Storage, clock: Arc<VirtualClock>, manners: Manners) -> Arc<SimulatedCourier> {
+    let ledger = SqliteLedger::open(storage, &Metrics::new("notification")).unwrap();
+    Arc::new(SimulatedCourier::new(Arc::new(ledger), clock, &Seeds::from_number(1), manners))
+}
+
 impl Shop {
     fn open(setup: &Setup) -> Self {
         let storage = Storage::Folder(setup.folder.path().to_owned());
         let clock = Arc::new(VirtualClock { begin: setup.at, started: Instant::now() });
         let log = Arc::new(SqliteEventLog::open(&storage, clock.clone()).unwrap());
         let metrics = Metrics::new("notification");
-        let seeds = Seeds::from_number(1);
-        let courier =
-            Arc::new(SimulatedCourier::open(&storage, &metrics, clock.clone(), &seeds, setup.manners).unwrap());
+        let courier = courier(&storage, clock.clone(), setup.manners);
         let notifier = Notifier {
             buyers: Arc::new(LogBuyers { log: log.clone() }),
             recipients: Arc::new(Directory),
@@ -145,6 +139,11 @@ impl Shop {
             concurrency: setup.concurrency,
             handed_over: setup.handed_over.clone(),
         }
+    }
+
+    /// The provider once more, over a connection of its own.
+    pub fn another_courier(&self) -> Arc<SimulatedCourier> {
+        courier(&self.storage, self.clock.clone(), MANNERS)
     }
 
     /// Appends the next event of an order to a stream.
@@ -256,12 +255,8 @@ async fn eventually(done: impl Fn() -> bool) {
     }
 }
 
-/// Everybody's address follows from their number; one of them nobody knows.
+/// Knows everybody but one.
 struct Directory;
-
-pub fn address(number: u128) -> String {
-    format!("user-{number}@example.test")
-}
 
 #[async_trait]
 impl Recipients for Directory {

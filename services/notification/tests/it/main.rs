@@ -4,5 +4,8 @@
 
 mod consumer;
 mod contract;
+mod courier;
+mod family;
 mod harness;
+mod people;
 mod service;

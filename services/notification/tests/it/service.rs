@@ -4,28 +4,26 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use chassis::Env;
 use chassis::auth::{Caller, Keys};
 use chassis::clock::SystemClock;
 use chassis::context::Tracer;
-use chassis::events::sqlite::SqliteEventLog;
 use chassis::events::{Event, EventLog, Publish, Stream};
 use chassis::metrics::Metrics;
 use chassis::net::{BoundPort, SystemNetwork};
 use chassis::rng::Seeds;
 use chassis::serve::{App, Service};
-use chassis::sqlite::Storage;
-use chassis::{Backing, Embedded, Env};
 use kernel::Timestamp;
 use proto::user::v1 as wire;
 use proto::user::v1::user_service_server::{UserService, UserServiceServer};
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
-use crate::harness::{STRANGER, address, order, user};
+use crate::family::Family;
+use crate::people::{STRANGER, address, order, user};
 
 /// Knows everybody but one; answers services only, and notes who was asked for.
 #[derive(Clone, Default)]
@@ -65,7 +63,8 @@ struct Running {
     env: Env,
     users: Users,
     ops: String,
-    _folder: TempDir,
+    log: Arc<dyn EventLog>,
+    family: Family,
 }
 
 impl Drop for Running {
@@ -78,17 +77,14 @@ fn free_port() -> BoundPort {
     BoundPort::bind("127.0.0.1:0".parse().unwrap()).unwrap()
 }
 
-fn start(settings: &[(&str, &str)]) -> Running {
-    let folder = tempfile::tempdir().unwrap();
-    let storage = Storage::Folder(folder.path().to_owned());
-    let clock = Arc::new(SystemClock);
-    let log = Arc::new(SqliteEventLog::open(&storage, clock.clone()).unwrap());
+async fn start(settings: &[(&str, &str)]) -> Running {
+    let family = Family::new();
     let seeds = Seeds::from_number(1);
     let (main, ops, users_main, users_ops) = (free_port(), free_port(), free_port(), free_port());
     let ops_address = ops.address().unwrap().to_string();
     let env = Env {
         role: notification::ROLE,
-        clock,
+        clock: Arc::new(SystemClock),
         tracer: Tracer::new(&seeds),
         seeds,
         network: Arc::new(SystemNetwork),
@@ -96,10 +92,14 @@ fn start(settings: &[(&str, &str)]) -> Running {
         ops: Arc::default(),
         chaos: false,
         keys: Keys::new(&[7; 32]).unwrap(),
-        backing: Backing::Embedded(Embedded { storage, log }),
+        backing: family.backing(),
         metrics: Metrics::new(notification::ROLE),
         shutdown: CancellationToken::new(),
     };
+    let log = env.event_log().await.unwrap();
+    for stream in [Stream::Orders, Stream::Payments] {
+        log.prepare(stream).await.unwrap();
+    }
     let users = Users::default();
     let routes = Routes::new(UserServiceServer::new(users.clone()));
     let users_env = Env { role: "user", metrics: Metrics::new("user"), ..env.clone() };
@@ -108,9 +108,9 @@ fn start(settings: &[(&str, &str)]) -> Running {
 
     let values = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let config = chassis::settings::parse(notification::ROLE, &values).unwrap();
-    let service = notification::build(config, env.clone()).unwrap();
+    let service = notification::build(config, env.clone()).await.unwrap();
     tokio::spawn(chassis::serve::run(service, main.listen().unwrap(), ops.listen().unwrap()));
-    Running { env, users, ops: ops_address, _folder: folder }
+    Running { env, users, ops: ops_address, log, family }
 }
 
 impl Running {
@@ -123,8 +123,7 @@ impl Running {
             occurred_at: Timestamp::default(),
             traceparent: None,
         };
-        let Backing::Embedded(embedded) = &self.env.backing;
-        embedded.log.publish(Stream::Orders, &[Publish { event, expected_last: 0 }]).await.remove(0).unwrap();
+        self.log.publish(Stream::Orders, &[Publish { event, expected_last: 0 }]).await.remove(0).unwrap();
     }
 
     async fn get(&self, path: &str) -> String {
@@ -154,31 +153,27 @@ impl Running {
 
 #[tokio::test]
 async fn a_recipient_is_asked_for_in_the_services_own_name_and_remembered() {
-    let running = start(&[]);
+    let running = start(&[]).await;
     running.cancelled_order(1, user(7)).await;
     running.counted("accepted", 1).await;
     running.cancelled_order(2, user(7)).await;
     running.cancelled_order(3, user(8)).await;
     running.counted("accepted", 3).await;
     assert_eq!(*running.users.asked_for.lock().unwrap(), [user(7).to_string(), user(8).to_string()]);
-    let Backing::Embedded(embedded) = &running.env.backing;
-    let ledger = embedded.storage.open_read_only(notification::DATABASE).unwrap();
-    let mut lines = ledger.prepare("SELECT recipient FROM accepted ORDER BY event_id").unwrap();
-    let recipients: Vec<String> = lines.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    let recipients: Vec<String> = running.family.sent().await.into_iter().map(|(_, _, recipient)| recipient).collect();
     assert_eq!(recipients, [address(7), address(7), address(8)]);
 }
 
 #[tokio::test]
 async fn an_unknown_user_is_given_up_on_at_once_and_not_remembered() {
-    let running = start(&[]);
+    let running = start(&[]).await;
     running.cancelled_order(1, user(STRANGER)).await;
     running.cancelled_order(2, user(7)).await;
     running.counted("accepted", 1).await;
     running.counted("unaddressed", 1).await;
-    let Backing::Embedded(embedded) = &running.env.backing;
     let letter = format!("ORDERS.notification-service.{}/1", order(1));
     let deadline = Instant::now() + Duration::from_secs(10);
-    while embedded.log.last(Stream::DeadLetters, &letter).await.unwrap().is_none() {
+    while running.log.last(Stream::DeadLetters, &letter).await.unwrap().is_none() {
         assert!(Instant::now() < deadline, "it was never parked");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -190,7 +185,7 @@ async fn an_unknown_user_is_given_up_on_at_once_and_not_remembered() {
 
 #[tokio::test]
 async fn the_ops_port_says_that_it_is_ready() {
-    let running = start(&[]);
+    let running = start(&[]).await;
     assert!(running.get("/readyz").await.starts_with("HTTP/1.1 200"));
     assert!(running.get("/healthz").await.starts_with("HTTP/1.1 200"));
 }

@@ -1,0 +1,48 @@
+//! Private servers.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chassis::Servers;
+use servers::LocalServers;
+use tokio::time::Instant;
+
+/// The three servers, which other hands may stop and start while the shop runs.
+#[derive(Clone)]
+pub struct PrivateServers {
+    servers: Arc<Mutex<LocalServers>>,
+    connections: Servers,
+    pub started_in: Duration,
+}
+
+impl PrivateServers {
+    /// Starts them; data are kept in `kept`, or go with them.
+    ///
+    /// # Errors
+    /// One line: what is missing, or what a server said last.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "starting processes blocks; the thread that waits has nothing else to do"
+    )]
+    pub async fn start(kept: Option<&Path>) -> Result<Self, String> {
+        let began = Instant::now();
+        let kept = kept.map(Path::to_path_buf);
+        let starting = tokio::task::spawn_blocking(move || match kept {
+            Some(folder) => LocalServers::start(&folder),
+            None => LocalServers::throwaway(),
+        });
+        let started = starting.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let connections = started.connections("");
+        Ok(Self { servers: Arc::new(Mutex::new(started)), connections, started_in: began.elapsed() })
+    }
+
+    pub fn connections(&self) -> Servers {
+        self.connections.clone()
+    }
+
+    /// Does something with the processes: reads them, stops one, starts it again.
+    pub fn with<T>(&self, work: impl FnOnce(&mut LocalServers) -> T) -> T {
+        work(&mut self.servers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,134 @@
+//! What a shop stands on: files of its own, servers of its own, or servers that somebody runs.
+//!
+//! [`local`] starts private servers and takes them down; [`external`] finds the ones that the
+//! environment names, and asks each whether it is what it is taken for.
+
+pub mod external;
+pub mod local;
+
+use std::path::Path;
+
+use chassis::Servers;
+use clap::{Args, ValueEnum};
+
+use crate::report::World;
+use crate::run::resources::Part;
+use local::PrivateServers;
+
+/// Which of the two adapter families, and whose servers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Infra {
+    /// SQLite files and an in-process event log: needs nothing.
+    #[default]
+    Embedded,
+    /// Private PostgreSQL, NATS and Redis servers, started from this machine's programs.
+    Local,
+    /// The servers that DATABASE_URL, NATS_URL and REDIS_URL name.
+    External,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct InfraArgs {
+    /// What the shop stands on.
+    #[arg(long, value_enum, default_value_t)]
+    pub infra: Infra,
+    /// Runs each service as a process of its own; needs the real servers.
+    #[arg(long)]
+    pub processes: bool,
+    /// Goes before the names of databases, streams and keys on external servers.
+    #[arg(long, env = "SHOP_NAMESPACE", default_value = "", value_parser = external::namespace)]
+    pub namespace: String,
+    /// Creates databases, tables and streams that are missing on external servers.
+    #[arg(long)]
+    pub create: bool,
+}
+
+impl InfraArgs {
+    /// # Errors
+    /// One line about flags that make no sense together.
+    pub fn check(&self) -> Result<(), String> {
+        let refused = |flag: &str, why: &str| Err(format!("{flag} {why}"));
+        match self.infra {
+            Infra::Embedded if self.processes => {
+                refused("--processes", "needs servers that processes can share: add --infra local or --infra external")
+            }
+            Infra::Embedded | Infra::Local if self.create => {
+                refused("--create", "is for --infra external; everywhere else everything is created")
+            }
+            Infra::Embedded | Infra::Local if !self.namespace.is_empty() => {
+                refused("--namespace", "is for --infra external; everywhere else the shop is alone")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a shop stands on, ready to be used. Private servers go when this is dropped.
+pub enum Ground {
+    Embedded,
+    Local(PrivateServers),
+    External(Servers),
+}
+
+impl Ground {
+    /// Starts or finds the servers. With `kept` private servers keep their data there.
+    ///
+    /// # Errors
+    /// One line: what is missing or does not answer.
+    pub async fn prepare(args: &InfraArgs, kept: Option<&Path>) -> Result<Self, String> {
+        match args.infra {
+            Infra::Embedded => Ok(Self::Embedded),
+            Infra::Local => PrivateServers::start(kept).await.map(Self::Local),
+            Infra::External => {
+                let servers = external::from_env(args.create, &args.namespace)?;
+                external::check(&servers).await?;
+                Ok(Self::External(servers))
+            }
+        }
+    }
+
+    /// What services connect to; `None` where there is nothing to connect to.
+    pub fn servers(&self) -> Option<Servers> {
+        match self {
+            Self::Embedded => None,
+            Self::Local(private) => Some(private.connections()),
+            Self::External(servers) => Some(servers.clone()),
+        }
+    }
+
+    /// What of the machine each private server uses.
+    pub fn parts(&self) -> Vec<(String, Part)> {
+        let Self::Local(private) = self else { return Vec::new() };
+        private.with(|servers| {
+            let all = [&servers.postgres, &servers.nats, &servers.redis];
+            all.iter().filter_map(|server| Some((server.name().to_owned(), Part::Tree(server.pid()?)))).collect()
+        })
+    }
+
+    /// Private servers that ended by themselves, and what they said last.
+    pub fn dead(&self) -> Vec<String> {
+        match self {
+            Self::Local(private) => private.with(|servers| servers.ended()).iter().map(ToString::to_string).collect(),
+            Self::Embedded | Self::External(_) => Vec::new(),
+        }
+    }
+
+    pub fn world(&self) -> World {
+        match self {
+            Self::Embedded => World::Embedded,
+            Self::Local(_) => World::Local,
+            Self::External(_) => World::External,
+        }
+    }
+
+    /// What a crash may lose, in words.
+    pub fn durability(&self) -> &'static str {
+        match self {
+            Self::Embedded => "SQLite in WAL mode, synchronous=NORMAL",
+            Self::Local(_) => {
+                "PostgreSQL, fsync and synchronous_commit on; JetStream on files, refilled from PostgreSQL"
+            }
+            Self::External(_) => "as the external servers are configured",
+        }
+    }
+}
