@@ -195,10 +195,9 @@ fn held_product(raw: &Raw, id: i64) -> Held {
     let floor = versioned::parse(&raw.value).map(|(version, _)| version);
     match (product::adapters::outbound::redis::parse(&raw.value), floor) {
         (Ok(Some(product)), _) if product.id.0 == id => {
-            let (sku, name, category) =
-                (product.sku.to_string(), product.name.to_string(), product.category.to_string());
-            let price = product.price;
-            Held::Value(described(product.version, &sku, &name, &category, price.minor, &price.currency.to_string()))
+            let (name, category, price) = (product.name.as_str(), product.category.as_str(), product.price);
+            let (sku, currency) = (product.sku.to_string(), price.currency.to_string());
+            Held::Value(described(product.version, &sku, name, category, price.minor, &currency))
         }
         (Ok(None), Some(version)) => Held::Floor(version),
         _ => Held::Unreadable,

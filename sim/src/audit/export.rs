@@ -40,7 +40,7 @@ const OF_ORDERS: [Schema; 5] = [
 /// The others.
 const OTHERS: [Schema; 2] = [
     (user::adapters::outbound::rows::DATABASE, &user::adapters::outbound::sqlite::MIGRATIONS),
-    (product::adapters::outbound::sqlite::DATABASE, &product::adapters::outbound::sqlite::MIGRATIONS),
+    (product::adapters::outbound::rows::DATABASE, &product::adapters::outbound::sqlite::MIGRATIONS),
 ];
 
 /// Copies all databases, the event log with its consumers' positions, and what the cache holds into

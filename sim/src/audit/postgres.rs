@@ -82,7 +82,7 @@ impl ServerBooks {
             user: open(servers, "user_db").await?,
             acquirer: open(servers, "acquirer_db").await?,
             courier: open(servers, notification::DATABASE).await?,
-            product: open(servers, product::adapters::outbound::sqlite::DATABASE).await?,
+            product: open(servers, product::adapters::outbound::rows::DATABASE).await?,
             log,
             redis: Mutex::new(None),
             servers: servers.clone(),

@@ -292,8 +292,9 @@ impl Books for SqliteBooks {
         let mut rows = cache::Rows::default();
         let sql = "SELECT version, available, reserved, sold FROM stock WHERE product_id = ?1";
         for id in wanted.stock {
-            let found =
-                all(&books.inventory, sql, [id], |row| Ok(cache::units(row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+            let found = all(&books.inventory, sql, [id], |row| {
+                Ok(cache::units(row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })?;
             rows.stock.extend(found.into_iter().map(|units| (id, units)));
         }
         for id in wanted.products {
