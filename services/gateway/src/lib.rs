@@ -9,7 +9,7 @@
 //! whether the call is admitted.
 //!
 //! Outbound stand the gRPC clients, which speak in the caller's name, and the rate limiter behind
-//! its port. Deliberately absent: a port in front of each service. The gRPC contracts are those
+//! its port, with its counters in process or in Redis. Deliberately absent: a port in front of each service. The gRPC contracts are those
 //! ports already, and a second set of types for the same nouns would only be copied to and fro.
 //!
 //! The gateway never retries: a repeated call is decided by the client, who has the idempotency
@@ -24,7 +24,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use chassis::Env;
-use chassis::env::StartError;
+use chassis::env::{Backing, StartError};
+use chassis::redis::Redis;
 use chassis::serve::{App, Service};
 
 pub use config::Config;
@@ -32,19 +33,27 @@ pub use config::Config;
 use adapters::inbound::http::{self, Gateway};
 use adapters::outbound::clients::Clients;
 use adapters::outbound::rate_limit::InProcessRateLimiter;
+use adapters::outbound::redis::RedisRateLimiter;
 use application::admission::Admission;
 use application::authentication::Authentication;
+use application::ports::RateLimiter;
 
 /// The name under which settings, peers, logs and metrics know this service.
 pub const ROLE: &str = "gateway";
 
-/// Wires the gateway; it binds nothing, spawns nothing and connects on first use.
+/// Wires the gateway; it binds nothing, spawns nothing, and connects to its peers on first use.
 ///
 /// # Errors
-/// When nobody said where one of its peers is.
+/// When nobody said where one of its peers is, or Redis cannot be reached.
 pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
     let clients = Clients::connect(&env, config.peer_timeout)?;
-    let limiter = Arc::new(InProcessRateLimiter::default());
+    let limiter: Arc<dyn RateLimiter> = match &env.backing {
+        Backing::Embedded(_) => Arc::new(InProcessRateLimiter::default()),
+        Backing::Servers(servers) => {
+            let redis = Arc::new(Redis::connect(servers).await?);
+            Arc::new(RedisRateLimiter::new(redis, env.clock.clone()))
+        }
+    };
     let admission = Admission::new(limiter, config.rate_limit_per_minute);
     let authentication = Authentication::new(env.keys.clone(), env.clock.clone());
     let gateway = Gateway::new(&config, &env, clients, authentication, admission);

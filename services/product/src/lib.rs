@@ -6,27 +6,33 @@
 //! - `application` holds the use cases (show, quote, search, create, change, delete) and the ports
 //!   they need: a store that writes a product and its row of the list view in one transaction, that
 //!   view as a read side of its own, and a cache of single products.
-//! - `adapters` connects them: gRPC comes in; SQLite and an in-process cache go out.
+//! - `adapters` connects them: gRPC comes in; one of two families goes out, SQLite with an in-process
+//!   cache or PostgreSQL with Redis.
 //!
 //! Nothing points outwards: the domain knows no use case, a use case no adapter. The catalogue has
 //! no stream of events: nobody has to react to a new price, orders ask for it.
 
-mod adapters;
-mod application;
+pub mod adapters;
+pub mod application;
 mod config;
-mod domain;
+pub mod domain;
 
 use std::sync::Arc;
 
 use chassis::env::{Backing, StartError};
-use chassis::serve::{App, Service};
-use chassis::sqlite::Db;
+use chassis::redis::Redis;
+use chassis::redis::versioned::VersionedCache;
+use chassis::serve::{App, Service, Task};
+use chassis::{postgres, sqlite};
 use proto::product::v1::product_service_server::ProductServiceServer;
 use tonic::service::Routes;
 
 use adapters::inbound::grpc::Handler;
 use adapters::outbound::cache::{CacheMetrics, InProcessProducts};
-use adapters::outbound::sqlite::{DATABASE, MIGRATIONS, SqliteProducts};
+use adapters::outbound::postgres::PostgresProducts;
+use adapters::outbound::redis::RedisProducts;
+use adapters::outbound::rows::DATABASE;
+use adapters::outbound::sqlite::SqliteProducts;
 use application::Catalogue;
 
 pub use config::Config;
@@ -37,16 +43,30 @@ pub const ROLE: &str = "product";
 /// Builds the service. Opens the database; binds and spawns nothing.
 ///
 /// # Errors
-/// When the database cannot be opened.
+/// When a server or the database cannot be reached.
 pub async fn build(config: Config, env: chassis::Env) -> Result<Service, StartError> {
-    let Backing::Embedded(embedded) = &env.backing else { return Err(StartError("not built".into())) };
-    let db = Arc::new(Db::open(&embedded.storage, DATABASE, &MIGRATIONS, &env.metrics)?);
-    let products = Arc::new(SqliteProducts::new(db));
-    let capacity = usize::try_from(config.cache_entries).unwrap_or(usize::MAX);
     let metrics = CacheMetrics::register(&env.metrics);
-    let cache = Arc::new(InProcessProducts::new(capacity, config.cache_ttl, env.clock.clone(), metrics));
-
-    let catalogue = Catalogue::new(products.clone(), products, cache, env.clock.clone());
+    let clock = env.clock.clone();
+    let (catalogue, tasks) = match &env.backing {
+        Backing::Embedded(embedded) => {
+            let migrations = &adapters::outbound::sqlite::MIGRATIONS;
+            let db = sqlite::Db::open(&embedded.storage, DATABASE, migrations, &env.metrics)?;
+            let products = Arc::new(SqliteProducts::new(Arc::new(db)));
+            let capacity = usize::try_from(config.cache_entries).unwrap_or(usize::MAX);
+            let cache = InProcessProducts::new(capacity, config.cache_ttl, clock.clone(), metrics);
+            (Catalogue::new(products.clone(), products, Arc::new(cache), clock), Vec::new())
+        }
+        Backing::Servers(servers) => {
+            let migrations = adapters::outbound::postgres::MIGRATIONS;
+            let db = postgres::Db::open(servers, DATABASE, migrations, &env.metrics).await?;
+            let products = Arc::new(PostgresProducts::new(Arc::new(db)));
+            let redis = Arc::new(Redis::connect(servers).await?);
+            let versioned = Arc::new(VersionedCache::new(redis, config.cache_ttl));
+            let cache = RedisProducts::new(versioned.clone(), metrics);
+            let catching_up: Task = Box::pin(versioned.catch_up(env.shutdown.clone()));
+            (Catalogue::new(products.clone(), products, Arc::new(cache), clock), vec![catching_up])
+        }
+    };
     let routes = Routes::new(ProductServiceServer::new(Handler::new(catalogue)));
-    Ok(Service { env, app: App::Grpc(routes), ops: Default::default(), tasks: Vec::new() })
+    Ok(Service { env, app: App::Grpc(routes), ops: Default::default(), tasks })
 }

@@ -14,6 +14,7 @@ pub trait RateLimiter: Send + Sync + 'static {
     /// buckets apart and in bounded memory.
     ///
     /// # Errors
-    /// When the counters cannot be reached.
+    /// `Unavailable` when the counters cannot be reached, and soon: the request waits for the answer.
+    /// It is served nevertheless, uncounted: [`crate::application::admission::Verdict::Unenforced`].
     async fn admit(&self, bucket: &str, limit: u32) -> Result<Decision, StoreError>;
 }

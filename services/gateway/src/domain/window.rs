@@ -35,6 +35,11 @@ pub struct Decision {
 }
 
 impl Window {
+    /// Counters that were kept elsewhere: the minute, the requests of the one before, and its own.
+    pub const fn from_counters(minute: i64, previous: u32, current: u32) -> Self {
+        Self { index: minute, previous, current }
+    }
+
     /// Counts a request at `now` if it is within `limit` (at least 1); refused ones are not counted.
     pub fn admit(self, limit: u32, now: Timestamp) -> (Self, Decision) {
         let (mut window, elapsed_us) = self.at(now);
@@ -42,29 +47,34 @@ impl Window {
         if admitted {
             window.current += 1;
         }
-        let decision = Decision {
+        (window, window.decision(admitted, limit, now))
+    }
+
+    /// What the caller of a request at `now` is told, once it is counted here or refused.
+    pub fn decision(self, admitted: bool, limit: u32, now: Timestamp) -> Decision {
+        let (window, elapsed_us) = self.at(now);
+        Decision {
             admitted,
             limit,
             remaining: limit.saturating_sub(window.used(elapsed_us)),
             reset: Duration::from_micros(WINDOW_US - elapsed_us),
             retry_after: window.wait(limit, elapsed_us),
-        };
-        (window, decision)
+        }
     }
 
     /// The same usage seen at `now`, and how far `now` is into its minute. After two minutes of
-    /// silence nothing is left; nor after a step back, since a future that was wrong must not lock
-    /// anybody out.
+    /// silence nothing is left. A call that is late by less than a minute (its clock was read before
+    /// another's, or lags behind) counts at the beginning of the minute that has begun meanwhile;
+    /// after a longer step back nothing is left, since a future that was wrong must not lock anybody
+    /// out.
     fn at(self, now: Timestamp) -> (Self, u64) {
-        let length = WINDOW_US.cast_signed();
-        let index = now.as_micros().div_euclid(length);
-        let elapsed_us = now.as_micros().rem_euclid(length).cast_unsigned();
-        let window = match index.checked_sub(self.index) {
-            Some(0) => self,
-            Some(1) => Self { index, previous: self.current, current: 0 },
-            _ => Self { index, previous: 0, current: 0 },
-        };
-        (window, elapsed_us)
+        let (index, elapsed_us) = minute_of(now);
+        match index.checked_sub(self.index) {
+            Some(0) => (self, elapsed_us),
+            Some(1) => (Self { index, previous: self.current, current: 0 }, elapsed_us),
+            Some(-1) => (self, 0),
+            _ => (Self { index, previous: 0, current: 0 }, elapsed_us),
+        }
     }
 
     fn used(&self, elapsed_us: u64) -> u32 {
@@ -84,6 +94,12 @@ impl Window {
         };
         Duration::from_micros(until)
     }
+}
+
+/// The minute that `now` is in, and how far into it, in microseconds.
+pub fn minute_of(now: Timestamp) -> (i64, u64) {
+    let length = WINDOW_US.cast_signed();
+    (now.as_micros().div_euclid(length), now.as_micros().rem_euclid(length).cast_unsigned())
 }
 
 /// How far into a minute `carried` requests of the minute before leave less than `room`.
@@ -138,6 +154,18 @@ mod tests {
         assert!(!window.admit(5, at(10 * WINDOW_US)).1.admitted);
         assert!(window.admit(5, at(12 * WINDOW_US)).1.admitted);
         assert!(window.admit(5, at(3 * WINDOW_US)).1.admitted);
+    }
+
+    #[test]
+    fn calls_that_overtake_each_other_at_the_turn_of_a_minute_are_all_counted() {
+        let (mut window, mut admitted) = (Window::default(), 0);
+        for call in 0..40 {
+            let now = if call % 2 == 0 { 7 * WINDOW_US } else { 7 * WINDOW_US - 1 };
+            let (next, decision) = window.admit(10, at(now));
+            window = next;
+            admitted += u32::from(decision.admitted);
+        }
+        assert_eq!(admitted, 10);
     }
 
     proptest! {

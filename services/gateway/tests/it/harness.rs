@@ -7,15 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chassis::auth::{Keys, Role};
-use chassis::clock::{Clock, SystemClock};
+use chassis::clock::SharedClock;
 use chassis::context::Tracer;
-use chassis::events::sqlite::SqliteEventLog;
 use chassis::metrics::Metrics;
 use chassis::net::{BoundPort, Network, SystemNetwork};
 use chassis::rng::Seeds;
 use chassis::serve::{self, App, Service};
-use chassis::sqlite::Storage;
-use chassis::{Backing, Embedded, Env};
+use chassis::{Backing, Env};
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
@@ -35,6 +33,7 @@ pub struct Shop {
     pub ops: SocketAddr,
     pub fakes: Fakes,
     keys: Keys,
+    clock: SharedClock,
     _folder: TempDir,
 }
 
@@ -70,10 +69,16 @@ impl Reply {
 
 /// A gateway with default settings but for those given.
 pub async fn shop_with(settings: &[(&str, &str)]) -> Shop {
+    let folder = tempfile::tempdir().unwrap();
+    let backing = crate::family::backing(folder.path());
+    shop_on(backing, settings, folder).await
+}
+
+pub async fn shop_on(backing: Backing, settings: &[(&str, &str)], folder: TempDir) -> Shop {
     let fakes_port = BoundPort::bind(local()).unwrap();
     let address = fakes_port.address().unwrap().to_string();
     let peers = PEERS.map(|role| (role, address.clone())).into();
-    start(settings, peers, Some(fakes_port)).await
+    start(settings, peers, Some(fakes_port), backing, folder).await
 }
 
 pub async fn shop() -> Shop {
@@ -84,23 +89,22 @@ pub async fn shop() -> Shop {
 pub async fn shop_without_peers() -> Shop {
     // Bound and closed again: nobody listens there.
     let address = BoundPort::bind(local()).unwrap().address().unwrap().to_string();
-    start(&[], PEERS.map(|role| (role, address.clone())).into(), None).await
+    let folder = tempfile::tempdir().unwrap();
+    let backing = crate::family::backing(folder.path());
+    start(&[], PEERS.map(|role| (role, address.clone())).into(), None, backing, folder).await
 }
 
-pub fn env(role: &'static str, peers: BTreeMap<&'static str, String>, folder: &TempDir) -> Env {
-    let clock = Arc::new(SystemClock);
+pub fn env(role: &'static str, peers: BTreeMap<&'static str, String>, backing: Backing) -> Env {
     let seeds = Seeds::from_number(1).scope(role);
-    let storage = Storage::Folder(folder.path().to_owned());
-    let log = Arc::new(SqliteEventLog::open(&storage, clock.clone()).unwrap());
     Env {
         role,
-        clock,
+        clock: crate::family::clock(),
         tracer: Tracer::new(&seeds),
         seeds,
         network: Arc::new(SystemNetwork),
         peers: Arc::new(peers),
         keys: Keys::new(&[7; 32]).unwrap(),
-        backing: Backing::Embedded(Embedded { storage, log }),
+        backing,
         metrics: Metrics::new(role),
         ops: Arc::new(BTreeMap::from([("payment", PAYMENT_OPS.to_owned())])),
         chaos: false,
@@ -108,22 +112,27 @@ pub fn env(role: &'static str, peers: BTreeMap<&'static str, String>, folder: &T
     }
 }
 
-async fn start(settings: &[(&str, &str)], peers: BTreeMap<&'static str, String>, behind: Option<BoundPort>) -> Shop {
-    let folder = tempfile::tempdir().unwrap();
+async fn start(
+    settings: &[(&str, &str)],
+    peers: BTreeMap<&'static str, String>,
+    behind: Option<BoundPort>,
+    backing: Backing,
+    folder: TempDir,
+) -> Shop {
     let fakes = Fakes::default();
     if let Some(port) = behind {
-        let env = env("fakes", BTreeMap::new(), &folder);
+        let env = env("fakes", BTreeMap::new(), backing.clone());
         let app = App::Grpc(fakes.routes());
         run(Service { env, app, ops: axum::Router::new(), tasks: Vec::new() }, port);
     }
     let settings = settings.iter().map(|(name, value)| (format!("gateway.{name}"), (*value).to_owned())).collect();
     let config = chassis::settings::parse(gateway::ROLE, &settings).unwrap();
-    let service = gateway::build(config, env(gateway::ROLE, peers, &folder)).unwrap();
-    let keys = service.env.keys.clone();
+    let service = gateway::build(config, env(gateway::ROLE, peers, backing)).await.unwrap();
+    let (keys, clock) = (service.env.keys.clone(), service.env.clock.clone());
     let port = BoundPort::bind(local()).unwrap();
     let gateway = port.address().unwrap();
     let ops = run(service, port);
-    Shop { gateway, ops, fakes, keys, _folder: folder }
+    Shop { gateway, ops, fakes, keys, clock, _folder: folder }
 }
 
 fn run(service: Service, port: BoundPort) -> SocketAddr {
@@ -143,7 +152,7 @@ impl Shop {
     }
 
     pub fn token_for(&self, sub: &str, role: Role, ttl: Duration) -> String {
-        self.keys.issue(sub, role, ttl, SystemClock.now())
+        self.keys.issue(sub, role, ttl, self.clock.now())
     }
 
     /// A request in the making, under `/api/v1`.

@@ -1,8 +1,13 @@
 //! The gateway over real sockets: HTTP in front, fake services over gRPC behind.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[macro_use]
+mod contract;
+
 mod access;
+mod embedded;
 mod fakes;
+mod family;
 mod harness;
 mod orders;
 mod protocol;

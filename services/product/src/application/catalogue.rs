@@ -11,6 +11,8 @@ use crate::domain::{Draft, Product, ProductChange, ProductError, Search};
 
 /// How often a change is tried again when somebody else changed the product first.
 const CHANGE_TRIES: usize = 3;
+/// Later than every version: a deleted product's id is never given again.
+const GONE: i64 = i64::MAX;
 
 /// Why a use case did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -27,9 +29,9 @@ pub enum CatalogueError {
 
 /// The catalogue: a write side behind a cache of single products, and a read side for lists.
 ///
-/// The cache is filled by reads and emptied by writes after their commit. Where the store is asked
-/// without waiting (SQLite inline) no reader can come between; where it is not, a reader may put
-/// back what it read before the commit, and a price is then stale for at most the time to live.
+/// The cache is filled by reads, and told by writes after their commit which version it may hold:
+/// a reader that comes between cannot put back what it read before. A process that dies between the
+/// commit and that leaves a product stale for at most the time to live.
 pub struct Catalogue {
     store: Arc<dyn ProductStore>,
     list: Arc<dyn ProductList>,
@@ -102,9 +104,12 @@ impl Catalogue {
             let stored = self.store.find(&key).await?.pop().flatten();
             let product = stored.ok_or_else(|| no_such(id))?;
             let Some(changed) = product.change(wish.clone())? else { return Ok(product) };
-            let answers = self.store.update(std::slice::from_ref(&changed), self.clock.now()).await?;
-            if answers.into_iter().next().ok_or_else(unanswered)?.is_ok() {
-                self.cache.invalidate(&[id]).await;
+            let answers = self.store.update(std::slice::from_ref(&changed), self.clock.now()).await;
+            if !matches!(answers.as_deref(), Ok([Err(_), ..])) {
+                // Also after a failure: whether it was committed is not known then.
+                self.cache.invalidate(&[(id, changed.version)]).await;
+            }
+            if answers?.into_iter().next().ok_or_else(unanswered)?.is_ok() {
                 return Ok(changed);
             }
         }
@@ -116,9 +121,10 @@ impl Catalogue {
     /// # Errors
     /// `NoSuchProduct`, or that storage failed.
     pub async fn delete(&self, id: ProductId) -> Result<(), CatalogueError> {
-        let answers = self.store.delete(&[id], self.clock.now()).await?;
-        self.cache.invalidate(&[id]).await;
-        match answers.first() {
+        let answers = self.store.delete(&[id], self.clock.now()).await;
+        // Also after a failure: whether it was committed is not known then.
+        self.cache.invalidate(&[(id, GONE)]).await;
+        match answers?.first() {
             Some(true) => Ok(()),
             _ => Err(no_such(id)),
         }
@@ -192,7 +198,7 @@ mod tests {
             keys.iter().map(|_| None).collect()
         }
         async fn put(&self, _: &[Product]) {}
-        async fn invalidate(&self, _: &[ProductId]) {}
+        async fn invalidate(&self, _: &[(ProductId, i64)]) {}
     }
 
     #[tokio::test]

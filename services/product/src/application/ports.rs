@@ -69,9 +69,13 @@ pub trait ProductList: Send + Sync + 'static {
 #[async_trait]
 pub trait ProductCache: Send + Sync + 'static {
     /// What is known of each key, in order. MUST NOT answer a product after its time to live, nor
-    /// after [`ProductCache::invalidate`] by whatever key.
+    /// one that was invalidated, by whatever key.
     async fn get(&self, keys: &[ProductKey]) -> Vec<Option<Product>>;
-    /// Remembers products by id and by SKU. MUST be bounded: older entries make room.
+    /// Remembers products by id and by SKU, unless a later version was remembered or demanded: a
+    /// reader that is late MUST NOT bring an old one back. MUST be bounded: older entries make room.
     async fn put(&self, products: &[Product]);
-    async fn invalidate(&self, ids: &[ProductId]);
+    /// From now on nothing of these products that is older than the version is good. MUST hold also
+    /// where the cache could not be reached: what it could not be told is told later, and until then
+    /// it counts as empty.
+    async fn invalidate(&self, versions: &[(ProductId, i64)]);
 }

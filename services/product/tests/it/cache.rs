@@ -20,7 +20,7 @@ fn counted(shop: &Shop) -> (u64, u64) {
 #[tokio::test]
 async fn the_second_look_at_a_product_is_a_hit_by_whatever_key() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let id = shop.create(sneaker()).await.unwrap().id;
     assert_eq!(counted(&shop), (0, 0));
     shop.product(id).await.unwrap();
@@ -33,7 +33,7 @@ async fn the_second_look_at_a_product_is_a_hit_by_whatever_key() {
 #[tokio::test]
 async fn a_new_price_is_quoted_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let id = shop.create(sneaker()).await.unwrap().id;
     shop.quote(vec![by_sku("SNEAKER-42")]).await.unwrap();
     for minor in [1, 2, 3] {
@@ -46,7 +46,7 @@ async fn a_new_price_is_quoted_at_once() {
 #[tokio::test]
 async fn what_is_missing_is_not_remembered_as_missing() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let refused = shop.quote(vec![by_sku("SNEAKER-42")]).await.unwrap_err();
     assert_eq!(refused.code(), Code::NotFound);
     let created = shop.create(sneaker()).await.unwrap();
@@ -56,7 +56,7 @@ async fn what_is_missing_is_not_remembered_as_missing() {
 #[tokio::test]
 async fn without_time_to_live_everything_is_read_from_the_store() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start_with(folder.path(), settings(&[("product.cache_ttl", "0s")]));
+    let shop = Shop::start_with(folder.path(), settings(&[("product.cache_ttl", "0s")])).await;
     let id = shop.create(sneaker()).await.unwrap().id;
     for _ in 0..3 {
         shop.product(id).await.unwrap();

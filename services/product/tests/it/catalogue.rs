@@ -10,18 +10,18 @@ use crate::harness::{Shop, by_id, by_sku, eur, named, sneaker, unchanged};
 #[tokio::test]
 async fn what_staff_create_anybody_sees_also_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let created = shop.create(sneaker()).await.unwrap();
     assert_eq!((created.sku.as_str(), created.price.clone(), created.version), ("SNEAKER-42", Some(eur(12_900)), 1));
     shop.stop().await;
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     assert_eq!(shop.product(created.id).await.unwrap(), created);
 }
 
 #[tokio::test]
 async fn creating_a_sku_again_names_the_existing_product() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let created = shop.create(sneaker()).await.unwrap();
     let refused = shop.create(sneaker()).await.unwrap_err();
     assert_eq!(refused.code(), Code::AlreadyExists);
@@ -31,7 +31,7 @@ async fn creating_a_sku_again_names_the_existing_product() {
 #[tokio::test]
 async fn only_staff_admins_and_services_write() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let id = shop.create(sneaker()).await.unwrap().id;
     let mut client = shop.client();
     let (change, delete) = (unchanged(id), wire::DeleteProductRequest { id });
@@ -56,7 +56,7 @@ async fn only_staff_admins_and_services_write() {
 #[tokio::test]
 async fn a_change_raises_the_version_and_no_change_does_not() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let created = shop.create(sneaker()).await.unwrap();
     let dearer = wire::UpdateProductRequest { price: Some(eur(13_900)), ..unchanged(created.id) };
     let changed = shop.update(dearer.clone()).await.unwrap();
@@ -68,7 +68,7 @@ async fn a_change_raises_the_version_and_no_change_does_not() {
 #[tokio::test]
 async fn changes_at_once_all_count() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let id = shop.create(sneaker()).await.unwrap().id;
     let (renamed, dearer) = tokio::join!(
         shop.update(wire::UpdateProductRequest { name: Some("Boot".to_owned()), ..unchanged(id) }),
@@ -82,7 +82,7 @@ async fn changes_at_once_all_count() {
 #[tokio::test]
 async fn a_deleted_product_is_gone_everywhere_and_its_sku_is_free() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let created = shop.create(sneaker()).await.unwrap();
     let id = created.id;
     shop.quote(vec![by_id(id), by_sku("SNEAKER-42")]).await.unwrap();
@@ -105,7 +105,7 @@ async fn a_deleted_product_is_gone_everywhere_and_its_sku_is_free() {
 #[tokio::test]
 async fn a_quote_answers_in_the_order_asked_by_id_and_by_sku() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let a = shop.create(named("A", "a", "")).await.unwrap();
     let b = shop.create(named("B", "b", "")).await.unwrap();
     // The second time around some come from the cache.
@@ -120,7 +120,7 @@ async fn a_quote_answers_in_the_order_asked_by_id_and_by_sku() {
 #[tokio::test]
 async fn a_quote_names_the_first_product_that_is_missing() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let id = shop.create(sneaker()).await.unwrap().id;
     for (refs, missing) in [
         (vec![by_id(id), by_sku("BOOT-7"), by_id(99)], "product BOOT-7 does not exist"),
@@ -134,7 +134,7 @@ async fn a_quote_names_the_first_product_that_is_missing() {
 #[tokio::test]
 async fn a_quote_has_one_to_a_hundred_products_that_are_said() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let id = shop.create(sneaker()).await.unwrap().id;
     assert_eq!(shop.quote(vec![by_id(id); 100]).await.unwrap().len(), 100);
     for (refs, field) in [
@@ -153,7 +153,7 @@ async fn a_quote_has_one_to_a_hundred_products_that_are_said() {
 #[tokio::test]
 async fn bad_input_is_refused_by_the_name_of_its_field() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let id = shop.create(named("OTHER", "other", "")).await.unwrap().id;
     let price = |minor, currency: &str| Some(Money { minor, currency: currency.to_owned() });
     for (field, request) in [

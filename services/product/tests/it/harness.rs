@@ -9,14 +9,12 @@ use std::time::Duration;
 use chassis::auth::{Keys, Role};
 use chassis::clock::SystemClock;
 use chassis::context::{Context, Tracer};
-use chassis::env::{Backing, Embedded, Env};
-use chassis::events::sqlite::SqliteEventLog;
+use chassis::env::{Backing, Env};
 use chassis::grpc::{Identity, PeerChannel};
 use chassis::metrics::Metrics;
 use chassis::net::{BoundPort, SystemNetwork};
 use chassis::rng::Seeds;
 use chassis::serve;
-use chassis::sqlite::Storage;
 use proto::common::v1::{Money, Page};
 use proto::product::v1 as wire;
 use proto::product::v1::product_service_client::ProductServiceClient;
@@ -36,20 +34,17 @@ pub fn settings(settings: &[(&str, &str)]) -> product::Config {
     chassis::settings::parse(product::ROLE, &settings.collect::<BTreeMap<_, _>>()).unwrap()
 }
 
-fn env(folder: &Path, address: String) -> Env {
-    let storage = Storage::Folder(folder.to_owned());
-    let clock = Arc::new(SystemClock);
-    let log = Arc::new(SqliteEventLog::open(&storage, clock.clone()).unwrap());
+fn env(backing: Backing, address: String) -> Env {
     let seeds = Seeds::from_number(1);
     Env {
         role: product::ROLE,
-        clock,
+        clock: Arc::new(SystemClock),
         tracer: Tracer::new(&seeds),
         seeds,
         network: Arc::new(SystemNetwork),
         peers: Arc::new(BTreeMap::from([(product::ROLE, address)])),
         keys: Keys::new(&[7; 32]).unwrap(),
-        backing: Backing::Embedded(Embedded { storage, log }),
+        backing,
         metrics: Metrics::new(product::ROLE),
         ops: Arc::default(),
         chaos: false,
@@ -58,15 +53,19 @@ fn env(folder: &Path, address: String) -> Env {
 }
 
 impl Shop {
-    pub fn start(folder: &Path) -> Self {
-        Self::start_with(folder, settings(&[]))
+    pub async fn start(folder: &Path) -> Self {
+        Self::start_with(folder, settings(&[])).await
     }
 
-    pub fn start_with(folder: &Path, config: product::Config) -> Self {
+    pub async fn start_with(folder: &Path, config: product::Config) -> Self {
+        Self::start_on(crate::family::backing(folder), config).await
+    }
+
+    pub async fn start_on(backing: Backing, config: product::Config) -> Self {
         let port = || BoundPort::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let (main, ops) = (port(), port());
-        let env = env(folder, main.address().unwrap().to_string());
-        let service = product::build(config, env.clone()).unwrap();
+        let env = env(backing, main.address().unwrap().to_string());
+        let service = product::build(config, env.clone()).await.unwrap();
         let running = tokio::spawn(serve::run(service, main.listen().unwrap(), ops.listen().unwrap()));
         Self { env, running }
     }
@@ -157,4 +156,17 @@ pub fn by_id(id: i64) -> wire::ProductRef {
 
 pub fn by_sku(sku: &str) -> wire::ProductRef {
     wire::ProductRef { r#ref: Some(wire::product_ref::Ref::Sku(sku.to_owned())) }
+}
+
+/// Asks until `probe` answers; fails the test after ten seconds.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut probe: impl FnMut() -> F) -> T {
+    let asked = tokio::time::timeout(DEADLINE, async {
+        loop {
+            if let Some(found) = probe().await {
+                return found;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    asked.await.unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"))
 }

@@ -9,7 +9,7 @@ use crate::harness::{Shop, named, sneaker, unchanged};
 #[tokio::test]
 async fn finds_by_words_in_name_or_sku_and_by_category() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let created = shop.create(sneaker()).await.unwrap();
     shop.create(named("BOOT-7", "Red Boot 100%", "Shoes")).await.unwrap();
     shop.create(named("CAR-1", "Red Car", "Toys")).await.unwrap();
@@ -29,7 +29,7 @@ async fn finds_by_words_in_name_or_sku_and_by_category() {
 #[tokio::test]
 async fn a_changed_name_is_found_at_once_and_the_old_one_no_more() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let id = shop.create(sneaker()).await.unwrap().id;
     let request = wire::UpdateProductRequest {
         name: Some("Boot".to_owned()),
@@ -45,7 +45,7 @@ async fn a_changed_name_is_found_at_once_and_the_old_one_no_more() {
 #[tokio::test]
 async fn pages_lead_to_the_end() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let all: Vec<String> = (0..45).map(|n| format!("S-{n}")).collect();
     for sku in &all {
         shop.create(named(sku, "same", "")).await.unwrap();
@@ -65,7 +65,7 @@ async fn pages_lead_to_the_end() {
 #[tokio::test]
 async fn refuses_a_search_out_of_bounds_by_the_name_of_its_field() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = Shop::start(folder.path());
+    let shop = Shop::start(folder.path()).await;
     let long = "x".repeat(201);
     for (field, text, category, page) in [
         ("search", long.as_str(), "", Page::default()),

@@ -145,12 +145,13 @@ impl Users {
         for _ in 0..UPDATE_TRIES {
             let user = self.store.by_id(id).await?.ok_or(UserError::NoSuchUser(id))?;
             let Some(change) = user.update(wish.clone(), self.clock.now()) else { return Ok(user) };
-            let answers = self.store.update(std::slice::from_ref(&change)).await?;
-            match answers.into_iter().next() {
-                Some(Ok(())) => {
-                    self.sessions.invalidate(id, change.user.version).await;
-                    return Ok(change.user);
-                }
+            let answers = self.store.update(std::slice::from_ref(&change)).await;
+            if !matches!(answers.as_deref(), Ok([Err(_), ..])) {
+                // Also after a failure: whether it was committed is not known then.
+                self.sessions.invalidate(id, change.user.version).await;
+            }
+            match answers?.into_iter().next() {
+                Some(Ok(())) => return Ok(change.user),
                 Some(Err(UpdateRefusal::EmailTaken)) => return Err(UserError::EmailTaken),
                 Some(Err(UpdateRefusal::Stale)) => {}
                 None => return Err(unanswered().into()),

@@ -1,6 +1,6 @@
 //! What the stream `USERS` is told.
 
-use chassis::events::{EventLog, Message, Stream};
+use chassis::events::{Message, Stream};
 use proto::user::v1 as wire;
 
 use crate::harness::{ADMIN, Shop, build, eventually, settings};

@@ -2,3 +2,4 @@
 
 pub mod clients;
 pub mod rate_limit;
+pub mod redis;

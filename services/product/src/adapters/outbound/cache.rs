@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chassis::clock::SharedClock;
-use chassis::expiring::ExpiringMap;
+use chassis::expiring::{ExpiringMap, VersionedMap};
 use chassis::metrics::Metrics;
 use kernel::{ProductId, Sku, Timestamp};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -37,10 +37,20 @@ impl CacheMetrics {
         });
         counters
     }
+
+    /// Counts what was looked up.
+    pub fn count(&self, found: &[Option<Product>]) {
+        for product in found {
+            match product {
+                Some(_) => self.hit.inc(),
+                None => self.miss.inc(),
+            };
+        }
+    }
 }
 
 struct Entries {
-    products: ExpiringMap<ProductId, Product>,
+    products: VersionedMap<ProductId, Product>,
     /// Where a SKU's product stands above. An entry may outlive its product; it leads nowhere then.
     ids: ExpiringMap<Sku, ProductId>,
 }
@@ -66,7 +76,7 @@ pub struct InProcessProducts {
 
 impl InProcessProducts {
     pub fn new(capacity: usize, ttl: Duration, clock: SharedClock, metrics: CacheMetrics) -> Self {
-        let entries = Entries { products: ExpiringMap::new(capacity), ids: ExpiringMap::new(capacity) };
+        let entries = Entries { products: VersionedMap::new(capacity), ids: ExpiringMap::new(capacity) };
         Self { entries: Mutex::new(entries), ttl, clock, metrics }
     }
 
@@ -81,12 +91,7 @@ impl ProductCache for InProcessProducts {
         let now = self.clock.now();
         let mut entries = self.entries();
         let found: Vec<Option<Product>> = keys.iter().map(|key| entries.get(key, now)).collect();
-        for product in &found {
-            match product {
-                Some(_) => self.metrics.hit.inc(),
-                None => self.metrics.miss.inc(),
-            };
-        }
+        self.metrics.count(&found);
         found
     }
 
@@ -94,100 +99,19 @@ impl ProductCache for InProcessProducts {
         let now = self.clock.now();
         let mut entries = self.entries();
         for product in products {
-            entries.products.insert(product.id, product.clone(), self.ttl, now);
-            entries.ids.insert(product.sku.clone(), product.id, self.ttl, now);
-        }
-    }
-
-    async fn invalidate(&self, ids: &[ProductId]) {
-        let mut entries = self.entries();
-        for id in ids {
-            if let Some(product) = entries.products.remove(id) {
-                entries.ids.remove(&product.sku);
+            if entries.products.put(product.id, product.version, product.clone(), self.ttl, now) {
+                entries.ids.insert(product.sku.clone(), product.id, self.ttl, now);
             }
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicI64, Ordering};
-
-    use chassis::Clock;
-    use kernel::{Currency, Money};
-
-    use super::*;
-
-    /// A clock in seconds that stands until it is moved.
-    #[derive(Default)]
-    struct HandClock(AtomicI64);
-
-    impl Clock for HandClock {
-        fn now(&self) -> Timestamp {
-            Timestamp::from_micros(self.0.load(Ordering::Relaxed) * 1_000_000)
+    async fn invalidate(&self, versions: &[(ProductId, i64)]) {
+        let now = self.clock.now();
+        let mut entries = self.entries();
+        for (id, version) in versions {
+            if let Some(product) = entries.products.outdate(*id, *version, self.ttl, now) {
+                entries.ids.remove(&product.sku);
+            }
         }
-    }
-
-    fn cache(capacity: usize) -> (InProcessProducts, Arc<HandClock>) {
-        let clock = Arc::new(HandClock::default());
-        let metrics = CacheMetrics::register(&Metrics::new("product"));
-        (InProcessProducts::new(capacity, Duration::from_secs(300), clock.clone(), metrics), clock)
-    }
-
-    fn product(id: i64, sku: &str) -> Product {
-        Product {
-            id: ProductId(id),
-            sku: sku.parse().unwrap(),
-            name: sku.to_owned().try_into().unwrap(),
-            category: String::new().try_into().unwrap(),
-            price: Money::new(100, Currency::EUR),
-            version: 1,
-        }
-    }
-
-    fn keys(product: &Product) -> [ProductKey; 2] {
-        [ProductKey::Id(product.id), ProductKey::Sku(product.sku.clone())]
-    }
-
-    #[tokio::test]
-    async fn a_product_is_known_by_id_and_by_sku_until_its_time_is_up() {
-        let (cache, clock) = cache(10);
-        let a = product(1, "A");
-        cache.put(std::slice::from_ref(&a)).await;
-        clock.0.store(299, Ordering::Relaxed);
-        assert_eq!(cache.get(&keys(&a)).await, [Some(a.clone()), Some(a.clone())]);
-        clock.0.store(300, Ordering::Relaxed);
-        assert_eq!(cache.get(&keys(&a)).await, [None, None]);
-    }
-
-    #[tokio::test]
-    async fn an_invalidated_product_is_unknown_by_either_key_and_others_stay() {
-        let (cache, _) = cache(10);
-        let (a, b) = (product(1, "A"), product(2, "B"));
-        cache.put(&[a.clone(), b.clone()]).await;
-        cache.invalidate(&[a.id]).await;
-        assert_eq!(cache.get(&keys(&a)).await, [None, None]);
-        assert_eq!(cache.get(&keys(&b)).await, [Some(b.clone()), Some(b)]);
-    }
-
-    #[tokio::test]
-    async fn a_sku_that_was_given_again_leads_to_its_new_product() {
-        let (cache, _) = cache(10);
-        let (old, new) = (product(1, "A"), product(2, "A"));
-        cache.put(std::slice::from_ref(&old)).await;
-        cache.invalidate(&[old.id]).await;
-        cache.put(std::slice::from_ref(&new)).await;
-        cache.invalidate(&[old.id]).await;
-        assert_eq!(cache.get(&keys(&new)).await, [Some(new.clone()), Some(new)]);
-    }
-
-    #[tokio::test]
-    async fn never_holds_more_than_its_capacity() {
-        let (cache, _) = cache(2);
-        let all = [product(1, "A"), product(2, "B"), product(3, "C")];
-        cache.put(&all).await;
-        let found = cache.get(&all.each_ref().map(|product| ProductKey::Id(product.id))).await;
-        assert_eq!(found.iter().flatten().count(), 2);
     }
 }

@@ -1,5 +1,5 @@
 pub mod cache;
+pub mod postgres;
+pub mod redis;
+pub mod rows;
 pub mod sqlite;
-
-#[cfg(test)]
-mod contract;

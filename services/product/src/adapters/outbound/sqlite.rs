@@ -5,19 +5,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chassis::StoreError;
 use chassis::sqlite::Db;
-use kernel::{Money, ProductId, Sku, Timestamp};
+use kernel::{ProductId, Sku, Timestamp};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params, params_from_iter};
 
+use super::rows::{COLUMNS, ProductRow, page_of, rows_of};
 use crate::application::ports::{ProductKey, ProductList, ProductStore, SkuTaken, Stale};
 use crate::domain::{Draft, Product, Search};
 
-/// The name of this service's database.
-pub const DATABASE: &str = "product_db";
 /// Its schema, one step after the other.
 pub const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_initial.sql")];
-
-const COLUMNS: &str = "id, sku, name, category, price_minor, currency, version";
 
 pub struct SqliteProducts {
     db: Arc<Db>,
@@ -29,20 +26,17 @@ impl SqliteProducts {
     }
 }
 
-fn corrupt(error: impl std::fmt::Display) -> StoreError {
-    StoreError::Corrupt(format!("products: {error}"))
-}
-
 fn product_of(row: &Row<'_>) -> Result<Product, StoreError> {
-    let text = |index: usize| row.get::<_, String>(index);
-    Ok(Product {
-        id: ProductId(row.get(0)?),
-        sku: text(1)?.parse().map_err(corrupt)?,
-        name: text(2)?.try_into().map_err(corrupt)?,
-        category: text(3)?.try_into().map_err(corrupt)?,
-        price: Money::new(row.get(4)?, text(5)?.parse().map_err(corrupt)?),
+    ProductRow {
+        id: row.get(0)?,
+        sku: row.get(1)?,
+        name: row.get(2)?,
+        category: row.get(3)?,
+        price_minor: row.get(4)?,
+        currency: row.get(5)?,
         version: row.get(6)?,
-    })
+    }
+    .try_into()
 }
 
 fn find(connection: &Connection, key: &ProductKey) -> Result<Option<Product>, StoreError> {
@@ -160,52 +154,13 @@ impl ProductList for SqliteProducts {
             sql.push_str(" AND instr(search_text, ?) > 0");
             values.push(word.clone().into());
         }
-        // One more than asked for tells whether there are more. Written out for the same reason.
-        sql.push_str(&format!(" ORDER BY id LIMIT {}", i64::from(search.limit) + 1));
-        let mut products: Vec<Product> = self.db.read(|connection| {
+        // Written out for the same reason.
+        sql.push_str(&format!(" ORDER BY id LIMIT {}", rows_of(search)));
+        let products = self.db.read(|connection| {
             let mut statement = connection.prepare_cached(&sql)?;
             let rows = statement.query_map(params_from_iter(values), |row| Ok(product_of(row)))?;
             rows.map(|row| row.map_err(StoreError::from)?).collect::<Result<_, StoreError>>()
         })?;
-        let limit = usize::try_from(search.limit).unwrap_or(usize::MAX);
-        let more = products.len() > limit;
-        products.truncate(limit);
-        Ok((products, more))
+        Ok(page_of(search, products))
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use chassis::metrics::Metrics;
-    use chassis::sqlite::Storage;
-
-    use super::super::contract;
-    use super::*;
-
-    fn products() -> (tempfile::TempDir, SqliteProducts) {
-        let folder = tempfile::tempdir().unwrap();
-        let storage = Storage::Folder(folder.path().to_owned());
-        let db = Db::open(&storage, DATABASE, &MIGRATIONS, &Metrics::new("product")).unwrap();
-        (folder, SqliteProducts::new(Arc::new(db)))
-    }
-
-    macro_rules! keeps_the_contract {
-        ($($case:ident),* $(,)?) => {$(
-            #[tokio::test]
-            async fn $case() {
-                let (_folder, products) = products();
-                contract::$case(&products, &products).await;
-            }
-        )*};
-    }
-
-    keeps_the_contract!(
-        an_added_product_is_found_by_id_and_by_sku_and_listed,
-        a_taken_sku_names_its_product_and_does_not_stop_the_others,
-        a_change_needs_the_version_before,
-        a_deleted_product_is_gone_and_its_id_is_not_given_again,
-        every_word_must_occur_and_every_character_counts,
-        categories_are_filtered_without_regard_to_case,
-        pages_follow_each_other_without_gap_or_overlap,
-    );
 }

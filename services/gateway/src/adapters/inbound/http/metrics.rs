@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::http::{Method, StatusCode};
 use chassis::metrics::{Metrics, latency_histogram};
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
@@ -19,19 +20,31 @@ struct Labels {
 #[derive(Clone)]
 pub(super) struct HttpMetrics {
     requests: Family<Labels, Histogram, fn() -> Histogram>,
+    unenforced: Counter,
 }
 
 impl HttpMetrics {
     pub(super) fn register(metrics: &Metrics) -> Self {
         let requests = Family::new_with_constructor(latency_histogram as fn() -> Histogram);
+        let unenforced = Counter::default();
         metrics.register(|registry| {
             registry.register(
                 "http_server_duration_seconds",
                 "Time from a request's arrival to its answer, by method, matched route and status",
                 requests.clone(),
             );
+            registry.register(
+                "rate_limit_unenforced",
+                "Requests let through uncounted, because the rate limit's counters were out of reach",
+                unenforced.clone(),
+            );
         });
-        Self { requests }
+        Self { requests, unenforced }
+    }
+
+    /// A request was let through uncounted.
+    pub(super) fn unenforced(&self) {
+        self.unenforced.inc();
     }
 
     pub(super) fn request(&self, method: &'static str, route: &str, status: StatusCode, took: Duration) {

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::metrics::method_label;
 use super::problem::{self, Kind, Problem};
 use super::{Gateway, Shared};
+use crate::application::admission::Verdict;
 use crate::application::authentication::Identified;
 use crate::domain::keys::{BadKey, RequestId};
 use crate::domain::window::Decision;
@@ -134,7 +135,14 @@ pub(super) async fn guard(
         return Err(Problem::sign_in());
     }
     let operation = format!("{} {}", method_label(request.method()), route.as_str());
-    let decision = gateway.admission.admit(&caller, &operation).await;
+    let decision = match gateway.admission.admit(&caller, &operation).await {
+        Verdict::Decided(decision) => Some(decision),
+        Verdict::Unlimited => None,
+        Verdict::Unenforced => {
+            gateway.metrics.unenforced();
+            None
+        }
+    };
     let mut response = match decision {
         Some(Decision { admitted: false, retry_after, limit, .. }) => {
             let detail = format!("{limit} requests a minute are admitted");

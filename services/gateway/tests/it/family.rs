@@ -1,0 +1,19 @@
+//! The embedded family, for the harness.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use chassis::clock::{SharedClock, SystemClock};
+use chassis::env::{Backing, Embedded};
+use chassis::events::sqlite::SqliteEventLog;
+use chassis::sqlite::Storage;
+
+pub fn clock() -> SharedClock {
+    Arc::new(SystemClock)
+}
+
+pub fn backing(folder: &Path) -> Backing {
+    let storage = Storage::Folder(folder.to_owned());
+    let log = Arc::new(SqliteEventLog::open(&storage, clock()).unwrap());
+    Backing::Embedded(Embedded { storage, log })
+}

@@ -1,0 +1,54 @@
+//! Products as rows, in whichever database.
+
+use chassis::StoreError;
+use kernel::{Money, ProductId};
+
+use crate::domain::{Product, Search};
+
+/// The name of this service's database.
+pub const DATABASE: &str = "product_db";
+
+/// In the order of [`ProductRow`].
+pub const COLUMNS: &str = "id, sku, name, category, price_minor, currency, version";
+
+/// What stands in a row of `products` and of `product_list_view`.
+pub struct ProductRow {
+    pub id: i64,
+    pub sku: String,
+    pub name: String,
+    pub category: String,
+    pub price_minor: i64,
+    pub currency: String,
+    pub version: i64,
+}
+
+pub fn corrupt(error: impl std::fmt::Display) -> StoreError {
+    StoreError::Corrupt(format!("products: {error}"))
+}
+
+impl TryFrom<ProductRow> for Product {
+    type Error = StoreError;
+    fn try_from(row: ProductRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: ProductId(row.id),
+            sku: row.sku.parse().map_err(corrupt)?,
+            name: row.name.try_into().map_err(corrupt)?,
+            category: row.category.try_into().map_err(corrupt)?,
+            price: Money::new(row.price_minor, row.currency.parse().map_err(corrupt)?),
+            version: row.version,
+        })
+    }
+}
+
+/// How many rows to read for a page: one more than asked for tells whether there are more.
+pub fn rows_of(search: &Search) -> i64 {
+    i64::from(search.limit) + 1
+}
+
+/// The page out of those rows, and whether there are more.
+pub fn page_of(search: &Search, mut products: Vec<Product>) -> (Vec<Product>, bool) {
+    let limit = usize::try_from(search.limit).unwrap_or(usize::MAX);
+    let more = products.len() > limit;
+    products.truncate(limit);
+    (products, more)
+}

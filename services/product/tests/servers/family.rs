@@ -1,0 +1,27 @@
+//! The family of servers, for the harness.
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use chassis::env::Backing;
+use servers::Borrowed;
+
+thread_local! {
+    /// A test has a thread of its own: its servers live as long as it does.
+    static BORROWED: RefCell<Option<Borrowed>> = const { RefCell::new(None) };
+}
+
+/// The servers of this test, in its namespace.
+pub fn connections() -> chassis::Servers {
+    BORROWED
+        .with_borrow_mut(|borrowed| borrowed.get_or_insert_with(|| servers::for_test().unwrap()).connections.clone())
+}
+
+/// A shop for each folder, as in the embedded family.
+pub fn backing(folder: &Path) -> Backing {
+    let mut servers = connections();
+    let name = folder.file_name().unwrap().as_encoded_bytes();
+    servers.namespace.push('_');
+    servers.namespace.extend(name.iter().map(|byte| format!("{byte:02x}")));
+    Backing::Servers(servers)
+}
