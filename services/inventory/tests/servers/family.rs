@@ -65,20 +65,20 @@ impl Home {
         sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_all(&mut self.connection().await).await.unwrap()
     }
 
-    /// From now on somebody writes to product 2 (`change`) whenever this order's answer is written: as if
+    /// From now on somebody writes to product 2 (`change`) whenever this order's event is written: as if
     /// between the reading and the writing of the product's row.
     pub async fn meddle(&self, order: OrderId, change: &str) {
         self.execute(&format!(
             "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS
              $$ BEGIN UPDATE stock SET {change} WHERE product_id = 2; RETURN NULL; END $$;
-             CREATE TRIGGER meddler AFTER INSERT ON operations FOR EACH ROW WHEN (NEW.order_id = '{order}')
+             CREATE TRIGGER meddler AFTER INSERT ON inventory_events FOR EACH ROW WHEN (NEW.aggregate = '{order}')
              EXECUTE FUNCTION meddle()"
         ))
         .await;
     }
 
     pub async fn stop_meddling(&self) {
-        self.execute("DROP TRIGGER meddler ON operations").await;
+        self.execute("DROP TRIGGER meddler ON inventory_events").await;
     }
 
     /// From now on this product's row cannot be written.

@@ -2,8 +2,8 @@
 //!
 //! A batch is one transaction of few statements: it locks the keys of its commands (in order), reads
 //! what is known of them, locks the stock rows (in order), decides each command in memory against the
-//! balance that those before it have left, and writes all rows of a table at once. Locks are always
-//! taken in that order, so that no two batches wait for each other.
+//! balance that those before it have left, and writes all of it at once. Locks are always taken in that
+//! order, so that no two batches wait for each other.
 //!
 //! The locks are what makes decide-then-write atomic; the predicates on `stock` are kept all the same,
 //! since they, not the locks, are what forbids overselling.
@@ -20,8 +20,8 @@ use chassis::env::Servers;
 use chassis::metrics::Metrics;
 use chassis::postgres::outbox::{self, PostgresOutbox};
 use chassis::postgres::{Db, is_taken, plain};
-use kernel::{OrderId, ProductId};
-use sqlx::postgres::{PgQueryResult, PgRow};
+use kernel::{OrderId, ProductId, Timestamp};
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 
 use self::batch::{Books, Command, Key, KnownOrder, Move};
@@ -31,7 +31,7 @@ use crate::application::ports::{
 };
 #[cfg(feature = "planted-bugs")]
 use crate::config::PlantedBug;
-use crate::domain::{Refusal, ReleaseOutcome, ReserveOutcome, Stock};
+use crate::domain::{Refusal, ReleaseOutcome, ReserveOutcome, Restock, Stock};
 
 pub const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_initial.sql")];
 
@@ -47,33 +47,46 @@ const RESERVATIONS: &str = "SELECT order_id, product_id, quantity FROM reservati
     WHERE order_id = ANY($1) ORDER BY order_id, product_id";
 const RESTOCKS: &str = "SELECT restock_id, product_id, quantity FROM restocks WHERE restock_id = ANY($1)";
 
-const WRITE_OPERATIONS: &str = "INSERT INTO operations (order_id, operation, outcome, at)
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[])";
-const HOLD: &str = "INSERT INTO reservations (order_id, product_id, quantity, state)
-    SELECT *, 'held' FROM unnest($1::uuid[], $2::bigint[], $3::bigint[])";
-const END: &str = "UPDATE reservations SET state = $2 WHERE order_id = ANY($1) AND state = 'held'";
 const WRITE_RESTOCKS: &str = "INSERT INTO restocks (restock_id, product_id, quantity, at)
     SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])";
 // A row that does not exist stands at version 0.
 const NEW_STOCK: &str = "INSERT INTO stock (product_id, available, reserved, sold, version)
     SELECT product_id, 0, 0, 0, 0 FROM unnest($1::bigint[]) AS product_id ON CONFLICT (product_id) DO NOTHING";
-// Each row moves from the version it was read at, or stays where it is; nothing is taken that is not there.
-const MOVE_STOCK: &str =
-    "UPDATE stock AS s SET available = s.available + m.available, reserved = s.reserved + m.reserved,
-        sold = s.sold + m.sold, version = m.version
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
-        AS m (product_id, read_version, version, available, reserved, sold)
-    WHERE s.product_id = m.product_id AND s.version = m.read_version
-        AND (m.available >= 0 OR s.available + m.available >= 0)
-        AND (m.reserved >= 0 OR s.reserved + m.reserved >= 0)";
+
+/// All that the orders of a batch write, but their events: keys, new reservations, ended reservations,
+/// stock. One statement, since who waits for the stock rows waits for each round trip. Each stock row
+/// moves from the version it was read at, or stays where it is. Answers how many rows have moved, and
+/// how many reservations ended.
+macro_rules! write_orders {
+    ($guard:literal) => {
+        concat!(
+            "WITH keys AS (
+                INSERT INTO operations (order_id, operation, outcome, at)
+                SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[])
+            ), held AS (
+                INSERT INTO reservations (order_id, product_id, quantity, state)
+                SELECT *, 'held' FROM unnest($5::uuid[], $6::bigint[], $7::bigint[])
+            ), ended AS (
+                UPDATE reservations SET state = $9 WHERE order_id = ANY($8) AND state = 'held' RETURNING 1
+            ), moved AS (
+                UPDATE stock AS s SET available = s.available + m.available, reserved = s.reserved + m.reserved,
+                    sold = s.sold + m.sold, version = m.version
+                FROM unnest($10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[])
+                    AS m (product_id, read_version, version, available, reserved, sold)
+                WHERE s.product_id = m.product_id AND s.version = m.read_version ",
+            $guard,
+            " RETURNING 1
+            ) SELECT (SELECT count(*) FROM moved), (SELECT count(*) FROM ended)"
+        )
+    };
+}
+/// Nothing is taken that is not there.
+const WRITE_ORDERS: &str = write_orders!(
+    "AND (m.available >= 0 OR s.available + m.available >= 0) AND (m.reserved >= 0 OR s.reserved + m.reserved >= 0)"
+);
 /// PLANTED BUG: takes what is not there.
 #[cfg(feature = "planted-bugs")]
-const MOVE_STOCK_UNGUARDED: &str =
-    "UPDATE stock AS s SET available = s.available + m.available, reserved = s.reserved + m.reserved,
-        sold = s.sold + m.sold, version = m.version
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
-        AS m (product_id, read_version, version, available, reserved, sold)
-    WHERE s.product_id = m.product_id AND s.version = m.read_version";
+const WRITE_ORDERS_UNGUARDED: &str = write_orders!("");
 
 /// Why no command of a batch was carried out.
 enum Failure {
@@ -260,82 +273,69 @@ async fn read_restocks(tx: &mut PgConnection, keys: &BTreeSet<Key>, books: &mut 
     Ok(())
 }
 
-/// Writes what was decided, a statement for each table that it touches.
+/// Writes what was decided.
 async fn write(tx: &mut PgConnection, books: &Books) -> Result<(), StoreError> {
-    let writes = &books.writes;
-    if !writes.operations.is_empty() {
-        let rows = sqlx::query(WRITE_OPERATIONS)
-            .bind(writes.operations.iter().map(|row| *row.0.as_uuid()).collect::<Vec<_>>())
-            .bind(writes.operations.iter().map(|row| row.1).collect::<Vec<_>>())
-            .bind(writes.operations.iter().map(|row| row.2.as_str()).collect::<Vec<_>>())
-            .bind(writes.operations.iter().map(|row| row.3.as_micros()).collect::<Vec<_>>());
-        written(rows.execute(&mut *tx).await)?;
-    }
-    if !writes.held.is_empty() {
-        let rows = sqlx::query(HOLD)
-            .bind(writes.held.iter().map(|(order_id, _)| *order_id.as_uuid()).collect::<Vec<_>>())
-            .bind(writes.held.iter().map(|(_, line)| line.product_id.0).collect::<Vec<_>>())
-            .bind(writes.held.iter().map(|(_, line)| i64::from(line.quantity.get())).collect::<Vec<_>>());
-        written(rows.execute(&mut *tx).await)?;
-    }
-    if !writes.ended.is_empty() {
-        let orders: Vec<_> = writes.ended.iter().map(|order_id| *order_id.as_uuid()).collect();
-        let ended = sqlx::query(END).bind(orders).bind(writes.state).execute(&mut *tx).await?;
-        if ended.rows_affected() != writes.lines_ended as u64 {
-            let ended = ended.rows_affected();
-            return Err(corrupt(format!("{ended} of {} reserved lines were held", writes.lines_ended)));
-        }
-    }
-    if !writes.restocks.is_empty() {
-        let rows = sqlx::query(WRITE_RESTOCKS)
-            .bind(writes.restocks.iter().map(|(restock, _)| restock.id.as_str()).collect::<Vec<_>>())
-            .bind(writes.restocks.iter().map(|(restock, _)| restock.product_id.0).collect::<Vec<_>>())
-            .bind(writes.restocks.iter().map(|(restock, _)| i64::from(restock.quantity.get())).collect::<Vec<_>>())
-            .bind(writes.restocks.iter().map(|(_, at)| at.as_micros()).collect::<Vec<_>>());
-        written(rows.execute(&mut *tx).await)?;
-    }
+    let (writes, moves) = (&books.writes, books.moves());
     outbox::append(tx, OUTBOX, &writes.events).await?;
-    move_stock(tx, books).await
-}
-
-/// Moves the stock rows on from what was read; a row that does not move means that somebody else wrote.
-async fn move_stock(tx: &mut PgConnection, books: &Books) -> Result<(), StoreError> {
-    let moves = books.moves();
-    if moves.is_empty() {
-        return Ok(());
-    }
+    write_restocks(tx, &writes.restocks).await?;
     let new: Vec<i64> = moves.iter().filter(|row| row.from.version == 0).map(|row| row.from.product_id.0).collect();
     if !new.is_empty() {
         sqlx::query(NEW_STOCK).bind(new).execute(&mut *tx).await?;
     }
-    let sql = MOVE_STOCK;
+    if moves.is_empty() && writes.operations.is_empty() {
+        return Ok(());
+    }
+    let sql = WRITE_ORDERS;
     #[cfg(feature = "planted-bugs")]
-    let sql = match books.planted_bug {
-        None => sql,
-        Some(PlantedBug::SkipStockPredicate) => MOVE_STOCK_UNGUARDED,
-    };
+    let sql = books.planted_bug.map_or(sql, |PlantedBug::SkipStockPredicate| WRITE_ORDERS_UNGUARDED);
     let column = |of: fn(&Move) -> i64| moves.iter().map(of).collect::<Vec<i64>>();
-    let moved = sqlx::query(sql)
+    let written = sqlx::query_as(sql)
+        .bind(writes.operations.iter().map(|row| *row.0.as_uuid()).collect::<Vec<_>>())
+        .bind(writes.operations.iter().map(|row| row.1).collect::<Vec<_>>())
+        .bind(writes.operations.iter().map(|row| row.2.as_str()).collect::<Vec<_>>())
+        .bind(writes.operations.iter().map(|row| row.3.as_micros()).collect::<Vec<_>>())
+        .bind(writes.held.iter().map(|(order_id, _)| *order_id.as_uuid()).collect::<Vec<_>>())
+        .bind(writes.held.iter().map(|(_, line)| line.product_id.0).collect::<Vec<_>>())
+        .bind(writes.held.iter().map(|(_, line)| i64::from(line.quantity.get())).collect::<Vec<_>>())
+        .bind(writes.ended.iter().map(|order_id| *order_id.as_uuid()).collect::<Vec<_>>())
+        .bind(writes.state)
         .bind(column(|row| row.from.product_id.0))
         .bind(column(|row| row.from.version))
         .bind(column(|row| row.to.version))
         .bind(column(|row| row.to.available - row.from.available))
         .bind(column(|row| row.to.reserved - row.from.reserved))
         .bind(column(|row| row.to.sold - row.from.sold))
-        .execute(tx)
-        .await?
-        .rows_affected();
-    match moved == moves.len() as u64 {
+        .fetch_one(tx)
+        .await;
+    let (moved, ended): (i64, i64) = written.map_err(taken)?;
+    if moved != moves.len() as i64 {
+        return Err(StoreError::Conflict(format!("{moved} of {} products are where they were read", moves.len())));
+    }
+    match ended == writes.lines_ended as i64 {
         true => Ok(()),
-        false => Err(StoreError::Conflict(format!("{moved} of {} products are where they were read", moves.len()))),
+        false => Err(corrupt(format!("{ended} of {} reserved lines were held", writes.lines_ended))),
     }
 }
 
+async fn write_restocks(tx: &mut PgConnection, rows: &[(Restock, Timestamp)]) -> Result<(), StoreError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(WRITE_RESTOCKS)
+        .bind(rows.iter().map(|(restock, _)| restock.id.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(restock, _)| restock.product_id.0).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(restock, _)| i64::from(restock.quantity.get())).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, at)| at.as_micros()).collect::<Vec<_>>())
+        .execute(tx)
+        .await
+        .map(drop)
+        .map_err(taken)
+}
+
 /// A key that is taken was not there when the barrier was read: a bug, and no reason to do work twice.
-fn written(result: Result<PgQueryResult, sqlx::Error>) -> Result<(), StoreError> {
-    match result {
-        Ok(_) => Ok(()),
-        Err(error) if is_taken(&error) => Err(StoreError::Conflict(plain(&error))),
-        Err(error) => Err(error.into()),
+fn taken(error: sqlx::Error) -> StoreError {
+    match is_taken(&error) {
+        true => StoreError::Conflict(plain(&error)),
+        false => error.into(),
     }
 }
