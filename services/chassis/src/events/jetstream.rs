@@ -1,54 +1,109 @@
-//! The event log on NATS JetStream.
+//! The event log on NATS JetStream (server 2.9 or later): one stream of the server for each of ours, one
+//! subject for each aggregate, one durable pull consumer for each of ours.
+//!
+//! - [`broker`] is the connection, and what is asked of the server over it;
+//! - [`consumer`] takes deliveries and settles them;
+//! - [`wire`] is how an event stands in a message.
+
+mod broker;
+mod consumer;
+mod wire;
+
+use std::pin::pin;
 
 use async_trait::async_trait;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use self::broker::Broker;
+use self::consumer::JetStreamConsumer;
 use super::{Consumer, ConsumerSettings, EventLog, Lag, Message, Publish, PublishError, Stream};
 use crate::env::Servers;
 use crate::store::StoreError;
 
+/// How many publications are on their way at once.
+const PUBLISHING: usize = 1_000;
+/// How many messages are asked for at once.
+const READING: usize = 128;
+
 /// A client of the broker.
-pub struct JetStreamLog {}
+pub struct JetStreamLog {
+    broker: Broker,
+}
 
 impl JetStreamLog {
-    /// Connects; `client` names the connection.
+    /// Connects; `client` names the connection. It comes back by itself when it is lost.
     ///
     /// # Errors
-    /// One line: the URL is wrong, nobody answers there, or the login is refused.
-    pub async fn connect(_servers: &Servers, _client: &str) -> Result<Self, StoreError> {
-        Err(StoreError::Unavailable("not built".into()))
+    /// One line: the URL is wrong, nobody answers there, the login is refused, or JetStream is off.
+    pub async fn connect(servers: &Servers, client: &str) -> Result<Self, StoreError> {
+        Ok(Self { broker: Broker::connect(servers, client).await? })
     }
 }
 
 #[async_trait]
 impl EventLog for JetStreamLog {
-    async fn publish(&self, _stream: Stream, _batch: &[Publish]) -> Vec<Result<i64, PublishError>> {
-        Vec::new()
+    async fn publish(&self, stream: Stream, batch: &[Publish]) -> Vec<Result<i64, PublishError>> {
+        let mut answers = Vec::with_capacity(batch.len());
+        for part in batch.chunks(PUBLISHING) {
+            answers.extend(self.broker.publish(stream, part).await);
+        }
+        answers
     }
-    async fn last(&self, _stream: Stream, _aggregate: &str) -> Result<Option<Message>, StoreError> {
-        Err(StoreError::Unavailable("not built".into()))
+
+    async fn last(&self, stream: Stream, aggregate: &str) -> Result<Option<Message>, StoreError> {
+        self.broker.last(stream, aggregate).await
     }
-    async fn read(&self, _stream: Stream, _aggregate: &str) -> Result<Vec<Message>, StoreError> {
-        Err(StoreError::Unavailable("not built".into()))
+
+    async fn read(&self, stream: Stream, aggregate: &str) -> Result<Vec<Message>, StoreError> {
+        let subject = self.broker.subject(stream, aggregate);
+        wire::check_subject(&subject)?;
+        let (mut messages, mut from) = (Vec::new(), 1);
+        while let Some(message) = self.broker.quick_next(stream, &subject, from).await? {
+            from = message.sequence + 1;
+            messages.push(message);
+        }
+        Ok(messages)
     }
-    async fn at(&self, _stream: Stream, _sequence: i64) -> Result<Option<Message>, StoreError> {
-        Err(StoreError::Unavailable("not built".into()))
+
+    async fn at(&self, stream: Stream, sequence: i64) -> Result<Option<Message>, StoreError> {
+        self.broker.at(stream, sequence).await
     }
-    async fn scan(&self, _stream: Stream, _after: i64, _most: usize) -> Result<Vec<Message>, StoreError> {
-        Err(StoreError::Unavailable("not built".into()))
+
+    async fn scan(&self, stream: Stream, after: i64, most: usize) -> Result<Vec<Message>, StoreError> {
+        let (first, last) = self.broker.bounds(stream).await?;
+        // What was deleted leaves sequences without a message.
+        let sequences = stream::iter(first.max(after + 1)..=last);
+        let read = sequences.map(|sequence| self.broker.quick_at(stream, sequence)).buffered(READING.min(most.max(1)));
+        pin!(read.try_filter_map(|message| std::future::ready(Ok(message))).take(most)).try_collect().await
     }
-    async fn lag(&self, _stream: Stream) -> Result<Vec<Lag>, StoreError> {
-        Err(StoreError::Unavailable("not built".into()))
+
+    async fn lag(&self, stream: Stream) -> Result<Vec<Lag>, StoreError> {
+        let consumers = self.broker.consumers(stream).await?;
+        let lag = consumers
+            .into_iter()
+            .map(|info| Lag { unacknowledged: info.num_pending + info.num_ack_pending as u64, consumer: info.name });
+        Ok(lag.collect())
     }
-    async fn prepare(&self, _stream: Stream) -> Result<(), StoreError> {
+
+    async fn prepare(&self, stream: Stream) -> Result<(), StoreError> {
+        self.broker.prepare(stream).await
+    }
+
+    async fn rewind(&self, stream: Stream, last: i64) -> Result<(), StoreError> {
+        let last = u64::try_from(last).unwrap_or_default();
+        for info in self.broker.consumers(stream).await? {
+            if info.delivered.stream_sequence > last {
+                self.broker.restart_consumer(stream, info, last).await?;
+            }
+        }
         Ok(())
     }
-    async fn rewind(&self, _stream: Stream, _last: i64) -> Result<(), StoreError> {
-        Ok(())
-    }
+
     async fn disturbed(&self) {
-        std::future::pending().await
+        self.broker.after_era(self.broker.connections()).await;
     }
-    async fn consumer(&self, _stream: Stream, _settings: ConsumerSettings) -> Result<Box<dyn Consumer>, StoreError> {
-        Err(StoreError::Unavailable("not built".into()))
+
+    async fn consumer(&self, stream: Stream, settings: ConsumerSettings) -> Result<Box<dyn Consumer>, StoreError> {
+        Ok(Box::new(JetStreamConsumer::open(self.broker.clone(), stream, settings).await?))
     }
 }

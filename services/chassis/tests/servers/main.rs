@@ -1,0 +1,15 @@
+//! The second adapter family against the same contracts, on real servers, which are killed and come back.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../it/contract.rs"]
+mod contract;
+mod event_log;
+mod postgres;
+mod redis;
+mod refill;
+mod relay;
+#[path = "../it/relay_contract.rs"]
+mod relay_contract;
+#[path = "../it/world.rs"]
+mod world;
