@@ -126,8 +126,14 @@ impl Tx<'_> {
     /// # Errors
     /// When it was refused, or no answer came.
     pub async fn commit(self) -> Result<(), StoreError> {
-        self.inner.commit().await?;
-        self.db.wrote(self.what, self.started);
+        match self.inner.commit().await {
+            Ok(()) => self.db.wrote(self.what, self.started),
+            Err(error) => {
+                // It may have happened all the same: the relay has to look.
+                self.db.committed.notify_one();
+                return Err(error.into());
+            }
+        }
         Ok(())
     }
 }

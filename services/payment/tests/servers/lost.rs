@@ -1,6 +1,7 @@
 //! PostgreSQL is lost at each of the three moments of a payment: the server dies, or the wire breaks at
 //! a commit whose fate then nobody knows. Whoever asks again hears the right answer, about one charge.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use acquirer::adapters::outbound::postgres::PostgresLedger;
@@ -36,7 +37,7 @@ async fn ask<T>(question: impl AsyncFn() -> Result<T, PayError>) -> T {
     }
 }
 
-async fn pay(payments: &std::sync::Arc<Payments>) -> Outcome {
+async fn pay(payments: &Arc<Payments>) -> Outcome {
     ask(async || payments.process(order(1), user(1), EURO).await).await
 }
 
@@ -132,6 +133,15 @@ async fn an_intent_whose_commit_was_not_answered_is_found_and_resolved_when_its_
     assert_eq!(pay(&desk.payments).await, Outcome::Declined { reason: "expired".to_owned() });
     assert_eq!((desk.provider.charge_calls(), desk.provider.lines()), (0, (0, 0)));
     assert_eq!(desk.kinds().await, [Kind::PaymentIntended, Kind::PaymentFailed]);
+}
+
+#[tokio::test]
+async fn a_commit_that_was_not_answered_wakes_the_relay_all_the_same() {
+    let (desk, wire, _servers) = wired().await;
+    wire.break_at_next(Break::AfterCommit);
+    assert!(is_store_error(&desk.payments.process(order(1), user(1), EURO).await) && wire.has_broken());
+    tokio::time::timeout(PATIENCE, desk.outbox.committed().notified()).await.unwrap();
+    assert_eq!(desk.outbox.unpublished(10).await.unwrap().len(), 1, "there is something to publish");
 }
 
 #[tokio::test]
