@@ -134,10 +134,20 @@ pub struct CacheEntry {
     pub key: String,
     /// How long it has to live; `None`: it never expires.
     pub expires_in: Option<Duration>,
-    /// `None`: it cannot be read.
-    pub cached: Option<Versioned>,
+    pub held: Held,
     /// The row; read after the entry, so that it is never the older one of two moments. `None`: there is none.
     pub stored: Option<Versioned>,
+}
+
+/// What stands under a key of the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Held {
+    Value(Versioned),
+    /// Nothing but a version: older ones are not to be stored.
+    Floor(i64),
+    /// The name of another key.
+    Elsewhere,
+    Unreadable,
 }
 
 /// What was said of something, and as of which of its versions.

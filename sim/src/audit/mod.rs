@@ -1,6 +1,8 @@
 //! The verdict's oracles: the books (what the shop wrote down) and the witness (what clients saw).
 
 pub mod books;
+mod cache;
+pub mod export;
 pub mod invariants;
 pub mod manifest;
 mod messages;

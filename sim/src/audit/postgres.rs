@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use chassis::events::jetstream::JetStreamLog;
 use chassis::events::{Event, EventLog, Stream};
 use chassis::postgres::{options, plain};
+use chassis::redis::Redis;
 use chassis::{Servers, StoreError};
 use futures_util::TryStreamExt as _;
 use kernel::{OrderId, Timestamp};
@@ -21,10 +22,10 @@ use tokio::sync::Mutex;
 
 use super::books::{
     AcceptedMessage, Books, CacheEntry, InFlight, LedgerLine, Notices, ORPHANS_MAX, OrderBook, OrderRow, Orphans,
-    PaymentRow, StockRow,
+    PaymentRow, StockRow, Versioned,
 };
-use super::messages;
 use super::sqlite::all;
+use super::{cache, messages};
 
 /// What the server itself sees to: nothing is written, and no question is asked for ever.
 const GUARDS: [(&str, &str); 2] = [("default_transaction_read_only", "on"), ("statement_timeout", "60s")];
@@ -54,7 +55,10 @@ pub struct ServerBooks {
     user: PgPool,
     acquirer: PgPool,
     courier: PgPool,
+    product: PgPool,
     log: Arc<dyn EventLog>,
+    redis: Mutex<Option<Arc<Redis>>>,
+    servers: Servers,
     /// The event log as it was when the first page of orders was read.
     copy: Mutex<Option<Connection>>,
 }
@@ -63,6 +67,14 @@ impl ServerBooks {
     /// # Errors
     /// One line: a server or a database cannot be reached.
     pub async fn open(servers: &Servers) -> Result<Self, StoreError> {
+        Self::beside(servers, Arc::new(JetStreamLog::connect(servers, "shopctl").await?)).await
+    }
+
+    /// The same with an event log of another kind.
+    ///
+    /// # Errors
+    /// As [`ServerBooks::open`].
+    pub async fn beside(servers: &Servers, log: Arc<dyn EventLog>) -> Result<Self, StoreError> {
         Ok(Self {
             order: open(servers, order::adapters::outbound::sqlite::DATABASE).await?,
             payment: open(servers, "payment_db").await?,
@@ -70,7 +82,10 @@ impl ServerBooks {
             user: open(servers, "user_db").await?,
             acquirer: open(servers, "acquirer_db").await?,
             courier: open(servers, notification::DATABASE).await?,
-            log: Arc::new(JetStreamLog::connect(servers, "shopctl").await?),
+            product: open(servers, product::adapters::outbound::rows::DATABASE).await?,
+            log,
+            redis: Mutex::new(None),
+            servers: servers.clone(),
             copy: Mutex::new(None),
         })
     }
@@ -138,6 +153,11 @@ fn stock_row(row: &PgRow) -> Result<StockRow, sqlx::Error> {
     })
 }
 
+fn product_row(row: &PgRow) -> Result<Versioned, sqlx::Error> {
+    let (sku, name, category): (&str, &str, &str) = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+    Ok(cache::described(row.try_get(1)?, sku, name, category, row.try_get(5)?, row.try_get(6)?))
+}
+
 /// What stands in the databases about a page of orders, each by order.
 struct Page {
     events: BTreeMap<String, Vec<Event>>,
@@ -164,8 +184,8 @@ impl Page {
                             FROM reservations WHERE order_id = ANY($1::uuid[]) ORDER BY order_id, product_id";
         let ledger = "SELECT key, kind, amount_minor, currency FROM ledger WHERE key = ANY($1) ORDER BY sequence";
         let charges = "SELECT key, state FROM charges WHERE key = ANY($1)";
-        let accepted = "SELECT order_id, event_id, channel
-                        FROM accepted WHERE order_id = ANY($1) ORDER BY order_id, event_id, channel";
+        let accepted = "SELECT order_id::text, event_id, channel
+                        FROM accepted WHERE order_id = ANY($1::uuid[]) ORDER BY order_id, event_id, channel";
         Ok(Self {
             events: by_order(&books.order, events, ids, event).await?,
             payments: by_order(&books.payment, payments, ids, payment_row).await?,
@@ -256,6 +276,16 @@ impl ServerBooks {
         Ok(held.unsigned_abs())
     }
 
+    /// Connected when it is asked for the first time: a shop's books are open without its cache.
+    async fn redis(&self) -> Result<Arc<Redis>, StoreError> {
+        let mut connected = self.redis.lock().await;
+        let redis = match connected.take() {
+            Some(redis) => redis,
+            None => Arc::new(Redis::connect(&self.servers).await?),
+        };
+        Ok(connected.insert(redis).clone())
+    }
+
     async fn unacknowledged(&self) -> Result<u64, StoreError> {
         let mut waiting = 0;
         for stream in Stream::ALL {
@@ -313,7 +343,7 @@ impl Books for ServerBooks {
         for (pool, sql) in sources {
             self.strays(pool, sql, &mut orphans.ids).await?;
         }
-        self.strays(&self.courier, "SELECT DISTINCT order_id FROM accepted", &mut orphans.told).await?;
+        self.strays(&self.courier, "SELECT DISTINCT order_id::text FROM accepted", &mut orphans.told).await?;
         let mut copy = self.copy.lock().await;
         let log = match copy.take() {
             Some(log) => log,
@@ -352,6 +382,18 @@ impl Books for ServerBooks {
     }
 
     async fn cached(&self) -> Result<Option<Vec<CacheEntry>>, StoreError> {
-        Ok(None)
+        let entries = cache::read(&*self.redis().await?).await?;
+        let wanted = cache::Wanted::of(&entries);
+        let mut rows = cache::Rows::default();
+        let sql = "SELECT product_id, version, available, reserved, sold FROM stock WHERE product_id = ANY($1)";
+        for row in sqlx::query(sql).bind(wanted.stock).fetch_all(&self.inventory).await? {
+            let units = cache::units(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+            rows.stock.insert(row.try_get(0)?, units);
+        }
+        let sql = "SELECT id, version, sku, name, category, price_minor, currency FROM products WHERE id = ANY($1)";
+        for row in sqlx::query(sql).bind(wanted.products).fetch_all(&self.product).await? {
+            rows.products.insert(row.try_get(0)?, product_row(&row)?);
+        }
+        Ok(Some(rows.beside(&entries)))
     }
 }

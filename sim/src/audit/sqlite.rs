@@ -10,9 +10,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::books::{
     AcceptedMessage, Books, CacheEntry, InFlight, LedgerLine, Notices, ORPHANS_MAX, OrderBook, OrderRow, Orphans,
-    PaymentRow, StockRow,
+    PaymentRow, StockRow, Versioned,
 };
-use super::messages;
+use super::{cache, messages};
 
 struct Connections {
     order: Connection,
@@ -23,6 +23,8 @@ struct Connections {
     log: Connection,
     /// The mail and SMS provider's ledger; a shop of an older version had none.
     courier: Option<Connection>,
+    /// The products and a copy of the cache, in books that were copied from servers.
+    cache: Option<(Connection, Connection)>,
 }
 
 /// Reads files, or the memory of a simulation.
@@ -46,6 +48,10 @@ impl SqliteBooks {
             acquirer: storage.open_read_only("acquirer_db")?,
             log,
             courier,
+            cache: match has_cache(storage) {
+                true => Some((storage.open_read_only("product_db")?, storage.open_read_only(cache::DATABASE)?)),
+                false => None,
+            },
         })))
     }
 
@@ -69,6 +75,12 @@ pub fn all<T>(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Whether the books hold a copy of a cache.
+fn has_cache(storage: &Storage) -> bool {
+    let Storage::Folder(folder) = storage else { return false };
+    folder.join(format!("{}.db", cache::DATABASE)).exists()
+}
+
 /// Whether a notification service has ever read this log.
 fn notifies(log: &Connection) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM consumers WHERE name = ?1)";
@@ -87,6 +99,11 @@ fn order_row(row: &Row<'_>) -> rusqlite::Result<OrderRow> {
         version: row.get(7)?,
         stock_committed: row.get(8)?,
     })
+}
+
+fn product_row(row: &Row<'_>) -> rusqlite::Result<Versioned> {
+    let (sku, name, category): (String, String, String) = (row.get(1)?, row.get(2)?, row.get(3)?);
+    Ok(cache::described(row.get(0)?, &sku, &name, &category, row.get(4)?, &row.get::<_, String>(5)?))
 }
 
 impl Connections {
@@ -268,6 +285,22 @@ impl Books for SqliteBooks {
     }
 
     async fn cached(&self) -> Result<Option<Vec<CacheEntry>>, StoreError> {
-        Ok(None)
+        let books = self.lock();
+        let Some((products, copy)) = &books.cache else { return Ok(None) };
+        let entries = cache::copied(copy)?;
+        let wanted = cache::Wanted::of(&entries);
+        let mut rows = cache::Rows::default();
+        let sql = "SELECT version, available, reserved, sold FROM stock WHERE product_id = ?1";
+        for id in wanted.stock {
+            let found = all(&books.inventory, sql, [id], |row| {
+                Ok(cache::units(row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })?;
+            rows.stock.extend(found.into_iter().map(|units| (id, units)));
+        }
+        for id in wanted.products {
+            let sql = "SELECT version, sku, name, category, price_minor, currency FROM products WHERE id = ?1";
+            rows.products.extend(all(products, sql, [id], product_row)?.into_iter().map(|product| (id, product)));
+        }
+        Ok(Some(rows.beside(&entries)))
     }
 }

@@ -1,7 +1,7 @@
 //! The rule about the cache, entry by entry.
 
 use crate::audit::Finding;
-use crate::audit::books::CacheEntry;
+use crate::audit::books::{CacheEntry, Held};
 
 /// Why it cannot be asked of every shop.
 const IN_THEIR_OWN_MEMORY: &str = "the services of this shop keep their caches in their own memory";
@@ -22,17 +22,19 @@ fn wrong(entry: &CacheEntry) -> Option<String> {
     if entry.expires_in.is_none() {
         return Some("never expires".into());
     }
-    let Some(cached) = &entry.cached else { return Some("cannot be read".into()) };
+    let (version, says) = match &entry.held {
+        Held::Unreadable => return Some("cannot be read".into()),
+        Held::Elsewhere => return None,
+        Held::Floor(version) => (*version, None),
+        Held::Value(value) => (value.version, Some(&value.says)),
+    };
     let Some(stored) = &entry.stored else { return Some("the database has no such row".into()) };
-    if cached.version < 1 || cached.version > stored.version {
-        let (cached, stored) = (cached.version, stored.version);
-        return Some(format!("is of version {cached}, which the database never had; it is at {stored}"));
+    if version < 0 || version > stored.version {
+        let now = stored.version;
+        return Some(format!("is of version {version}, which the database never had; it is at {now}"));
     }
-    let same = cached.version < stored.version || cached.says == stored.says;
-    (!same).then(|| {
-        let version = cached.version;
-        format!("says {} at version {version}, the database says {}", cached.says, stored.says)
-    })
+    let wrong = says.filter(|says| version == stored.version && **says != stored.says)?;
+    Some(format!("says {wrong} at version {version}, the database says {}", stored.says))
 }
 
 #[cfg(test)]
@@ -42,14 +44,14 @@ mod tests {
     use super::*;
     use crate::audit::books::Versioned;
 
-    fn said(version: i64, says: &str) -> Option<Versioned> {
-        Some(Versioned { version, says: says.into() })
+    fn said(version: i64, says: &str) -> Held {
+        Held::Value(Versioned { version, says: says.into() })
     }
 
     /// A row at version 3, and an entry of it.
-    fn entry(cached: Option<Versioned>) -> CacheEntry {
-        let expires_in = Some(Duration::from_secs(1));
-        CacheEntry { key: "stock:1".into(), expires_in, cached, stored: said(3, "5 available") }
+    fn entry(held: Held) -> CacheEntry {
+        let stored = Versioned { version: 3, says: "5 available".into() };
+        CacheEntry { key: "stock:1".into(), expires_in: Some(Duration::from_secs(1)), held, stored: Some(stored) }
     }
 
     #[track_caller]
@@ -61,8 +63,8 @@ mod tests {
 
     #[test]
     fn what_the_row_says_and_what_it_said_before_may_be_cached() {
-        for cached in [said(3, "5 available"), said(2, "7 available"), said(1, "")] {
-            let finding = converges(Some(&[entry(cached)]));
+        for held in [said(3, "5 available"), said(2, "7 available"), Held::Floor(3), Held::Elsewhere] {
+            let finding = converges(Some(&[entry(held)]));
             assert_eq!((finding.checked, finding.violations), (1, 0));
         }
     }
@@ -71,8 +73,9 @@ mod tests {
     fn what_never_was_is_noticed() {
         broken(entry(said(3, "6 available")), "says 6 available at version 3, the database says 5 available");
         broken(entry(said(4, "5 available")), "is of version 4, which the database never had; it is at 3");
-        broken(entry(said(0, "")), "is of version 0, which the database never had; it is at 3");
-        broken(entry(None), "cannot be read");
+        broken(entry(Held::Floor(4)), "is of version 4, which the database never had; it is at 3");
+        broken(entry(said(-1, "")), "is of version -1, which the database never had; it is at 3");
+        broken(entry(Held::Unreadable), "cannot be read");
         broken(CacheEntry { stored: None, ..entry(said(1, "")) }, "the database has no such row");
     }
 

@@ -13,7 +13,7 @@ use super::stored::{DATABASE, Stored};
 use crate::application::ports::Ledger;
 use crate::domain::charge::{Charge, Key, Posting, Refusal, decide};
 
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_initial.sql")];
+pub const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_initial.sql")];
 
 pub struct PostgresLedger {
     db: Db,

@@ -10,7 +10,7 @@ use super::stored::{DATABASE, Stored};
 use crate::application::ports::Ledger;
 use crate::domain::charge::{Charge, Key, Posting, Refusal, decide};
 
-const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_initial.sql")];
+pub const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_initial.sql")];
 
 pub struct SqliteLedger {
     db: Db,

@@ -33,7 +33,7 @@ use crate::application::ports::{
 use crate::config::PlantedBug;
 use crate::domain::{Refusal, ReleaseOutcome, ReserveOutcome, Restock, Stock};
 
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_initial.sql")];
+pub const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_initial.sql")];
 
 // In the order of the hashes, not of the keys: two keys may share one.
 const LOCK_KEYS: &str = "SELECT pg_advisory_xact_lock(hash)

@@ -22,7 +22,7 @@ use crate::domain::{
     Line, OrderStock, Refusal, ReleaseOutcome, ReserveOutcome, Restock, Stock, StockError, StockEvent,
 };
 
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_initial.sql")];
+pub const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_initial.sql")];
 
 // Each moves ?1 units of product ?2 from version ?3, or changes nothing and answers no row.
 const RESERVE: &str = "UPDATE stock SET available = available - ?1, reserved = reserved + ?1, version = version + 1

@@ -14,7 +14,7 @@ use super::courier::{DATABASE, Ledger};
 use crate::application::ports::Accepted;
 use crate::domain::OutgoingMessage;
 
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_initial.sql")];
+pub const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_initial.sql")];
 
 pub struct PostgresLedger {
     db: Db,

@@ -11,7 +11,7 @@ use super::courier::{DATABASE, Ledger};
 use crate::application::ports::Accepted;
 use crate::domain::OutgoingMessage;
 
-const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_initial.sql")];
+pub const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_initial.sql")];
 
 pub struct SqliteLedger {
     db: Db,

@@ -15,7 +15,7 @@ use super::stored::{DATABASE, OUTBOX, Step, Stored, step};
 use crate::application::ports::{Decided, Listing, PaymentStore};
 use crate::domain::payment::{Command, Payment, Refusal, Terms};
 
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_initial.sql")];
+pub const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_initial.sql")];
 /// Identities as text, as every reader of [`Stored`] has them.
 const COLUMNS: &str = "order_id::text, user_id::text, amount_minor, currency, state, acquirer_reference, reason, \
                        not_after, created_at, updated_at";

@@ -13,7 +13,7 @@ use super::stored::{DATABASE, OUTBOX, Step, Stored, step};
 use crate::application::ports::{Decided, Listing, PaymentStore};
 use crate::domain::payment::{Command, Payment, Refusal};
 
-const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_initial.sql")];
+pub const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_initial.sql")];
 const COLUMNS: &str = "order_id, user_id, amount_minor, currency, state, acquirer_reference, reason, not_after, \
                        created_at, updated_at";
 
