@@ -5,6 +5,7 @@
 mod doctor;
 mod external;
 mod infra;
+mod outages;
 mod processes;
 mod serve;
 
