@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use chassis::metrics::Metrics;
-use chassis::postgres::Db;
+use chassis::postgres::{Db, options};
 use chassis::{Servers, StoreError};
 use servers::LocalServers;
+use sqlx::{Connection as _, PgConnection};
 use tokio::time::{Instant, timeout};
+
+use crate::world::soon;
 
 const ONE: &[&str] = &["CREATE TABLE counters (name text PRIMARY KEY, value bigint NOT NULL)"];
 const TWO: &[&str] =
@@ -146,14 +149,26 @@ async fn warm(db: &Db) {
     }
 }
 
+/// Kills the server; waits until it answers somebody new.
+async fn kill_and_start(servers: &mut LocalServers) {
+    servers.postgres.kill();
+    servers.postgres.start().unwrap();
+    let options = options(servers.postgres.url()).unwrap().database("postgres");
+    let answers = async {
+        while PgConnection::connect_with(&options).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    soon("PostgreSQL", answers).await;
+}
+
 #[tokio::test]
 async fn every_call_succeeds_when_the_killed_server_is_back() {
     let mut servers = LocalServers::throwaway().unwrap();
     let db = open(&servers.connections(""), ONE).await.unwrap();
     for round in 1..=2 {
         warm(&db).await;
-        servers.postgres.kill();
-        servers.postgres.start().unwrap();
+        kill_and_start(&mut servers).await;
         for _ in 0..12 {
             count(&db, "written").await.unwrap();
         }
@@ -168,8 +183,8 @@ async fn reads_after_a_pause_find_no_dead_connection() {
     let db = open(&servers.connections(""), ONE).await.unwrap();
     count(&db, "a").await.unwrap();
     warm(&db).await;
-    servers.postgres.kill();
-    servers.postgres.start().unwrap();
+    kill_and_start(&mut servers).await;
+    // Not to wait for something: so long nobody may have used a connection for it to be tried.
     tokio::time::sleep(Duration::from_millis(250)).await;
     for _ in 0..12 {
         assert_eq!(value(&db, "a").await, Some(1));
