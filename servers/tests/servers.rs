@@ -79,13 +79,19 @@ fn owner() {
 }
 
 impl Owner {
-    fn start(kept: Option<&Path>) -> Self {
+    /// With throwaway folders in `temporary`, where no other test sweeps.
+    fn start(temporary: &tempfile::TempDir) -> Self {
+        Self::start_with(&[("TMPDIR", temporary.path())])
+    }
+
+    fn start_on(kept: &Path) -> Self {
+        Self::start_with(&[(KEPT, kept)])
+    }
+
+    fn start_with(variables: &[(&str, &Path)]) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "owner", "--nocapture"]).env(OWNER, "1").stdin(Stdio::piped()).stdout(Stdio::piped());
-        if let Some(folder) = kept {
-            command.env(KEPT, folder);
-        }
-        let mut process = command.spawn().unwrap();
+        let mut process = command.envs(variables.iter().copied()).spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let line = lines.map(Result::unwrap).find(|line| line.starts_with("owns ")).unwrap();
         let (pids, folder) = line.trim_start_matches("owns ").split_once(' ').unwrap();
@@ -100,6 +106,12 @@ impl Owner {
 
     fn its_servers_run(&self) -> bool {
         self.pids.iter().any(|pid| runs(*pid))
+    }
+
+    fn kill_its_guardian(&self) {
+        let guardian = self.guardian().unwrap();
+        assert!(Command::new("kill").args(["-KILL", &guardian.to_string()]).status().unwrap().success());
+        eventually("the guardian is gone", || !runs(guardian));
     }
 
     /// The process that watches over the folder.
@@ -223,8 +235,9 @@ fn no_secret_is_on_a_command_line_in_an_environment_or_open_to_others() {
 
 #[test]
 fn the_servers_of_a_killed_process_go_at_once() {
-    let mut owner = Owner::start(None);
-    assert!(owner.its_servers_run() && owner.folder.exists());
+    let temporary = folder();
+    let mut owner = Owner::start(&temporary);
+    assert!(owner.its_servers_run() && owner.folder.starts_with(temporary.path()));
     owner.kill();
     eventually("everything is gone", || !owner.its_servers_run() && !owner.folder.exists());
     eventually("the guardian is gone", || owner.guardian().is_none());
@@ -232,35 +245,36 @@ fn the_servers_of_a_killed_process_go_at_once() {
 
 #[test]
 fn servers_that_not_even_a_guardian_ended_go_when_others_start() {
-    let mut owner = Owner::start(None);
-    let guardian = owner.guardian().unwrap();
-    assert!(Command::new("kill").args(["-KILL", &guardian.to_string()]).status().unwrap().success());
-    eventually("the guardian is gone", || !runs(guardian));
+    let temporary = folder();
+    let mut owner = Owner::start(&temporary);
+    owner.kill_its_guardian();
     owner.kill();
+    assert!(owner.its_servers_run(), "nobody is there to end them");
     // Two at once.
-    std::thread::scope(|scope| {
-        scope.spawn(servers::sweep);
-        scope.spawn(servers::sweep);
+    let others: Vec<Owner> = std::thread::scope(|scope| {
+        let threads = [(); 2].map(|()| scope.spawn(|| Owner::start(&temporary)));
+        threads.map(|thread| thread.join().unwrap()).into()
     });
     eventually("everything is gone", || !owner.its_servers_run() && !owner.folder.exists());
+    for mut other in others {
+        assert!(other.pids.iter().all(|pid| runs(*pid)) && other.folder.exists(), "what has an owner stays");
+        other.kill();
+        eventually("everything is gone", || !other.its_servers_run() && !other.folder.exists());
+    }
 }
 
 #[test]
-fn a_sweep_leaves_alone_what_has_an_owner_and_what_is_not_ours() {
-    let living = Owner::start(None);
-    let mut bystander = Command::new("tail");
-    let mut bystander =
-        bystander.arg("-f").arg(living.folder.join("postgres.log")).stdout(Stdio::null()).spawn().unwrap();
-    servers::sweep();
-    let other = LocalServers::throwaway().unwrap();
-    assert!(living.its_servers_run() && living.folder.exists());
-    let mut living = living;
-    living.kill();
-    eventually("everything is gone", || !living.its_servers_run() && !living.folder.exists());
-    assert!(runs(bystander.id()), "an onlooker is no server");
-    assert!(pids(&other).into_iter().all(runs));
-    bystander.kill().unwrap();
-    bystander.wait().unwrap();
+fn an_onlooker_is_no_server() {
+    let temporary = folder();
+    let mut owner = Owner::start(&temporary);
+    let mut onlooker = Command::new("tail");
+    let log = owner.folder.join("postgres.log");
+    let mut onlooker = onlooker.arg("-f").arg(log).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    owner.kill();
+    eventually("everything is gone", || !owner.its_servers_run() && !owner.folder.exists());
+    assert!(onlooker.try_wait().unwrap().is_none());
+    onlooker.kill().unwrap();
+    onlooker.wait().unwrap();
 }
 
 #[test]
@@ -304,15 +318,14 @@ fn a_kept_folder_has_one_owner_and_is_taken_up_again_with_its_secrets() {
 fn the_data_of_a_killed_process_stay_and_can_be_taken_up_at_once() {
     let folder = folder();
     let kept = folder.path().join("kept");
-    let mut owner = Owner::start(Some(&kept));
+    let mut owner = Owner::start_on(&kept);
     owner.kill();
     // Its guardian may be at work, or not yet.
     let servers = LocalServers::start(&kept).unwrap();
     assert!(!owner.its_servers_run());
     drop(servers);
-    let mut owner = Owner::start(Some(&kept));
-    let guardian = owner.guardian().unwrap();
-    assert!(Command::new("kill").args(["-KILL", &guardian.to_string()]).status().unwrap().success());
+    let mut owner = Owner::start_on(&kept);
+    owner.kill_its_guardian();
     owner.kill();
     assert!(owner.its_servers_run(), "nobody is there to end them");
     let servers = LocalServers::start(&kept).unwrap();
