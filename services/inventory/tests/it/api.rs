@@ -91,12 +91,12 @@ async fn a_restock_counts_once_and_its_id_is_not_reused() {
 async fn concurrent_restocks_all_count_and_wait_for_each_other() {
     let shop = Shop::open().await;
     let mut calls = JoinSet::new();
-    for number in 0..12 {
-        let staff = shop.user(Role::Staff);
-        calls.spawn(async move { staff.restock(&format!("r{}", number % 6), 1, 2).await.unwrap() });
+    for number in 0..30 {
+        let staff = shop.user(Role::Staff).patient();
+        calls.spawn(async move { staff.restock(&format!("r{}", number % 15), 1, 2).await.unwrap() });
     }
     calls.join_all().await;
-    assert_eq!(shop.anonymous().counts(1).await, (12, 0, 0));
+    assert_eq!(shop.anonymous().counts(1).await, (30, 0, 0));
 }
 
 #[tokio::test]

@@ -42,51 +42,55 @@ impl Books {
     }
 }
 
-/// The store, for a caller who asks again when all its connections were busy for too long: how long that
-/// takes is the machine's doing. Any other failure is the store's.
+/// The store, for a caller who asks again, as callers do, when there was no connection for too long: how
+/// long that takes is the machine's doing. Transactions that wait for each other are the store's.
 struct Patient(Arc<dyn StockStore>);
 
-fn all_were_busy<T>(answers: &Answers<T>) -> bool {
-    let busy = |answer: &Result<_, StockStoreError>| match answer {
-        Err(StockStoreError::Store(StoreError::Unavailable(why))) => why.contains("pool timed out"),
+fn is_worth_another_try<T>(answers: &Answers<T>) -> bool {
+    let out_of_luck = |answer: &Result<_, StockStoreError>| match answer {
+        Err(StockStoreError::Store(StoreError::Unavailable(why))) => !why.contains("deadlock"),
         _ => false,
     };
-    answers.iter().any(busy)
+    answers.iter().any(out_of_luck)
 }
 
 #[async_trait::async_trait]
 impl StockStore for Patient {
     async fn reserve(&self, batch: &[ReserveOrder]) -> Answers<ReserveOutcome> {
-        loop {
-            let answers = self.0.reserve(batch).await;
-            if !all_were_busy(&answers) {
-                return answers;
+        let mut answers = self.0.reserve(batch).await;
+        for _ in 0..30 {
+            if is_worth_another_try(&answers) {
+                answers = self.0.reserve(batch).await;
             }
         }
+        answers
     }
     async fn release(&self, batch: &[ReleaseOrder]) -> Answers<ReleaseOutcome> {
-        loop {
-            let answers = self.0.release(batch).await;
-            if !all_were_busy(&answers) {
-                return answers;
+        let mut answers = self.0.release(batch).await;
+        for _ in 0..30 {
+            if is_worth_another_try(&answers) {
+                answers = self.0.release(batch).await;
             }
         }
+        answers
     }
     async fn commit(&self, batch: &[CommitOrder]) -> Answers<()> {
-        loop {
-            let answers = self.0.commit(batch).await;
-            if !all_were_busy(&answers) {
-                return answers;
+        let mut answers = self.0.commit(batch).await;
+        for _ in 0..30 {
+            if is_worth_another_try(&answers) {
+                answers = self.0.commit(batch).await;
             }
         }
+        answers
     }
     async fn restock(&self, batch: &[RestockProduct]) -> Answers<Stock> {
-        loop {
-            let answers = self.0.restock(batch).await;
-            if !all_were_busy(&answers) {
-                return answers;
+        let mut answers = self.0.restock(batch).await;
+        for _ in 0..30 {
+            if is_worth_another_try(&answers) {
+                answers = self.0.restock(batch).await;
             }
         }
+        answers
     }
     async fn stock(&self, product_id: ProductId) -> Result<Option<Stock>, StoreError> {
         self.0.stock(product_id).await
