@@ -1,8 +1,10 @@
 //! What every event log must do, whatever it is made of: each case runs on an empty log.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chassis::events::{Consumer, ConsumerSettings, Event, EventLog, Message, Publish, PublishError, Stream};
+use chassis::StoreError;
+use chassis::events::{Consumer, ConsumerSettings, Event, EventLog, Lag, Message, Publish, PublishError, Stream};
 use kernel::Timestamp;
 use tokio::time::{Instant, timeout};
 
@@ -186,6 +188,42 @@ pub async fn streams_are_apart(log: &dyn EventLog) {
     let mut consumer = consumer(log, "orders-only").await;
     assert_eq!(ids(&drain(&mut *consumer, 2).await), ["a/1", "a/2"]);
     assert_quiet(&mut *consumer).await;
+}
+
+pub async fn a_message_is_found_at_its_sequence(log: &dyn EventLog) {
+    let stand = put_all(log, "a", 3).await;
+    let found = log.at(STREAM, stand[1]).await.unwrap().unwrap();
+    assert_eq!((found.stream, found.sequence, found.event), (STREAM, stand[1], event("a", 2)));
+    for nowhere in [-1, 0, stand[2] + 1, i64::MAX] {
+        assert!(log.at(STREAM, nowhere).await.unwrap().is_none(), "nothing stands at {nowhere}");
+    }
+}
+
+pub async fn a_stream_is_scanned_in_pages(log: &dyn EventLog) {
+    assert!(log.scan(STREAM, 0, 10).await.unwrap().is_empty(), "an empty stream");
+    let stand = [put_all(log, "a", 3).await, put_all(log, "b", 4).await].concat();
+    let all = log.scan(STREAM, 0, 100).await.unwrap();
+    assert_eq!(sequences(&all), stand);
+    assert_eq!(ids(&all), ["a/1", "a/2", "a/3", "b/1", "b/2", "b/3", "b/4"]);
+    let (mut pages, mut after) = (Vec::new(), 0);
+    loop {
+        let page = log.scan(STREAM, after, 3).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = last.sequence;
+        pages.push(sequences(&page));
+    }
+    assert_eq!(pages, [&stand[..3], &stand[3..6], &stand[6..]]);
+    assert!(log.scan(STREAM, stand[6] + 100, 3).await.unwrap().is_empty(), "behind the end");
+    assert!(log.scan(STREAM, 0, 0).await.unwrap().is_empty(), "nothing was asked for");
+}
+
+pub async fn names_that_no_subject_may_have_are_read_back(log: &dyn EventLog) {
+    for name in ["a b", "a..b", ".", "*", ">", "a.*.>", "100%", "", "ORDERS.mail.x/1", "ü\n"] {
+        let at = put(log, name, 1, 0).await.unwrap();
+        let last = log.last(STREAM, name).await.unwrap().unwrap();
+        assert_eq!((last.sequence, last.event), (at, event(name, 1)));
+        assert_eq!(versions(log, name).await, [1], "{name:?} is not mixed up with others");
+    }
 }
 
 // Consuming.
@@ -430,6 +468,57 @@ pub async fn giving_up_waiting_loses_nothing(log: &dyn EventLog) {
     put_all(log, "a", 1).await;
     let came = drain(&mut *consumer, 1).await;
     assert_eq!((ids(&came), came[0].deliveries), (vec!["a/1".to_owned()], 1));
+}
+
+pub async fn the_lag_is_what_is_not_acknowledged(log: &dyn EventLog) {
+    assert!(log.lag(STREAM).await.unwrap().is_empty());
+    put_all(log, "a", 5).await;
+    let (mut quick, mut slow) = (consumer(log, "quick").await, consumer(log, "slow").await);
+    drain(&mut *quick, 5).await;
+    let taken = take(&mut *slow, 3).await;
+    slow.acknowledge(&[taken[0].sequence]).await.unwrap();
+    let lag = |consumer: &str, unacknowledged| Lag { consumer: consumer.to_owned(), unacknowledged };
+    let mut all = log.lag(STREAM).await.unwrap();
+    all.sort_by(|one, other| one.consumer.cmp(&other.consumer));
+    assert_eq!(all, [lag("quick", 0), lag("slow", 4)]);
+    assert!(log.lag(Stream::Payments).await.unwrap().is_empty(), "streams are apart");
+}
+
+/// What came after the loss is given again, to a consumer that is waiting too, and so is what was not acknowledged
+/// before it; what else comes is up to the log.
+pub async fn a_consumer_that_is_ahead_of_a_loss_is_sent_back(log: &dyn EventLog) {
+    let stand = put_all(log, "a", 5).await;
+    let (mut ahead, mut behind) = (consumer(log, "ahead").await, consumer(log, "behind").await);
+    let taken = take(&mut *ahead, 5).await;
+    ahead.acknowledge(&[taken[0].sequence, taken[2].sequence, taken[3].sequence, taken[4].sequence]).await.unwrap();
+    drain(&mut *behind, 2).await;
+    let wanted = BTreeSet::from(["a/2", "a/4", "a/5"].map(str::to_owned));
+    let again = async {
+        let mut came = BTreeSet::new();
+        while !wanted.is_subset(&came) {
+            match ahead.next(100).await {
+                Ok(batch) => {
+                    ahead.acknowledge(&sequences(&batch)).await.unwrap();
+                    came.extend(ids(&batch));
+                }
+                // It had to find out.
+                Err(StoreError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        came
+    };
+    let rewind = async {
+        tokio::task::yield_now().await;
+        log.rewind(STREAM, stand[2]).await.unwrap();
+    };
+    let (came, ()) = soon("what was lost", async { tokio::join!(again, rewind) }).await;
+    assert!(!came.contains("a/1"), "it was acknowledged, and everything before it: {came:?}");
+    assert_quiet(&mut *ahead).await;
+    assert_eq!(ids(&drain(&mut *behind, 3).await), ["a/3", "a/4", "a/5"], "it had not got so far");
+    put(log, "a", 6, stand[4]).await.unwrap();
+    assert_eq!(ids(&drain(&mut *ahead, 1).await), ["a/6"]);
+    assert_eq!(ids(&drain(&mut *behind, 1).await), ["a/6"]);
 }
 
 // Across a crash: the two halves run on one log, closed and opened again in between.

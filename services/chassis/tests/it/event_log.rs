@@ -45,6 +45,11 @@ keeps!(
     what_one_handle_dropped_the_other_gets,
     a_waiting_consumer_is_woken_by_a_publication,
     giving_up_waiting_loses_nothing,
+    a_message_is_found_at_its_sequence,
+    a_stream_is_scanned_in_pages,
+    names_that_no_subject_may_have_are_read_back,
+    the_lag_is_what_is_not_acknowledged,
+    a_consumer_that_is_ahead_of_a_loss_is_sent_back,
 );
 
 #[tokio::test(start_paused = true)]

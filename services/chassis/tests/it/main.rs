@@ -9,5 +9,6 @@ mod consume;
 mod contract;
 mod event_log;
 mod relay;
+mod relay_contract;
 mod serving;
 mod world;

@@ -1,14 +1,14 @@
 //! The event log on JetStream keeps the contract, across a lost connection too.
 
+use chassis::Servers;
 use chassis::events::jetstream::JetStreamLog;
 use chassis::events::{EventLog, Stream};
-use servers::Borrowed;
 
 use crate::contract;
 
 /// A log of this test's own, with all its streams.
-pub async fn log(borrowed: &Borrowed) -> JetStreamLog {
-    let log = JetStreamLog::connect(&borrowed.connections, "test").await.unwrap();
+pub async fn log(servers: &Servers) -> JetStreamLog {
+    let log = JetStreamLog::connect(servers, "test").await.unwrap();
     for stream in Stream::ALL {
         log.prepare(stream).await.unwrap();
     }
@@ -22,7 +22,7 @@ macro_rules! keeps {
             #[tokio::test]
             async fn $case() {
                 let borrowed = servers::for_test().unwrap();
-                contract::$case(&log(&borrowed).await).await;
+                contract::$case(&log(&borrowed.connections).await).await;
             }
         )*
     };
@@ -54,11 +54,16 @@ keeps!(
     what_one_handle_dropped_the_other_gets,
     a_waiting_consumer_is_woken_by_a_publication,
     giving_up_waiting_loses_nothing,
+    a_message_is_found_at_its_sequence,
+    a_stream_is_scanned_in_pages,
+    names_that_no_subject_may_have_are_read_back,
+    the_lag_is_what_is_not_acknowledged,
+    a_consumer_that_is_ahead_of_a_loss_is_sent_back,
 );
 
 #[tokio::test]
 async fn another_process_goes_on_where_this_one_crashed() {
     let borrowed = servers::for_test().unwrap();
-    contract::before_a_crash(&log(&borrowed).await).await;
-    contract::after_the_crash(&log(&borrowed).await).await;
+    contract::before_a_crash(&log(&borrowed.connections).await).await;
+    contract::after_the_crash(&log(&borrowed.connections).await).await;
 }

@@ -5,5 +5,12 @@
 #[path = "../it/contract.rs"]
 mod contract;
 mod event_log;
+mod postgres;
+mod redis;
+mod refill;
+mod relay;
+#[path = "../it/relay_contract.rs"]
+mod relay_contract;
+#[allow(dead_code, reason = "the embedded family needs more of it")]
 #[path = "../it/world.rs"]
 mod world;
