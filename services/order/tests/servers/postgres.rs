@@ -187,9 +187,9 @@ async fn hot_statements_look_orders_up_by_their_keys_however_few_there_are() {
     let mut connection = books.db.pool().acquire().await.unwrap();
     let arguments = |count: usize| vec!["NULL"; count].join(", ");
     for (name, sql, count) in order::adapters::outbound::postgres::HOT {
-        let prepare = format!("SET plan_cache_mode = force_generic_plan; PREPARE {name} AS {sql}");
+        let prepare = format!("SET plan_cache_mode = force_generic_plan; PREPARE \"{name}\" AS {sql}");
         sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut *connection).await.unwrap();
-        let explain = format!("EXPLAIN EXECUTE {name} ({})", arguments(*count));
+        let explain = format!("EXPLAIN EXECUTE \"{name}\" ({})", arguments(*count));
         let plan: Vec<String> = sqlx::query_scalar(AssertSqlSafe(explain)).fetch_all(&mut *connection).await.unwrap();
         let whole = plan.iter().filter(|line| line.contains("Seq Scan"));
         assert_eq!(whole.count(), 0, "{name}: {plan:#?}");
