@@ -19,12 +19,17 @@ use crate::store::StoreError;
 const POOL: u32 = 8;
 /// How long a request waits for one of them.
 const ACQUIRE_DEADLINE: Duration = Duration::from_secs(2);
-/// What the server itself ends: statements, waits for locks, and transactions that nobody goes on with.
-const GUARDS: [(&str, &str); 3] =
-    [("statement_timeout", "5s"), ("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "10s")];
-/// Services look rows up by their keys. A plan made while a table was empty is kept while it grows: it must
-/// not be one that reads the whole table because there was nothing in it.
-const PLANS: [(&str, &str); 3] = [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
+/// What the server itself ends: statements, waits for locks, and transactions that nobody goes on with. And
+/// how it looks for rows: by their keys. A plan that was made while a table was empty is kept while it grows,
+/// so it must not be one that reads the whole table because there was nothing in it.
+const GUARDS: [(&str, &str); 6] = [
+    ("statement_timeout", "5s"),
+    ("lock_timeout", "2s"),
+    ("idle_in_transaction_session_timeout", "10s"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+];
 
 /// One database of one service.
 pub struct Db {
@@ -59,7 +64,7 @@ impl Db {
         metrics: &Metrics,
     ) -> Result<Self, StoreError> {
         let database = servers.database(name);
-        let base = options(&servers.postgres)?.application_name(name).options(GUARDS).options(PLANS);
+        let base = options(&servers.postgres)?.application_name(name).options(GUARDS);
         let options = base.clone().database(&database);
         let mut connection = match PgConnection::connect_with(&options).await {
             Err(error) if servers.create && is_missing_database(&error) => {
