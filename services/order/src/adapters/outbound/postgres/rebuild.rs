@@ -24,6 +24,9 @@ const SESSION: &str = "
     SET statement_timeout = '120s';
     SET enable_seqscan = on; SET enable_hashjoin = on; SET enable_mergejoin = on";
 
+const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('orders_shadow', 0))";
+const UNLOCK: &str = "SELECT pg_advisory_unlock(hashtextextended('orders_shadow', 0))";
+
 /// The shadow has the table's storage settings and its privileges too.
 const CREATE: &str = "
     DROP TABLE IF EXISTS orders_shadow;
@@ -76,8 +79,7 @@ impl Projection for PostgresOrders {
         let mut connection = self.db.pool().acquire().await?;
         // Its settings and its lock go with it.
         connection.close_on_drop();
-        let sql = "SELECT pg_try_advisory_lock(hashtextextended('orders_shadow', 0))";
-        if !sqlx::query_scalar::<_, bool>(sql).fetch_one(&mut *connection).await? {
+        if !sqlx::query_scalar::<_, bool>(LOCK).fetch_one(&mut *connection).await? {
             return Err(shadow::under_way());
         }
         sqlx::raw_sql(SESSION).execute(&mut *connection).await?;
@@ -124,15 +126,26 @@ impl Shadow for PostgresShadow {
         rename(&mut tx).await?;
         tx.commit().await?;
         self.db.wrote("swap_orders", started);
-        // The planner knows nothing of the new table yet.
+        // The planner knows nothing of the new table yet. It is in its place whatever becomes of this.
         if let Err(error) = sqlx::raw_sql("ANALYZE orders").execute(&mut *self.connection).await {
             tracing::warn!(%error, "the new table of orders is not analysed");
+        }
+        if let Err(error) = self.unlock().await {
+            tracing::warn!(%error, "the next rebuild waits until this connection is closed");
         }
         Ok(rebuilt)
     }
 
     async fn discard(mut self: Box<Self>) -> Result<(), StoreError> {
         sqlx::raw_sql("DROP TABLE orders_shadow").execute(&mut *self.connection).await?;
+        self.unlock().await
+    }
+}
+
+impl PostgresShadow {
+    /// Lets the next rebuild begin at once: a connection is closed behind our back.
+    async fn unlock(&mut self) -> Result<(), StoreError> {
+        sqlx::raw_sql(UNLOCK).execute(&mut *self.connection).await?;
         Ok(())
     }
 }
