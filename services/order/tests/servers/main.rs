@@ -6,7 +6,11 @@ mod contract;
 #[allow(dead_code, reason = "shared with the tests of the embedded family, which use more of it")]
 #[path = "../it/harness.rs"]
 mod harness;
+#[path = "../it/keys.rs"]
+mod keys;
 mod postgres;
+#[path = "../it/rebuild.rs"]
+mod rebuild;
 #[allow(dead_code, reason = "shared with the tests of the embedded family, which use more of it")]
 #[path = "../it/world.rs"]
 mod world;
