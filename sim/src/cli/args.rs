@@ -46,7 +46,7 @@ pub enum Command {
     #[command(subcommand)]
     Scenario(ScenarioCommand),
     /// Start private PostgreSQL, NATS and Redis servers, print where they are, and stop them with Ctrl-C.
-    Infra(InfraArgs),
+    Infra(ServersArgs),
     /// Show what this machine offers, and what each mode needs.
     Doctor,
 }
@@ -154,7 +154,7 @@ pub struct UpArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct InfraArgs {
+pub struct ServersArgs {
     /// Keeps the servers' data here, and continues with what is there; a temporary folder otherwise.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,

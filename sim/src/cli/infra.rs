@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use servers::{LocalServers, ServerError};
 
-use super::args::InfraArgs;
+use super::args::ServersArgs;
 use super::exit::{ExitCode, Failure};
 use super::signals::Signals;
 use super::{runtime, say};
@@ -15,7 +15,7 @@ use crate::infra::external::{DATABASE_URL, NATS_URL, REDIS_URL};
 const LOOK: Duration = Duration::from_millis(500);
 
 /// What a shell takes up goes to standard output, the rest to standard error.
-pub fn run(args: &InfraArgs) -> Result<ExitCode, Failure> {
+pub fn run(args: &ServersArgs) -> Result<ExitCode, Failure> {
     let failed = |error: ServerError| Failure::shop(format!("error: {error}"));
     let runtime = runtime()?;
     // From here on Ctrl-C waits until the servers are there and are stopped.

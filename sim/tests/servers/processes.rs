@@ -12,7 +12,8 @@ use shopctl::load::api::{Api, Item};
 use shopctl::load::client::HttpClient;
 use shopctl::load::journey::seen;
 use shopctl::run::resources::{Meter, Part};
-use shopctl::world::processes::{Processes, ProcessesOptions, Secret};
+use shopctl::world::processes::{Processes, ProcessesOptions};
+use shopctl::world::secret::Secret;
 use shopctl::world::{Admin, shop};
 
 use crate::{SECRET, soon};
