@@ -85,13 +85,7 @@ fn named(value: &dyn Fn(&Variable) -> Option<String>, create: bool, namespace: &
     let url = |variable: Variable| {
         value(&variable).ok_or_else(|| format!("{} is not set; an example: {}", variable.name, variable.example))
     };
-    Ok(Servers {
-        postgres: url(DATABASE_URL)?,
-        nats: url(NATS_URL)?,
-        redis: url(REDIS_URL)?,
-        namespace,
-        create,
-    })
+    Ok(Servers { postgres: url(DATABASE_URL)?, nats: url(NATS_URL)?, redis: url(REDIS_URL)?, namespace, create })
 }
 
 /// Asks each server once whether it will do.
