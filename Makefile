@@ -1,5 +1,5 @@
 # Each target is one command; `make help` lists them. Only the Rust toolchain and a C compiler are
-# needed, no server.
+# needed; `test-all` and `infra-up` need the programs of three servers as well, which `deps` installs.
 
 CARGO    ?= cargo
 SHOPCTL   = $(CARGO) run --release --
@@ -10,7 +10,7 @@ DATA     ?= target/shop
 LISTEN   ?= 127.0.0.1:8080
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kill check proto-gen services-up seed-data simulate picture
+.PHONY: help demo deps test test-all test-kill check proto-gen infra-up services-up seed-data simulate picture
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-12s %s\n", $$1, $$2 }'
@@ -18,8 +18,15 @@ help: ## List the targets.
 demo: ## Run the flash sale and judge it: about 15 seconds once it is built.
 	$(SHOPCTL) run scenarios/flash-sale.yaml
 
-test: ## Run all tests.
+deps: ## Say which Debian packages are missing; APPLY=1 installs them, without starting a service.
+	@.ci/deps $(if $(APPLY),apply)
+
+test: ## Run the tests that need no server.
 	$(CARGO) test
+
+test-all: deps ## Run all tests, also those that start PostgreSQL, NATS and Redis.
+	$(CARGO) test --workspace
+	$(CARGO) test --workspace --test servers
 
 test-kill: ## Kill a shop in mid-flight, again and again; prints a line a round. KILL_ROUNDS=number
 	$(CARGO) test -p shopctl --test it kill -- --nocapture
@@ -27,10 +34,14 @@ test-kill: ## Kill a shop in mid-flight, again and again; prints a line a round.
 check: ## What has to pass before a commit: formatting, lints, tests.
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --test servers -- -D warnings
 	$(CARGO) test --workspace
 
 proto-gen: ## Generate the gRPC code; every build does this by itself, without protoc.
 	$(CARGO) build -p proto
+
+infra-up: ## Start private PostgreSQL, NATS and Redis, print their URLs, stay until Ctrl-C. DATA=folder
+	$(SHOPCTL) infra --data $(DATA)/servers
 
 services-up: ## Put a shop up and leave it running until Ctrl-C. DATA=folder LISTEN=address
 	$(SHOPCTL) up --data $(DATA) --listen $(LISTEN)

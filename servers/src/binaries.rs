@@ -77,9 +77,9 @@ impl Program {
     /// # Errors
     /// What to do: it is missing, cannot be run, or is too old.
     pub fn check(&self) -> Result<(PathBuf, Version), ServerError> {
-        let path = self.locate().ok_or_else(|| {
-            ServerError(format!("{} not found; on Debian: apt-get install {}", self.name, self.package))
-        })?;
+        let path = self
+            .locate()
+            .ok_or_else(|| ServerError(format!("not found; on Debian: apt-get install {}", self.package)))?;
         let version = version(&path)?;
         if version.number < self.oldest {
             let ((major, minor), path) = (self.oldest, path.display());
@@ -181,7 +181,7 @@ mod tests {
     fn a_program_that_nobody_has_is_not_found() {
         let unknown = Program { name: "no-such-server", package: "some-package", oldest: (1, 0) };
         let said = unknown.check().unwrap_err().to_string();
-        assert_eq!(said, "no-such-server not found; on Debian: apt-get install some-package");
+        assert_eq!(said, "not found; on Debian: apt-get install some-package");
         let future = Program { oldest: (1000, 0), name: "cargo", package: "cargo" };
         assert!(future.check().unwrap_err().to_string().ends_with("install 1000.0 or newer"));
     }

@@ -34,11 +34,7 @@ pub(crate) struct Place {
 impl Place {
     /// A folder that goes when this is dropped. What others have left behind is swept away before.
     pub(crate) fn throwaway() -> Result<Self, ServerError> {
-        let user = User::for_postgres()?;
-        let parent = parent()?;
-        if let Some(user) = &user {
-            user.can_reach(&parent)?;
-        }
+        let (user, parent) = ground()?;
         let (abandoned, path, lock) = {
             let _gate = gate(&parent)?;
             let abandoned = claim_abandoned(&parent);
@@ -102,6 +98,24 @@ impl Drop for Place {
             remove(&self.path);
         }
     }
+}
+
+/// The folder in which throwaway servers get theirs.
+///
+/// # Errors
+/// One line: why there can be none.
+pub fn throwaway_ground() -> Result<PathBuf, ServerError> {
+    ground().map(|(_, parent)| parent)
+}
+
+/// As whom PostgreSQL runs, and a folder that this user can reach.
+fn ground() -> Result<(Option<User>, PathBuf), ServerError> {
+    let user = User::for_postgres()?;
+    let parent = parent()?;
+    if let Some(user) = &user {
+        user.can_reach(&parent)?;
+    }
+    Ok((user, parent))
 }
 
 /// Sweeps throwaway folders away whose owner is gone. Nothing depends on it, so it cannot fail.

@@ -29,9 +29,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use binaries::Binaries;
-pub use folder::sweep;
+pub use folder::{sweep, throwaway_ground};
 pub use processes::Usage;
-pub use server::Server;
+pub use server::{Server, free_port};
 
 use folder::Place;
 use guardian::Guardian;

@@ -303,7 +303,10 @@ pub(crate) fn await_ready(servers: &mut [&mut Server]) -> Result<(), ServerError
 
 /// A port of loopback that nobody listens on. Below the range from which outgoing connections take
 /// theirs, so that none of them takes it before the server does.
-fn free_port() -> Result<SocketAddr, ServerError> {
+///
+/// # Errors
+/// When there is none.
+pub fn free_port() -> Result<SocketAddr, ServerError> {
     const FIRST: u16 = 15_000;
     const COUNT: u32 = 17_000;
     // Anywhere, so that processes which look at the same time rarely find the same.

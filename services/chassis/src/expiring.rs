@@ -142,4 +142,18 @@ mod tests {
         map.insert("a", 2, Duration::from_secs(9), at(0));
         assert_eq!(map.get(&"a", at(5)), Some(&2));
     }
+
+    #[test]
+    fn an_outdated_value_does_not_come_back_until_it_would_have_expired() {
+        let mut map = VersionedMap::new(2);
+        let ttl = Duration::from_secs(5);
+        assert!(map.put("a", 1, "old", ttl, at(0)));
+        assert_eq!(map.outdate("a", 2, ttl, at(1)), Some("old"));
+        assert!(!map.put("a", 1, "old", ttl, at(2)));
+        assert_eq!(map.get(&"a", at(2)), None);
+        assert!(map.put("a", 2, "new", ttl, at(3)));
+        assert_eq!(map.outdate("a", 2, ttl, at(3)), None);
+        assert!(!map.put("a", 1, "old", ttl, at(4)));
+        assert_eq!(map.get(&"a", at(7)), Some(&"new"));
+    }
 }

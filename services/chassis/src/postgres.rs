@@ -68,7 +68,10 @@ impl Db {
             }
             other => other,
         }
-        .map_err(|error| StoreError::Unavailable(format!("{database}: {}", plain(&error))))?;
+        .map_err(|error| {
+            let hint = if is_missing_database(&error) { ": start it once with --create" } else { "" };
+            StoreError::Unavailable(format!("{database}: {}{hint}", plain(&error)))
+        })?;
         migrate(&mut connection, &database, migrations, servers.create).await?;
         connection.close().await?;
         let pool = PgPoolOptions::new()

@@ -45,6 +45,8 @@ pub enum Command {
     /// Make, check and list scenario files; list what they may hold.
     #[command(subcommand)]
     Scenario(ScenarioCommand),
+    /// Start private PostgreSQL, NATS and Redis servers, print where they are, and stop them with Ctrl-C.
+    Infra(ServersArgs),
     /// Show what this machine offers, and what each mode needs.
     Doctor,
 }
@@ -149,6 +151,13 @@ pub struct UpArgs {
     pub infra: InfraArgs,
     #[command(flatten)]
     pub admin: AdminArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ServersArgs {
+    /// Keeps the servers' data here, and continues with what is there; a temporary folder otherwise.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

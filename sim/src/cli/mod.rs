@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod exit;
 pub mod explain;
 pub mod fault;
+pub mod infra;
 pub mod live;
 pub mod logs;
 pub mod orders;
@@ -67,6 +68,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Scenario(command) => scenario::run(&command),
         Command::Fault(command) => fault::run(&command),
         Command::Doctor => doctor::run(),
+        Command::Infra(command) => infra::run(&command),
         Command::Simulate(command) => simulate::run(&command),
         Command::Serve(role) => serve::run(role),
     }

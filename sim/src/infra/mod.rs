@@ -81,7 +81,8 @@ impl Ground {
             Infra::Local => PrivateServers::start(kept).await.map(Self::Local),
             Infra::External => {
                 let servers = external::from_env(args.create, &args.namespace)?;
-                external::check(&servers).await?;
+                let versions = external::check(&servers).await?;
+                tracing::info!(%versions, "external servers");
                 Ok(Self::External(servers))
             }
         }

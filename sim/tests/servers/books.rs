@@ -1,7 +1,7 @@
 //! The books of a shop on servers: judged, copied and told as those in files.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 
 use chassis::Servers;
 use chassis::redis::Redis;
@@ -16,24 +16,42 @@ use shopctl::explain::Story;
 use shopctl::explain::folder::Folder;
 use shopctl::explain::render::render;
 use sqlx::AssertSqlSafe;
+use tempfile::TempDir;
 
-use crate::harness::{Bench, TINY};
-use crate::moved::{connect, fill, findings, into_servers, read_only, rows, tables};
+use crate::harness::{Bench, TINY, copy_folder};
+use crate::moved::{connect, fill, findings, into_servers, play, read_only, rows, tables};
 use crate::tamperings::IN_DATABASES;
 
-/// An embedded run, and its books on servers as well.
+/// A run, and its books on servers as well.
 struct Moved {
     bench: Bench,
     borrowed: Borrowed,
 }
 
+/// What is played once for all tests.
+static PLAYED: LazyLock<TempDir> = LazyLock::new(|| {
+    let run = tempfile::tempdir().unwrap();
+    let scenario = run.path().join("scenario.yaml");
+    std::fs::write(&scenario, TINY).unwrap();
+    // A simulation makes runtimes of its own.
+    std::thread::scope(|scope| scope.spawn(|| play(&scenario, run.path())).join()).unwrap();
+    run
+});
+
 impl Moved {
     async fn new() -> Self {
-        let bench = Bench::new(TINY);
-        bench.shopctl(&["run", "scenario.yaml", "--set", "expect.thresholds={}"]).exits(0);
-        let moved = Self { bench, borrowed: servers::for_test().unwrap() };
-        into_servers(&moved.bench.run_folder().join("data"), moved.servers()).await;
+        let moved = Self { bench: Bench::new(TINY), borrowed: servers::for_test().unwrap() };
+        copy_folder(PLAYED.path(), &moved.run());
+        into_servers(&moved.data(), moved.servers()).await;
         moved
+    }
+
+    fn run(&self) -> PathBuf {
+        self.bench.path("run")
+    }
+
+    fn data(&self) -> PathBuf {
+        self.run().join("data")
     }
 
     fn servers(&self) -> &Servers {
@@ -45,12 +63,12 @@ impl Moved {
     }
 
     async fn judged_on_servers(&self) -> Vec<Finding> {
-        findings(&*self.on_servers().await, &self.bench.run_folder()).await
+        findings(&*self.on_servers().await, &self.run()).await
     }
 
     async fn judged_in_files(&self, data: &Path) -> Vec<Finding> {
         let books = SqliteBooks::open(&Storage::Folder(data.to_owned())).unwrap();
-        findings(&books, &self.bench.run_folder()).await
+        findings(&books, &self.run()).await
     }
 
     async fn redis(&self) -> Redis {
@@ -83,14 +101,10 @@ fn shared(findings: Vec<Finding>) -> Vec<Finding> {
     findings.into_iter().filter(|finding| finding.name != "cache_converges").collect()
 }
 
-fn data_of(moved: &Moved) -> std::path::PathBuf {
-    moved.bench.run_folder().join("data")
-}
-
 #[tokio::test]
 async fn books_on_servers_are_judged_as_those_in_files() {
     let moved = Moved::new().await;
-    let (here, there) = (moved.judged_in_files(&data_of(&moved)).await, moved.judged_on_servers().await);
+    let (here, there) = (moved.judged_in_files(&moved.data()).await, moved.judged_on_servers().await);
     assert!(here.iter().all(|finding| finding.violations == 0), "{here:?}");
     assert_eq!(shared(there), shared(here));
     assert!(moved.on_servers().await.in_flight().await.unwrap().is_quiet());
@@ -99,14 +113,14 @@ async fn books_on_servers_are_judged_as_those_in_files() {
 #[tokio::test]
 async fn every_tampering_is_noticed_on_servers_as_it_is_in_files() {
     let moved = Moved::new().await;
-    let (data, copy) = (data_of(&moved), moved.bench.path("tampered"));
+    let (data, copy) = (moved.data(), moved.bench.path("tampered"));
     for (database, sql, invariant) in IN_DATABASES {
         let mut connection = connect(moved.servers(), database).await;
         let changed = sqlx::query(AssertSqlSafe(*sql)).execute(&mut connection).await.unwrap();
         assert!(changed.rows_affected() > 0, "{sql} changed nothing");
         let there = moved.judged_on_servers().await;
         assert!(of(&there, invariant).violations > 0, "{sql}: {there:?}");
-        crate::harness::copy_folder(&data, &copy);
+        copy_folder(&data, &copy);
         rusqlite::Connection::open(copy.join(format!("{database}.db"))).unwrap().execute(sql, []).unwrap();
         assert_eq!(shared(there), shared(moved.judged_in_files(&copy).await), "{sql}");
         std::fs::remove_dir_all(&copy).unwrap();
@@ -144,7 +158,7 @@ async fn a_copy_in_files_is_the_books_to_the_row_and_is_judged_alike() {
     moved.cache("product:1", &product, true).await;
     moved.cache("product-sku:ANY", "@shop:product:1", true).await;
     moved.cache("stock:1", &stock, true).await;
-    let (data, copy) = (data_of(&moved), moved.bench.path("copy"));
+    let (data, copy) = (moved.data(), moved.bench.path("copy"));
     std::fs::create_dir(&copy).unwrap();
     export(moved.servers(), &copy).await.unwrap();
     let there = moved.judged_on_servers().await;
@@ -164,10 +178,10 @@ async fn a_copy_in_files_is_the_books_to_the_row_and_is_judged_alike() {
 fn cached(moved: &Moved) -> [String; 2] {
     let sql = "SELECT version || ' ' || json_object('id', id, 'sku', sku, 'name', name, 'category', category,
                       'price', json_object('minor', price_minor, 'currency', currency)) FROM products WHERE id = 1";
-    let product = read_only(&data_of(moved), "product_db").query_row(sql, [], |row| row.get(0)).unwrap();
+    let product = read_only(&moved.data(), "product_db").query_row(sql, [], |row| row.get(0)).unwrap();
     let sql = "SELECT json_object('product_id', product_id, 'available', available, 'reserved', reserved,
                       'sold', sold, 'version', version) FROM stock WHERE product_id = 1";
-    let stock = read_only(&data_of(moved), "inventory_db").query_row(sql, [], |row| row.get(0)).unwrap();
+    let stock = read_only(&moved.data(), "inventory_db").query_row(sql, [], |row| row.get(0)).unwrap();
     [product, stock]
 }
 
@@ -210,7 +224,7 @@ async fn a_cache_that_does_not_answer_hides_nothing_else() {
     let moved = Moved::new().await;
     let nobody = Servers { redis: "redis://:secret@127.0.0.1:9".into(), ..moved.servers().clone() };
     let books = BookShelf::Servers(nobody.clone()).open().await.unwrap();
-    let there = findings(&*books, &moved.bench.run_folder()).await;
+    let there = findings(&*books, &moved.run()).await;
     assert!(of(&there, "cache_converges").why_unseen().is_some_and(|why| !why.contains("secret")));
     let copy = moved.bench.path("copy");
     std::fs::create_dir(&copy).unwrap();
@@ -223,7 +237,7 @@ async fn a_cache_that_does_not_answer_hides_nothing_else() {
 #[tokio::test]
 async fn an_orders_story_is_the_same_from_servers() {
     let moved = Moved::new().await;
-    let data = data_of(&moved);
+    let data = moved.data();
     let ids: Vec<String> = read_only(&data, "order_db")
         .prepare("SELECT id FROM orders ORDER BY status, id LIMIT 1")
         .unwrap()
@@ -248,11 +262,10 @@ async fn an_orders_story_is_the_same_from_servers() {
 async fn external_servers_are_read_from_the_command_line() {
     let moved = Moved::new().await;
     let servers = moved.servers();
-    let run = moved.bench.run_folder();
+    let run = moved.run();
     let (manifest, witness) = (run.join("manifest.json"), run.join("orders.jsonl"));
-    let id: String = read_only(&data_of(&moved), "order_db")
-        .query_row("SELECT id FROM orders LIMIT 1", [], |row| row.get(0))
-        .unwrap();
+    let id: String =
+        read_only(&moved.data(), "order_db").query_row("SELECT id FROM orders LIMIT 1", [], |row| row.get(0)).unwrap();
     let shopctl = |arguments: &[&str]| {
         let variables = [
             ("DATABASE_URL", servers.postgres.as_str()),
@@ -273,18 +286,17 @@ async fn external_servers_are_read_from_the_command_line() {
 #[tokio::test]
 async fn a_folder_of_servers_is_read_without_its_shop() {
     let moved = Moved::new().await;
-    let run = moved.bench.run_folder();
+    let run = moved.run();
     let folder = moved.bench.path("kept");
     let kept = servers::LocalServers::start(&folder).unwrap();
-    into_servers(&data_of(&moved), &kept.connections("")).await;
+    into_servers(&moved.data(), &kept.connections("")).await;
     drop(kept);
     let (manifest, witness) = (run.join("manifest.json"), run.join("orders.jsonl"));
     let beside = ["--manifest", manifest.to_str().unwrap(), "--witness", witness.to_str().unwrap()];
     let audit = || moved.bench.shopctl(&[&["audit", "--data", "kept"], beside.as_slice()].concat());
     assert!(audit().exits(0).stdout().contains("80 orders"));
-    let id: String = read_only(&data_of(&moved), "order_db")
-        .query_row("SELECT id FROM orders LIMIT 1", [], |row| row.get(0))
-        .unwrap();
+    let id: String =
+        read_only(&moved.data(), "order_db").query_row("SELECT id FROM orders LIMIT 1", [], |row| row.get(0)).unwrap();
     let told = moved.bench.shopctl(&["explain", &id[..8], "--data", "kept"]).exits(0);
     assert!(told.stdout().contains(&id), "{}", told.stdout());
 

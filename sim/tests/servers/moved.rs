@@ -1,8 +1,11 @@
-//! The books of an embedded run, moved to servers: what is judged there must be judged as in files.
+//! The books of a run in virtual time, which are the same at every time and on every machine, put into
+//! files and moved to servers: what is judged there must be judged as in files.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::Servers;
@@ -16,8 +19,14 @@ use shopctl::audit::Finding;
 use shopctl::audit::books::Books;
 use shopctl::audit::invariants::{Evidence, audit};
 use shopctl::audit::manifest::Manifest;
+use shopctl::audit::shelf::BookShelf;
 use shopctl::audit::witness::Witness;
+use shopctl::run::{Experiment, conduct};
+use shopctl::world::simulated::{SimulatedOptions, simulate};
+use shopctl::world::{Admin, shop};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// Every database and its schema on servers.
 pub const DATABASES: [(&str, &[&str]); 7] = [
@@ -29,6 +38,41 @@ pub const DATABASES: [(&str, &[&str]); 7] = [
     ("user_db", user::adapters::outbound::postgres::MIGRATIONS),
     ("product_db", product::adapters::outbound::postgres::MIGRATIONS),
 ];
+
+/// Plays the scenario in virtual time and leaves what a run in real time would: `data/`, the manifest
+/// and the record.
+pub fn play(scenario: &Path, run: &Path) {
+    let scenario = shopctl::scenario::load(scenario, &[], &shop::known()).unwrap();
+    let data = run.join("data");
+    std::fs::create_dir_all(&data).unwrap();
+    let admin = Admin::embedded();
+    let mut settings = admin.known_to(scenario.shop.settings.clone());
+    settings.insert("user.argon2_memory_kib".into(), "8".into());
+    settings.insert("user.argon2_iterations".into(), "1".into());
+    let options = SimulatedOptions { settings, seed: scenario.seed, longest: Duration::from_secs(300) };
+    let (_tell, controls) = mpsc::channel(1);
+    let experiment = Experiment {
+        scenario,
+        admin,
+        record: Box::new(File::create(run.join("orders.jsonl")).unwrap()),
+        manifest: Some(run.join("manifest.json")),
+        sink: Arc::new(|_| {}),
+        controls,
+        watcher: None,
+        stop: CancellationToken::new(),
+    };
+    let conducted = simulate(options, |surroundings| async move {
+        let BookShelf::Sqlite(storage) = surroundings.books.clone() else { panic!("a simulation has files") };
+        let conducted = conduct(surroundings, experiment).await;
+        for name in shop::DATABASES {
+            let file = data.join(format!("{name}.db"));
+            let books = storage.open_read_only(name).unwrap();
+            books.execute("VACUUM INTO ?1", [file.to_str().unwrap()]).unwrap();
+        }
+        conducted
+    });
+    assert_eq!(conducted.unwrap().map(|conducted| conducted.audit.violations()).unwrap(), 0);
+}
 
 /// Moves everything that the data folder holds.
 pub async fn into_servers(data: &Path, servers: &Servers) {
@@ -103,6 +147,10 @@ pub async fn fill(data: &Path, servers: &Servers, name: &str) {
             }
             query.execute(&mut *tx).await.unwrap();
         }
+        if table == "ledger" {
+            let sql = "SELECT setval(pg_get_serial_sequence('ledger', 'sequence'), (SELECT max(sequence) FROM ledger))";
+            sqlx::query(sql).execute(&mut *tx).await.unwrap();
+        }
     }
     tx.commit().await.unwrap();
 }
@@ -159,7 +207,7 @@ async fn consume_all(log: &JetStreamLog, stream: Stream, name: String) {
 /// What an audit with the run's manifest and record finds.
 pub async fn findings(books: &dyn Books, run: &Path) -> Vec<Finding> {
     let manifest = Manifest::read(&run.join("manifest.json")).unwrap();
-    let record = std::fs::File::open(run.join("orders.jsonl")).unwrap();
+    let record = File::open(run.join("orders.jsonl")).unwrap();
     let witness = Witness::read(BufReader::new(record)).unwrap();
     audit(Evidence { books, manifest: Some(&manifest), witness: Some(&witness) }).await.unwrap().findings
 }

@@ -1,1 +1,160 @@
+//! The shop as eight processes: they come together, serve, and none of them is ever left behind.
 
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis::Servers;
+use chassis::net::SystemNetwork;
+use shopctl::load::api::{Api, Item};
+use shopctl::load::client::HttpClient;
+use shopctl::load::journey::seen;
+use shopctl::run::resources::{Meter, Part};
+use shopctl::world::processes::{Processes, ProcessesOptions};
+use shopctl::world::secret::Secret;
+use shopctl::world::{Admin, shop};
+
+use crate::{SECRET, soon};
+
+/// The drain, and some.
+const STOPPED: Duration = Duration::from_secs(15);
+
+/// In a namespace that no other test process has either: by it a shop's processes are known.
+fn with_own_namespace(servers: &Servers) -> Servers {
+    Servers { namespace: format!("p{}_{}", std::process::id(), servers.namespace), ..servers.clone() }
+}
+
+fn options(servers: &Servers, logs: &Path) -> ProcessesOptions {
+    let settings = [("user.argon2_memory_kib", "8"), ("user.argon2_iterations", "1")];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    ProcessesOptions {
+        program: Some(env!("CARGO_BIN_EXE_shopctl").into()),
+        servers: servers.clone(),
+        settings: Admin::embedded().known_to(settings.into()),
+        logs: logs.to_owned(),
+        listen: "127.0.0.1:0".parse().unwrap(),
+        secret: Secret::Text(SECRET.into()),
+        seed: Some(5),
+        chaos: false,
+    }
+}
+
+/// How many processes serve in that namespace.
+fn serving(namespace: &str) -> usize {
+    let mark = format!("\0--namespace={namespace}\0");
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    lines.filter(|line| String::from_utf8_lossy(line).contains(&mark)).count()
+}
+
+#[tokio::test]
+async fn an_order_goes_through_all_roles_and_the_shop_stops_in_good_order() {
+    let borrowed = servers::for_test().unwrap();
+    let (connections, logs) = (with_own_namespace(&borrowed.connections), tempfile::tempdir().unwrap());
+    let shop = Processes::start(options(&connections, logs.path())).await.unwrap();
+    assert_eq!(serving(&connections.namespace), shop::ROLES.len());
+    let roles = shop.pids().into_iter().map(|(role, pid)| (role.to_owned(), Part::Process(pid)));
+    let postgres = ("postgres".to_owned(), Part::Tree(borrowed.servers.postgres.pid().unwrap()));
+    let mut meter = Meter::new(roles.chain([postgres]));
+
+    let client = HttpClient::new(Arc::new(SystemNetwork), shop.addresses[gateway::ROLE].clone());
+    let scenario = "{ version: 1, name: two, about: two users and a lamp, seed: 5, shop: { users: 2, catalog: { items: \
+                    [ { sku: LAMP, name: Lamp, price: 19.90 EUR, stock: 4 } ] } }, load: { buyers: { executor: \
+                    shared-iterations, vus: 1, iterations: 1, journey: [ { order: { items: [ { sku: LAMP, quantity: \
+                    1 } ] } } ] } } }";
+    let scenario = shopctl::scenario::parse(scenario, "two.yaml", &[], &shop::known()).unwrap();
+    let seeded = shopctl::run::seed::seed(&client, &Admin::embedded(), &scenario).await.unwrap();
+    let items = [Item { sku: "LAMP".into(), quantity: 2 }];
+    let answer = Api { client }.place_order(&seeded.shoppers[0].token, "k", &items, Duration::from_secs(10)).await;
+    let answer = answer.unwrap();
+    assert_eq!((answer.status, seen(&answer).unwrap().status.as_str()), (201, "CONFIRMED"), "{}", answer.summary());
+
+    let used = meter.used();
+    assert_eq!(used.len(), shop::ROLES.len() + 1);
+    for (name, used) in used {
+        assert!(used.cpu_us.unwrap() > 0 && used.peak_mb.unwrap() > 1.0, "{name}: {used:?}");
+    }
+    assert_eq!(shop.dead(), [""; 0]);
+    shop.stop();
+    assert_eq!(serving(&connections.namespace), 0);
+    for role in shop::ROLES {
+        let log = fs::read_to_string(logs.path().join(format!("{role}.log"))).unwrap();
+        assert!(log.contains("is ready") && !log.contains("stopped with work under way"), "{role}: {log}");
+    }
+}
+
+#[tokio::test]
+async fn a_role_that_is_killed_is_told_and_the_others_stay() {
+    let borrowed = servers::for_test().unwrap();
+    let (connections, logs) = (with_own_namespace(&borrowed.connections), tempfile::tempdir().unwrap());
+    let shop = Processes::start(options(&connections, logs.path())).await.unwrap();
+    let payment = shop.pids()[payment::ROLE].to_string();
+    assert!(Command::new("kill").args(["-9", &payment]).status().unwrap().success());
+    let dead = soon(STOPPED, || Some(shop.dead()).filter(|dead| !dead.is_empty()));
+    assert!(dead.len() == 1 && dead[0].starts_with("payment ended by itself (signal: 9"), "{dead:?}");
+    assert_eq!(serving(&connections.namespace), shop::ROLES.len() - 1);
+    drop(shop);
+    assert_eq!(serving(&connections.namespace), 0);
+}
+
+#[tokio::test]
+async fn a_shop_that_cannot_start_says_why_and_leaves_nothing_behind() {
+    let borrowed = servers::for_test().unwrap();
+    let mut connections = with_own_namespace(&borrowed.connections);
+    let address = connections.postgres.rsplit_once('@').unwrap().1;
+    connections.postgres = format!("postgres://shop:hunter2@{address}");
+    let logs = tempfile::tempdir().unwrap();
+    let why = Processes::start(options(&connections, logs.path())).await.err().unwrap().to_string();
+    assert!(why.contains("ended by itself (exit status: 115): serve "), "{why}");
+    assert!(why.contains("authentication failed") && !why.contains("hunter2"), "{why}");
+    assert_eq!(serving(&connections.namespace), 0);
+}
+
+/// What the stand-in needs to know: URLs and namespace, then where logs go.
+const STAND_IN: [&str; 5] =
+    ["STAND_IN_POSTGRES", "STAND_IN_NATS", "STAND_IN_REDIS", "STAND_IN_NAMESPACE", "STAND_IN_LOGS"];
+
+/// Kills and collects it, however the test ends.
+struct Parent(Child);
+
+impl Drop for Parent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_roles_go_when_whoever_put_them_up_is_killed() {
+    let borrowed = servers::for_test().unwrap();
+    let (connections, logs) = (with_own_namespace(&borrowed.connections), tempfile::tempdir().unwrap());
+    let Servers { postgres, nats, redis, namespace, .. } = connections;
+    let told = [postgres, nats, redis, namespace.clone(), logs.path().display().to_string()];
+    let parent = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "processes::puts_up_a_shop_if_told_to_stand_in"])
+        .envs(STAND_IN.into_iter().zip(told))
+        .stdout(Stdio::null())
+        .spawn();
+    let mut parent = Parent(parent.unwrap());
+    let is_up = || logs.path().join("up").exists().then_some(());
+    soon(Duration::from_secs(60), || is_up().or_else(|| parent.0.try_wait().unwrap().map(|end| panic!("{end}"))));
+    assert_eq!(serving(&namespace), shop::ROLES.len());
+    drop(parent);
+    soon(STOPPED, || (serving(&namespace) == 0).then_some(()));
+}
+
+/// No test but the process that another test kills.
+#[tokio::test]
+async fn puts_up_a_shop_if_told_to_stand_in() {
+    let told = STAND_IN.map(|name| std::env::var(name).unwrap_or_default());
+    let [postgres, nats, redis, namespace, logs] = told;
+    if logs.is_empty() {
+        return;
+    }
+    let servers = Servers { postgres, nats, redis, namespace, create: true };
+    let _shop = Processes::start(options(&servers, Path::new(&logs))).await.unwrap();
+    fs::write(Path::new(&logs).join("up"), "").unwrap();
+    std::future::pending().await
+}

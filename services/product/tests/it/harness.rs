@@ -157,16 +157,3 @@ pub fn by_id(id: i64) -> wire::ProductRef {
 pub fn by_sku(sku: &str) -> wire::ProductRef {
     wire::ProductRef { r#ref: Some(wire::product_ref::Ref::Sku(sku.to_owned())) }
 }
-
-/// Asks until `probe` answers; fails the test after ten seconds.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut probe: impl FnMut() -> F) -> T {
-    let asked = tokio::time::timeout(DEADLINE, async {
-        loop {
-            if let Some(found) = probe().await {
-                return found;
-            }
-            tokio::task::yield_now().await;
-        }
-    });
-    asked.await.unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"))
-}

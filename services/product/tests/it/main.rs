@@ -8,6 +8,5 @@ mod cache;
 mod catalogue;
 mod embedded;
 mod family;
-#[allow(dead_code)]
 mod harness;
 mod search;

@@ -16,8 +16,7 @@ use product::application::ports::{ProductCache, ProductKey};
 use product::domain::Product;
 
 use crate::contract;
-use crate::family::connections;
-use crate::harness::eventually;
+use crate::family::{connections, eventually};
 
 macro_rules! keeps_the_stores_contract {
     ($($case:ident),* $(,)?) => {$(

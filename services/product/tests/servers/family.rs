@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::path::Path;
+use std::time::Duration;
 
 use chassis::env::Backing;
 use servers::Borrowed;
@@ -24,4 +25,17 @@ pub fn backing(folder: &Path) -> Backing {
     servers.namespace.push('_');
     servers.namespace.extend(name.iter().map(|byte| format!("{byte:02x}")));
     Backing::Servers(servers)
+}
+
+/// Asks until `probe` answers; fails the test after ten seconds.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut probe: impl FnMut() -> F) -> T {
+    let asked = tokio::time::timeout(Duration::from_secs(10), async {
+        loop {
+            if let Some(found) = probe().await {
+                return found;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    asked.await.unwrap_or_else(|_| panic!("not within ten seconds: {what}"))
 }

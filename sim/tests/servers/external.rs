@@ -1,0 +1,131 @@
+//! Somebody else's servers: whether they will do.
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use shopctl::infra::external::{self, check};
+
+/// What is put into a URL instead of its password.
+const WRONG: &str = "not-the-password";
+
+fn with_password(url: &str, password: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap();
+    let (login, place) = rest.rsplit_once('@').unwrap();
+    let user = login.rsplit_once(':').map(|(user, _)| format!("{user}:")).unwrap_or_default();
+    format!("{scheme}://{user}{password}@{place}")
+}
+
+/// A port on which nobody listens.
+fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn servers_that_will_do_tell_their_versions() {
+    let borrowed = servers::for_test().unwrap();
+    let versions = check(&borrowed.connections).await.unwrap();
+    for version in [&versions.postgres, &versions.nats, &versions.redis] {
+        assert!(version.contains('.') && version.starts_with(|first: char| first.is_ascii_digit()), "{versions}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_a_refused_login_and_is_not_repeated() {
+    let borrowed = servers::for_test().unwrap();
+    let right = &borrowed.connections;
+    let mut wrong = [right.clone(), right.clone(), right.clone()];
+    wrong[0].postgres = with_password(&right.postgres, WRONG);
+    wrong[1].nats = with_password(&right.nats, WRONG);
+    wrong[2].redis = with_password(&right.redis, WRONG);
+    for (servers, variable) in wrong.iter().zip(["DATABASE_URL", "NATS_URL", "REDIS_URL"]) {
+        let said = check(servers).await.unwrap_err();
+        assert!(said.starts_with(&format!("{variable}: 127.0.0.1:")), "{said}");
+        assert!(said.contains("refuses the login") && !said.contains(WRONG) && !said.contains('\n'), "{said}");
+    }
+    let mut none = right.clone();
+    none.redis = format!("redis://{}", borrowed.servers.redis.address());
+    assert!(check(&none).await.unwrap_err().contains("refuses the login"));
+    none = right.clone();
+    none.nats = format!("nats://{}", borrowed.servers.nats.address());
+    assert!(check(&none).await.unwrap_err().contains("refuses the login"));
+}
+
+#[tokio::test]
+async fn a_place_where_nobody_listens_is_told() {
+    let place = nobody();
+    let login = format!("user:{WRONG}@{place}");
+    for (said, variable) in [
+        (external::postgres(&format!("postgres://{login}")).await, "DATABASE_URL"),
+        (external::nats(&format!("nats://{login}")).await, "NATS_URL"),
+        (external::redis(&format!("redis://{login}")).await, "REDIS_URL"),
+    ] {
+        assert_eq!(said.unwrap_err(), format!("{variable}: nobody listens on {place}"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_url_is_answered_with_an_example() {
+    for text in ["", "127.0.0.1:5432", "http://127.0.0.1:5432", "nats://", "postgres://u:p:q:r@", "redis://a:b"] {
+        for (said, example) in [
+            (external::postgres(text).await, "postgres://user:password@127.0.0.1:5432"),
+            (external::nats(text).await, "nats://token@127.0.0.1:4222"),
+            (external::redis(text).await, "redis://:password@127.0.0.1:6379"),
+        ] {
+            let said = said.unwrap_err();
+            assert!(said.contains(example) || text.starts_with(example.split(':').next().unwrap()), "{text}: {said}");
+            assert!(!said.contains('\n'), "{said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_given_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let said = external::postgres(&format!("postgres://u:{WRONG}@{}", silent.local_addr().unwrap())).await.unwrap_err();
+    assert!(said.ends_with("did not answer within 5s") && !said.contains(WRONG), "{said}");
+}
+
+#[tokio::test]
+async fn nats_without_jetstream_will_not_do() {
+    let nats = OwnNats::start("").await;
+    let said = external::nats(&format!("nats://{}", nats.address)).await.unwrap_err();
+    assert!(said.starts_with("NATS_URL: ") && said.contains("has JetStream off"), "{said}");
+    let nats = OwnNats::start(
+        "jetstream { store_dir: store }\naccounts { SHOP { users: [ { user: shop, password: secret } ] } }",
+    )
+    .await;
+    let said = external::nats(&format!("nats://shop:secret@{}", nats.address)).await.unwrap_err();
+    assert!(said.contains("refuses JetStream to this login") && !said.contains("secret"), "{said}");
+}
+
+/// A NATS server with a configuration of its own; it ends with the test, however that ends.
+struct OwnNats {
+    child: Child,
+    address: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl OwnNats {
+    async fn start(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address = servers::free_port().unwrap();
+        std::fs::write(folder.path().join("nats.conf"), format!("listen: \"{address}\"\n{config}\n")).unwrap();
+        let mut command = Command::new(servers::binaries::NATS_SERVER.locate().unwrap());
+        command.args(["--config", "nats.conf"]).current_dir(folder.path()).stderr(Stdio::null());
+        let started = Self { child: command.spawn().unwrap(), address, _folder: folder };
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        while std::net::TcpStream::connect(address).is_err() {
+            assert!(tokio::time::Instant::now() < deadline, "NATS did not start");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        started
+    }
+}
+
+impl Drop for OwnNats {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
