@@ -49,7 +49,7 @@ const OTHERS: [Schema; 2] = [
 /// # Errors
 /// One line: what could not be read or written.
 pub async fn export(servers: &Servers, folder: &Path) -> Result<(), String> {
-    everything(servers, &Storage::Folder(folder.to_owned())).await.map_err(|error| named(folder, &error))
+    everything(servers, &Storage::Folder(folder.to_owned())).await.map_err(|error| said(&error))
 }
 
 /// Copies the orders whose id begins with `begins`, the first hundred, and everything about them but their
@@ -59,11 +59,11 @@ pub async fn export(servers: &Servers, folder: &Path) -> Result<(), String> {
 /// As [`export`].
 pub async fn export_orders(servers: &Servers, begins: &str, folder: &Path) -> Result<(), String> {
     let storage = Storage::Folder(folder.to_owned());
-    some_orders(servers, begins, &storage).await.map_err(|error| named(folder, &error))
+    some_orders(servers, begins, &storage).await.map_err(|error| said(&error))
 }
 
-fn named(folder: &Path, error: &StoreError) -> String {
-    format!("{}: the books could not be copied: {error}", folder.display())
+fn said(error: &StoreError) -> String {
+    format!("the books could not be copied: {error}")
 }
 
 async fn everything(servers: &Servers, storage: &Storage) -> Result<(), StoreError> {

@@ -334,16 +334,17 @@ impl Books for ServerBooks {
     async fn orphans(&self) -> Result<Orphans, StoreError> {
         let mut orphans = Orphans::default();
         let sources = [
-            (&self.payment, "SELECT order_id::text FROM payments"),
-            (&self.acquirer, "SELECT key FROM charges"),
-            (&self.acquirer, "SELECT DISTINCT key FROM ledger"),
-            (&self.inventory, "SELECT DISTINCT order_id::text FROM reservations"),
-            (&self.order, "SELECT DISTINCT aggregate FROM order_events"),
+            (&self.payment, "SELECT order_id::text FROM payments ORDER BY 1"),
+            (&self.acquirer, "SELECT key FROM charges ORDER BY 1"),
+            (&self.acquirer, "SELECT DISTINCT key FROM ledger ORDER BY 1"),
+            (&self.inventory, "SELECT DISTINCT order_id::text FROM reservations ORDER BY 1"),
+            (&self.order, "SELECT DISTINCT aggregate FROM order_events ORDER BY 1"),
         ];
         for (pool, sql) in sources {
             self.strays(pool, sql, &mut orphans.ids).await?;
         }
-        self.strays(&self.courier, "SELECT DISTINCT order_id::text FROM accepted", &mut orphans.told).await?;
+        self.strays(&self.courier, "SELECT DISTINCT order_id::text FROM accepted ORDER BY 1", &mut orphans.told)
+            .await?;
         let mut copy = self.copy.lock().await;
         let log = match copy.take() {
             Some(log) => log,

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::pictures::Wanted;
 use super::serve::Role;
-use crate::infra::InfraArgs;
+use crate::infra::{InfraArgs, external};
 use crate::scenario::template;
 
 /// A flight simulator for checkout systems: runs a complete shop under the load that a scenario
@@ -192,6 +192,12 @@ pub struct AdminArgs {
     pub admin_password: String,
 }
 
+/// Servers whose books can be read without a shop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Readable {
+    External,
+}
+
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("books").required(true))]
 pub struct AuditArgs {
@@ -201,6 +207,12 @@ pub struct AuditArgs {
     /// A run's folder, of `shopctl run`.
     #[arg(long, value_name = "DIR", group = "books")]
     pub run: Option<PathBuf>,
+    /// A shop at rest on the servers that DATABASE_URL, NATS_URL and REDIS_URL name; nothing is written there.
+    #[arg(long, value_enum, value_name = "external", group = "books")]
+    pub infra: Option<Readable>,
+    /// What goes before the names of its databases, streams and keys.
+    #[arg(long, env = "SHOP_NAMESPACE", default_value = "", value_parser = external::namespace)]
+    pub namespace: String,
     /// What clients saw: a run's orders.jsonl.
     #[arg(long, value_name = "FILE")]
     pub witness: Option<PathBuf>,
@@ -224,6 +236,12 @@ pub struct ExplainArgs {
     /// A running shop; ledger, stock and messages are not visible from there.
     #[arg(long, value_name = "URL", group = "source")]
     pub target: Option<String>,
+    /// A shop on the servers that DATABASE_URL, NATS_URL and REDIS_URL name; nothing is written there.
+    #[arg(long, value_enum, value_name = "external", group = "source")]
+    pub infra: Option<Readable>,
+    /// What goes before the names of its databases, streams and keys.
+    #[arg(long, env = "SHOP_NAMESPACE", default_value = "", value_parser = external::namespace)]
+    pub namespace: String,
     /// Prints the story as JSON.
     #[arg(long)]
     pub json: bool,

@@ -5,36 +5,27 @@ use std::io::BufReader;
 use std::path::Path;
 
 use chassis::sqlite::Storage;
+use tempfile::TempDir;
 
-use super::args::AuditArgs;
+use super::args::{AuditArgs, Readable};
 use super::exit::{ExitCode, Failure};
+use super::shelves::{self, Wanted};
 use super::{runtime, say};
+use crate::audit::books::Books;
 use crate::audit::invariants::{Audit, Evidence, audit};
 use crate::audit::manifest::{self, Manifest};
+use crate::audit::shelf::BookShelf;
 use crate::audit::sqlite::SqliteBooks;
 use crate::audit::witness::Witness;
 use crate::world::lock::FolderLock;
 
 pub fn run(args: &AuditArgs) -> Result<ExitCode, Failure> {
-    let folder = match (&args.data, &args.run) {
-        (Some(data), _) => data.clone(),
-        (None, Some(run)) => run.join("data"),
-        (None, None) => return Err(Failure::invalid("error: --data DIR or --run DIR is needed")),
-    };
     let in_run = |name: &str| args.run.as_ref().map(|run| run.join(name)).filter(|path| path.exists());
     let manifest = args.manifest.clone().or_else(|| in_run(manifest::FILE));
     let manifest = manifest.map(|path| Manifest::read(&path)).transpose().map_err(invalid)?;
     let witness = args.witness.clone().or_else(|| in_run("orders.jsonl"));
     let witness = witness.map(|path| read_witness(&path)).transpose().map_err(invalid)?;
-    if !folder.is_dir() {
-        return Err(invalid(format!("{}: no such folder", folder.display())));
-    }
-    // While a shop writes, the databases are of different moments and would contradict each other.
-    let _lock = FolderLock::take_for_reading(&folder).map_err(invalid)?;
-    let books = SqliteBooks::open(&Storage::Folder(folder.clone()))
-        .map_err(|error| invalid(format!("{}: no books here: {error}", folder.display())))?;
-    let evidence = Evidence { books: &books, manifest: manifest.as_ref(), witness: witness.as_ref() };
-    let audit = runtime()?.block_on(audit(evidence)).map_err(|error| invalid(error.to_string()))?;
+    let audit = runtime()?.block_on(look(args, manifest.as_ref(), witness.as_ref()))?;
     say(render(&audit, manifest.is_some(), witness.is_some()));
     let missing = args.run.is_some() && (manifest.is_none() || witness.is_none());
     if missing {
@@ -48,6 +39,38 @@ pub fn run(args: &AuditArgs) -> Result<ExitCode, Failure> {
         }
         (0, None) => ExitCode::Kept,
     })
+}
+
+async fn look(args: &AuditArgs, manifest: Option<&Manifest>, witness: Option<&Witness>) -> Result<Audit, Failure> {
+    let folder = match (&args.infra, &args.data, &args.run) {
+        (Some(Readable::External), ..) => {
+            let shelf = BookShelf::Servers(shelves::external(&args.namespace).await?);
+            let books = shelf.open().await.map_err(|why| Failure::shop(format!("error: {why}")))?;
+            return judge(&*books, manifest, witness).await;
+        }
+        (None, Some(data), _) => data.clone(),
+        (None, None, Some(run)) => run.join("data"),
+        (None, None, None) => {
+            return Err(Failure::invalid("error: --data DIR, --run DIR or --infra external is needed"));
+        }
+    };
+    if !folder.is_dir() {
+        return Err(invalid(format!("{}: no such folder", folder.display())));
+    }
+    // While a shop writes, the databases are of different moments and would contradict each other.
+    let _lock = FolderLock::take_for_reading(&folder).map_err(invalid)?;
+    let copied = match shelves::stands_on_servers(&folder) {
+        true => Some(shelves::copied(&folder, Wanted::Everything).await?),
+        false => None,
+    };
+    let files = copied.as_ref().map_or(folder.as_path(), TempDir::path);
+    let books = SqliteBooks::open(&Storage::Folder(files.to_owned()))
+        .map_err(|error| invalid(format!("{}: no books here: {error}", folder.display())))?;
+    judge(&books, manifest, witness).await
+}
+
+async fn judge(books: &dyn Books, manifest: Option<&Manifest>, witness: Option<&Witness>) -> Result<Audit, Failure> {
+    audit(Evidence { books, manifest, witness }).await.map_err(|error| invalid(error.to_string()))
 }
 
 fn invalid(message: String) -> Failure {

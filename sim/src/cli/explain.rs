@@ -1,9 +1,13 @@
 //! `shopctl explain`.
 
-use kernel::OrderId;
+use std::path::Path;
 
-use super::args::ExplainArgs;
+use kernel::OrderId;
+use tempfile::TempDir;
+
+use super::args::{ExplainArgs, Readable};
 use super::exit::{ExitCode, Failure};
+use super::shelves::{self, Wanted};
 use super::target::{Target, said};
 use super::{runtime, say};
 use crate::explain::facts::Attempt;
@@ -11,6 +15,7 @@ use crate::explain::folder::Folder;
 use crate::explain::render::render;
 use crate::explain::{Facts, Story, remote};
 use crate::load::client::is_success;
+use crate::world::lock::FolderLock;
 
 /// Pages of a hundred attempts that are read.
 const ATTEMPT_PAGES_MAX: usize = 100;
@@ -28,17 +33,39 @@ pub fn run(args: &ExplainArgs) -> Result<ExitCode, Failure> {
 
 fn facts(args: &ExplainArgs) -> Result<Facts, Failure> {
     let invalid = |why: String| Failure::invalid(format!("error: {why}"));
-    let folder = match (&args.data, &args.run, &args.target) {
-        (Some(data), ..) => Folder::data(data),
-        (_, Some(run), _) => Folder::run(run),
-        (.., Some(url)) => {
-            return runtime()?.block_on(from_shop(url, args));
+    if let Some(url) = &args.target {
+        return runtime()?.block_on(from_shop(url, args));
+    }
+    let on_servers = args.data.as_ref().filter(|data| shelves::stands_on_servers(data));
+    let copied = match (args.infra, on_servers) {
+        (Some(Readable::External), _) => Some(runtime()?.block_on(from_servers(args))?),
+        (None, Some(data)) => Some(runtime()?.block_on(from_kept_servers(data, args))?),
+        (None, None) => None,
+    };
+    let folder = match (&copied, &args.data, &args.run) {
+        (Some(copied), ..) => Folder::data(copied.path()),
+        (_, Some(data), _) => Folder::data(data),
+        (.., Some(run)) => Folder::run(run),
+        (None, None, None) => {
+            return Err(invalid("--data DIR, --run DIR, --target URL or --infra external is needed".into()));
         }
-        (None, None, None) => return Err(invalid("--data DIR, --run DIR or --target URL is needed".into())),
     };
     let folder = folder.map_err(invalid)?;
     let id = folder.find(&args.order).map_err(invalid)?;
     folder.facts(&id).map_err(invalid)
+}
+
+/// The order's books, copied from servers that a shop may be running on.
+async fn from_servers(args: &ExplainArgs) -> Result<TempDir, Failure> {
+    let servers = shelves::external(&args.namespace).await?;
+    shelves::copy(&servers, Wanted::Orders(&args.order)).await
+}
+
+/// The same from a folder of servers that do not run.
+async fn from_kept_servers(data: &Path, args: &ExplainArgs) -> Result<TempDir, Failure> {
+    let _lock = FolderLock::take_for_reading(data)
+        .map_err(|why| Failure::invalid(format!("error: {why}, or ask it with --target URL")))?;
+    shelves::copied(data, Wanted::Orders(&args.order)).await
 }
 
 async fn from_shop(url: &str, args: &ExplainArgs) -> Result<Facts, Failure> {

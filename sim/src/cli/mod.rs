@@ -15,6 +15,7 @@ pub mod run;
 pub mod scenario;
 pub mod seed;
 pub mod serve;
+mod shelves;
 pub mod signals;
 pub mod simulate;
 pub mod target;

@@ -326,13 +326,16 @@ fn seen_or<T: Default>(seen: Result<T, String>, unseen: &mut Vec<String>) -> T {
     })
 }
 
-/// Waits until nothing is under way, at most `longest`.
+/// Waits until nothing is under way, at most `longest`. Books that cannot be read are read again until
+/// then: a server may just be coming back.
 async fn settle(books: &dyn Books, longest: Duration) -> Result<(), String> {
     let deadline = Instant::now() + longest;
     loop {
-        let in_flight = books.in_flight().await.map_err(|error| error.to_string())?;
-        if in_flight.is_quiet() || Instant::now() >= deadline {
-            return Ok(());
+        let over = Instant::now() >= deadline;
+        match books.in_flight().await {
+            Ok(in_flight) if over || in_flight.is_quiet() => return Ok(()),
+            Err(error) if over => return Err(error.to_string()),
+            Ok(_) | Err(_) => {}
         }
         sleep(SETTLE_PAUSE).await;
     }

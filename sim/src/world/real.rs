@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lock::FolderLock;
 use super::{Surroundings, WorldError, shop};
+use crate::audit::shelf::BookShelf;
 use crate::load::client::HttpClient;
 
 /// How long all roles may take to say that they are up.
@@ -102,9 +103,9 @@ impl RunningShop {
         let (addresses, ops) = (Ports::addresses(&ports.main)?, Ports::addresses(&ports.ops)?);
         let storage = Storage::Folder(options.folder.clone());
         let clock: SharedClock = Arc::new(SystemClock);
-        let backing = match options.servers {
-            Some(servers) => Backing::Servers(servers),
-            None => embedded(&storage, &clock)?,
+        let (books, backing) = match options.servers {
+            Some(servers) => (BookShelf::Servers(servers.clone()), Backing::Servers(servers)),
+            None => (BookShelf::Sqlite(storage.clone()), embedded(&storage, &clock)?),
         };
         let (peers, ops_peers) = (Arc::new(addresses.clone()), Arc::new(ops.clone()));
         let shutdown = CancellationToken::new();
@@ -117,7 +118,7 @@ impl RunningShop {
                 seeds: options.seeds.scope("generator"),
                 gateway: addresses.get(gateway::ROLE).cloned().unwrap_or_default(),
                 ops,
-                books: crate::audit::shelf::BookShelf::Sqlite(storage),
+                books,
             },
             addresses,
             threads: BTreeMap::new(),

@@ -25,6 +25,7 @@ use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{MAIN_PORT, OPS_PORT, Surroundings, WorldError, shop};
+use crate::audit::shelf::BookShelf;
 
 /// 2026-01-01T00:00:00Z, when every simulation begins.
 const EPOCH_US: i64 = 1_767_225_600_000_000;
@@ -142,7 +143,7 @@ where
         gateway: format!("{}:{MAIN_PORT}", gateway::ROLE),
         ops: (*ops).clone(),
         clock: clock.clone(),
-        books: crate::audit::shelf::BookShelf::Sqlite(storage),
+        books: BookShelf::Sqlite(storage),
     };
     let answer = Rc::new(RefCell::new(None));
     let (experiment, slot) = (experiment(surroundings), answer.clone());

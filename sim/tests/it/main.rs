@@ -15,4 +15,5 @@ mod kill;
 mod planted;
 mod reference;
 mod serve;
+mod tamperings;
 mod verdict;

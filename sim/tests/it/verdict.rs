@@ -8,7 +8,8 @@ use shopctl::audit::Finding;
 use shopctl::audit::witness::{Record, Witness};
 use shopctl::report::Summary;
 
-use crate::harness::{Bench, TINY};
+use crate::harness::{Bench, TINY, copy_folder};
+use crate::tamperings::{IN_DATABASES, IN_THE_LOG};
 
 fn count(summary: &Summary, step: &str, outcome: &str) -> u64 {
     summary.steps.get(step).and_then(|step| step.outcomes.get(outcome)).copied().unwrap_or_default()
@@ -104,77 +105,12 @@ fn a_percentile_that_the_samples_cannot_carry_is_inconclusive() {
     assert!(ended.stdout().contains("too few samples"), "{}", ended.stdout());
 }
 
-/// Database, what is done to it, and the invariant that has to notice.
-const TAMPERINGS: &[(&str, &str, &str)] = &[
-    ("inventory_db", "UPDATE stock SET sold = sold + 1 WHERE product_id = 1", "stock_conserved"),
-    ("inventory_db", "UPDATE stock SET available = -1 WHERE product_id = 1", "stock_not_negative"),
-    ("inventory_db", "DELETE FROM stock WHERE product_id = 1", "stock_conserved"),
-    ("inventory_db", "UPDATE restocks SET quantity = quantity + 1", "stock_conserved"),
-    ("inventory_db", "UPDATE reservations SET quantity = quantity + 1 WHERE state = 'sold'", "confirmed_iff_captured"),
-    ("inventory_db", "UPDATE reservations SET state = 'held' WHERE state = 'released'", "cancelled_net_zero"),
-    ("inventory_db", "DELETE FROM inventory_events WHERE kind = 'StockCommitted'", "fold_matches_row"),
-    ("payment_db", "UPDATE payments SET amount_minor = amount_minor + 1", "ledger_matches_payments"),
-    ("payment_db", "UPDATE payments SET currency = 'USD'", "ledger_matches_payments"),
-    ("payment_db", "UPDATE payments SET state = 'intent' WHERE state = 'captured'", "fold_matches_row"),
-    ("payment_db", "DELETE FROM payments WHERE state = 'captured'", "ledger_matches_payments"),
-    ("payment_db", "DELETE FROM payment_events WHERE version = 1", "events_gapless"),
-    ("acquirer_db", "UPDATE charges SET state = 'refunded' WHERE state = 'captured'", "ledger_matches_payments"),
-    ("acquirer_db", "DELETE FROM charges", "ledger_matches_payments"),
-    (
-        "acquirer_db",
-        "INSERT INTO ledger (key, kind, amount_minor, currency, at) VALUES ('nobody', 'capture', 1, 'EUR', 1)",
-        "ledger_matches_payments",
-    ),
-    (
-        "acquirer_db",
-        "INSERT INTO ledger (key, kind, amount_minor, currency, at)
-         SELECT key, 'refund', amount_minor, currency, 1 FROM ledger c WHERE kind = 'capture'
-         AND key NOT IN (SELECT key FROM ledger WHERE kind = 'refund')",
-        "confirmed_iff_captured",
-    ),
-    ("order_db", "UPDATE orders SET status = 'CONFIRMED' WHERE status = 'CANCELLED'", "answers_hold"),
-    ("order_db", "UPDATE orders SET total_minor = total_minor + 1", "fold_matches_row"),
-    ("order_db", "UPDATE orders SET due_at = 1", "nothing_in_flight"),
-    ("order_db", "UPDATE order_events SET published_at = NULL", "nothing_in_flight"),
-    ("order_db", "DELETE FROM orders WHERE status = 'CONFIRMED'", "acknowledged_orders_exist"),
-    ("order_db", "DELETE FROM order_events WHERE kind = 'StockReserved'", "legal_transitions"),
-    ("order_db", "UPDATE order_events SET occurred_at = occurred_at + 1", "stream_matches_events"),
-    ("event_log", "DELETE FROM messages WHERE stream = 'ORDERS' AND version = 2", "stream_matches_events"),
-    ("event_log", "DELETE FROM messages WHERE stream = 'PAYMENTS'", "stream_matches_events"),
-    ("event_log", "DELETE FROM messages WHERE stream = 'INVENTORY'", "stream_matches_events"),
-    ("event_log", "UPDATE consumers SET delivered = delivered - 1", "nothing_in_flight"),
-    ("event_log", "INSERT INTO pending VALUES ('ORDERS', 'notification-service', 1, 1, 1)", "nothing_in_flight"),
-    ("event_log", "UPDATE messages SET kind = 'OrderConfirmed' WHERE kind = 'OrderCancelled'", "notified_once"),
-    (
-        "event_log",
-        "INSERT INTO messages SELECT 'DEAD_LETTERS', 1, 'ORDERS.notification-service.' || aggregate || '/' || version,
-         1, kind, data, occurred_at, NULL FROM messages WHERE kind = 'OrderConfirmed' LIMIT 1",
-        "notified_once",
-    ),
-    ("courier_db", "DELETE FROM accepted WHERE channel = 'sms'", "notified_once"),
-    ("courier_db", "DELETE FROM accepted WHERE event_id LIKE 'PAYMENTS/%'", "notified_once"),
-    ("courier_db", "UPDATE accepted SET event_id = event_id || '0'", "notified_once"),
-    (
-        "courier_db",
-        "UPDATE accepted SET order_id = (SELECT max(order_id) FROM accepted)
-         WHERE order_id = (SELECT min(order_id) FROM accepted)",
-        "notified_once",
-    ),
-    ("courier_db", "UPDATE accepted SET order_id = 'nobody' WHERE channel = 'sms'", "notified_once"),
-    (
-        "courier_db",
-        "INSERT INTO accepted SELECT event_id, 'sms', recipient, '', body, order_id, accepted_at FROM accepted
-         WHERE event_id LIKE 'PAYMENTS/%'",
-        "notified_once",
-    ),
-];
-
 #[test]
 fn an_audit_notices_every_tampering_and_names_an_order_or_a_product() {
     let bench = Bench::new(TINY);
     bench.shopctl(&["run", "scenario.yaml"]).exits(0);
     let (run, copy) = (bench.run_folder(), bench.path("tampered"));
-    for (database, sql, invariant) in TAMPERINGS {
+    for (database, sql, invariant) in IN_DATABASES.iter().chain(IN_THE_LOG) {
         copy_folder(&run, &copy);
         let connection = rusqlite::Connection::open(copy.join(format!("data/{database}.db"))).unwrap();
         assert!(connection.execute(sql, []).unwrap() > 0, "{sql} changed nothing");
@@ -248,16 +184,4 @@ fn an_audit_without_the_record_of_the_run_proves_little() {
     assert!(audit().exits(111).stdout().contains("the record of them is incomplete"));
     std::fs::remove_file(folder.join("orders.jsonl")).unwrap();
     audit().exits(113);
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy_folder(&entry.path(), &target),
-            false => drop(std::fs::copy(entry.path(), target).unwrap()),
-        }
-    }
 }

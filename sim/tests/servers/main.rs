@@ -2,12 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod books;
 mod doctor;
 mod external;
+#[allow(dead_code, reason = "the tests without servers use the rest of it")]
+#[path = "../it/harness.rs"]
+mod harness;
 mod infra;
+mod moved;
 mod outages;
 mod processes;
 mod serve;
+#[allow(dead_code, reason = "the tests without servers use the rest of it")]
+#[path = "../it/tamperings.rs"]
+mod tamperings;
 
 use std::time::Duration;
 
