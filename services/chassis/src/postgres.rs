@@ -29,8 +29,14 @@ const GUARDS: [(&str, &str); 3] =
 /// not be one that reads the whole table because there was nothing in it.
 /// What is switched off only looks dear to the planner, so that statements of microseconds would be worth
 /// compiling to it: `jit` is off as well.
-const PLANS: [(&str, &str); 4] =
-    [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off"), ("jit", "off")];
+/// And they are planned once for each connection: planning costs more than they do.
+const PLANS: [(&str, &str); 5] = [
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+];
 
 /// One database of one service.
 pub struct Db {
