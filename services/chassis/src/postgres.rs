@@ -91,9 +91,7 @@ impl Db {
                     Ok(meta.idle_for < TRIED_AFTER || connection.ping().await.is_ok())
                 })
             })
-            .connect_with(options.options(GUARDS))
-            .await
-            .map_err(failed)?;
+            .connect_lazy_with(options.options(GUARDS));
         Ok(Self { name, pool, metrics: metrics.clone(), committed: Notify::new() })
     }
 
