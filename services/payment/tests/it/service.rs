@@ -121,7 +121,8 @@ async fn a_decline_is_an_answer_and_stays_one() {
 
 #[tokio::test]
 async fn concurrent_duplicates_hear_one_answer() {
-    let running = start(&[("acquirer.latency", "20ms")]).await;
+    let patience = [("payment.provider_timeout", "20s"), ("payment.charge_window", "60s")];
+    let running = start(&[&[("acquirer.latency", "20ms")], &patience[..]].concat()).await;
     let calls = (0..6).map(|caller| {
         let mut client = running.client();
         tokio::spawn(async move { pay_patiently(&mut client, 1, caller).await })
