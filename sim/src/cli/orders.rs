@@ -280,7 +280,10 @@ mod tests {
         let refusal = serde_json::json!({ "title": "Not now", "detail": "the event log lacks events of 2 orders" });
         let failure = rebuilding(409, refusal).await.unwrap_err();
         assert_eq!(failure.code, ExitCode::Invalid);
-        assert!(failure.message.contains("nothing was changed") && failure.message.contains("lacks events"), "{failure:?}");
+        assert!(
+            failure.message.contains("nothing was changed") && failure.message.contains("lacks events"),
+            "{failure:?}"
+        );
         assert_eq!(rebuilding(503, serde_json::json!({})).await.unwrap_err().code, ExitCode::ShopFailed);
         assert!(rebuilding(504, serde_json::json!({})).await.is_err(), "it is not asked for ever");
     }

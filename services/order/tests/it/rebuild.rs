@@ -123,9 +123,13 @@ impl History for Log {
 
 impl Bench {
     fn rebuilder(&self, log: &Arc<Log>, limits: Limits) -> Rebuilder {
-        // Its orders are its own: here it only stands in the way.
+        self.rebuilder_of(log, self.projection.clone(), limits)
+    }
+
+    fn rebuilder_of(&self, log: &Arc<Log>, projection: Arc<dyn Projection>, limits: Limits) -> Rebuilder {
+        // It drives no order of these tests.
         let driver = Shop::open(&Setup { claims: false, ..Setup::new() }).driver;
-        Rebuilder::new(log.clone(), self.projection.clone(), driver, Arc::new(Still), limits)
+        Rebuilder::new(log.clone(), projection, driver, Arc::new(Still), limits)
     }
 
     async fn rebuild(&self, log: &Arc<Log>) -> Result<Rebuilt, RebuildError> {
@@ -286,18 +290,20 @@ pub async fn orders_that_are_driven_meanwhile_lose_nothing(bench: Bench) {
     let later = postpone(&postponed, Step::ReserveStock, at(7_000));
     let (log, probe) = (Arc::new(Log::default()), bench.probe.clone());
     log.publish(&*probe, &[]).await;
-    // The first page has been written, the second one finds the log's end. Of what happens, half is published.
-    let (ids, going, half) = ([committed.order.id, taken.order.id], orders.clone(), Arc::downgrade(&log));
-    log.before_page(2, async move {
+    // All has been written, when this happens. Of it, half is published.
+    let (ids, going, half) = ([committed.order.id, taken.order.id], orders.clone(), log.clone());
+    let meanwhile = async move {
         let late = |commit: Commit| Commit { at: at(NOW + 1), due_at: Some(at(NOW + 6)), ..commit };
         commit_one(&*going, late(reserve(&committed))).await.unwrap();
         postpone_one(&*going, later).await.unwrap();
         going.take_over(&late(abort(&taken))).await.unwrap();
         assert!(going.create(&[new_order(2, "new", NOW + 1)]).await[0].is_ok());
-        half.upgrade().unwrap().publish(&*probe, &[ids[0]]).await;
+        half.publish(&*probe, &[ids[0]]).await;
         assert_eq!(going.claim_due(at(15), Duration::from_secs(5_000), 9).await.unwrap().len(), 1);
-    });
-    assert_eq!(bench.rebuild(&log).await.unwrap(), rebuilt(5));
+    };
+    let watched = Watched::new(&bench, Some(Box::new(move || Box::pin(meanwhile))));
+    let rebuilder = bench.rebuilder_of(&log, watched, Limits::default());
+    assert_eq!(rebuilder.run().await.unwrap(), rebuilt(5));
     let orders = &*bench.orders;
     let states = [
         (ids[0], Status::Reserved, 1, 0),
@@ -398,32 +404,42 @@ pub async fn who_asks_while_a_rebuild_is_under_way_gets_its_answer(bench: Bench)
     bench.probe.execute(&format!("DELETE FROM orders WHERE id = '{}'", ids[0])).await;
     let log = Arc::new(Log::default());
     log.publish(&*bench.probe, &[]).await;
-    let counted = Arc::new(Counted { inner: bench.projection.clone(), begun: Mutex::new(0) });
-    let driver = Shop::open(&Setup { claims: false, ..Setup::new() }).driver;
-    let rebuilder = Rebuilder::new(log.clone(), counted.clone(), driver, Arc::new(Still), Limits::default());
+    let watched = Watched::new(&bench, None);
+    let rebuilder = bench.rebuilder_of(&log, watched.clone(), Limits::default());
     let gone = rebuilder.run();
     assert!(tokio::time::timeout(Duration::ZERO, gone).await.is_err(), "one who does not wait");
     let (one, other) = tokio::join!(rebuilder.run(), rebuilder.run());
     assert_eq!((one.unwrap().missing, other.unwrap().missing), (1, 1));
-    assert_eq!(*counted.begun.lock().unwrap(), 1);
+    assert_eq!(*watched.begun.lock().unwrap(), 1);
     assert_eq!(rebuilder.run().await.unwrap(), rebuilt(13), "asked for later, it is another one");
 }
 
-/// A projection, and how often a rebuild of it was begun.
-struct Counted {
+/// A projection, how often a rebuild of it was begun, and what happens before its swap.
+struct Watched {
     inner: Arc<dyn Projection>,
     begun: Mutex<u32>,
+    before_swap: Mutex<Option<Meanwhile>>,
 }
 
-/// A shadow that gives way before each step, as one over a network does.
-struct Slow(Box<dyn Shadow>);
+/// A shadow that takes its time, as one over a network does.
+struct Slow {
+    inner: Box<dyn Shadow>,
+    before_swap: Option<Meanwhile>,
+}
+
+impl Watched {
+    fn new(bench: &Bench, before_swap: Option<Meanwhile>) -> Arc<Self> {
+        let (begun, before_swap) = (Mutex::new(0), Mutex::new(before_swap));
+        Arc::new(Self { inner: bench.projection.clone(), begun, before_swap })
+    }
+}
 
 #[async_trait]
-impl Projection for Counted {
+impl Projection for Watched {
     async fn begin(&self) -> Result<Box<dyn Shadow>, StoreError> {
         *self.begun.lock().unwrap() += 1;
-        tokio::task::yield_now().await;
-        Ok(Box::new(Slow(self.inner.begin().await?)))
+        let before_swap = self.before_swap.lock().unwrap().take();
+        Ok(Box::new(Slow { inner: self.inner.begin().await?, before_swap }))
     }
 }
 
@@ -431,16 +447,19 @@ impl Projection for Counted {
 impl Shadow for Slow {
     async fn write(&mut self, orders: &[Folded], now: Timestamp) -> Result<(), StoreError> {
         tokio::time::sleep(Duration::from_millis(5)).await;
-        self.0.write(orders, now).await
+        self.inner.write(orders, now).await
     }
     async fn disagreement(&mut self, before: Timestamp) -> Result<Disagreement, StoreError> {
-        self.0.disagreement(before).await
+        self.inner.disagreement(before).await
     }
-    async fn swap(self: Box<Self>, sequence: i64, now: Timestamp) -> Result<Rebuilt, StoreError> {
-        self.0.swap(sequence, now).await
+    async fn swap(mut self: Box<Self>, sequence: i64, now: Timestamp) -> Result<Rebuilt, StoreError> {
+        if let Some(happens) = self.before_swap.take() {
+            happens().await;
+        }
+        self.inner.swap(sequence, now).await
     }
     async fn discard(self: Box<Self>) -> Result<(), StoreError> {
-        self.0.discard().await
+        self.inner.discard().await
     }
 }
 
