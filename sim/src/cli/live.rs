@@ -15,6 +15,7 @@ use super::exit::{ExitCode, Failure};
 use super::pictures::Pictures;
 use super::run::commit;
 use super::signals::{self, Asked, Signals};
+use crate::audit::export::export;
 use crate::audit::manifest;
 use crate::infra::{Ground, InfraArgs};
 use crate::report::Summary;
@@ -30,6 +31,8 @@ use crate::world::Admin;
 use crate::world::plan::{Plan, Shop};
 use crate::world::secret::Secret;
 
+/// Where the books of a run are.
+const DATA: &str = "data";
 /// How often processes are looked at for the memory that they hold.
 const LOOK: Duration = Duration::from_secs(2);
 /// Wishes of whoever watches that may wait.
@@ -138,6 +141,11 @@ async fn in_real_time(
     let died = [shop.dead(), ground.dead()].concat();
     shop.stop();
     let (conducted, generator_cpu_us) = conducted?;
+    if let Ground::Local(private) = &ground
+        && let Err(why) = export(&private.connections(), &folder.join(DATA)).await
+    {
+        sink(&Event::Note(format!("the books are not kept: {why}")));
+    }
     let around = Circumstances {
         durability: ground.durability().into(),
         commit: commit(),
@@ -152,7 +160,7 @@ async fn in_real_time(
 }
 
 async fn put_up(scenario: &Scenario, folder: &Path, ground: &Ground, standing: &Standing) -> Result<Shop, Failure> {
-    let data = folder.join("data");
+    let data = folder.join(DATA);
     fs::create_dir_all(&data).map_err(|error| Failure::invalid(format!("error: {}: {error}", data.display())))?;
     let plan = Plan {
         settings: standing.admin.known_to(scenario.shop.settings.clone()),

@@ -65,6 +65,13 @@ async fn until_stopped(mut plan: Plan, args: &UpArgs) -> Result<ExitCode, Failur
     let shop = Shop::put_up(plan).await.map_err(|error| Failure::shop(format!("error: {error}")))?;
     let gateway = &shop.surroundings().gateway;
     say(format_args!("the shop is up (in {} ms): http://{gateway}/api/v1", shop.started_in().as_millis()));
+    if let Ground::Local(private) = &ground {
+        private.with(|servers| {
+            for server in [&servers.postgres, &servers.nats, &servers.redis] {
+                say(format_args!("  {:<12} {}", server.name(), server.address()));
+            }
+        });
+    }
     match &args.data {
         Some(folder) => say(format_args!("data stays in {}", folder.display())),
         None => say("data goes when it stops; keep it with --data DIR"),
