@@ -13,6 +13,8 @@ use crate::store::StoreError;
 
 /// How many messages are taken at once.
 const BATCH: usize = 64;
+/// So often a consumer finds nothing to consume before that is worth a warning.
+const STARTING_TRIES: u32 = 10;
 /// How long to wait for a log that failed.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -46,11 +48,15 @@ pub async fn listen(
     most: usize,
     shutdown: CancellationToken,
 ) {
+    let mut tries = 0_u32;
     let consumer = loop {
         match log.consumer(stream, settings.clone()).await {
             Ok(consumer) => break consumer,
+            // Whoever publishes to the stream makes it, and may only just be starting.
+            Err(error) if tries < STARTING_TRIES => tracing::debug!(%stream, %error, "cannot consume yet"),
             Err(error) => tracing::warn!(%stream, %error, "cannot consume; trying again"),
         }
+        tries = tries.saturating_add(1);
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
