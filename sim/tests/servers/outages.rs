@@ -125,7 +125,7 @@ async fn played(servers: &PrivateServers, deeds: Vec<(usize, Deed)>, afterwards:
     };
     let conducted = conduct(shop.surroundings().clone(), experiment).await.unwrap();
     hands.join().unwrap();
-    tokio::task::spawn_blocking(|| shop.stop()).await.unwrap();
+    shop.stop();
     conducted
 }
 
