@@ -26,6 +26,8 @@ pub(crate) struct Place {
     pub path: PathBuf,
     /// As whom PostgreSQL runs, if not as ourselves.
     pub user: Option<User>,
+    /// Whether what is written outlives a power cut.
+    pub durable: bool,
     /// Set: the folder goes with this value, and this one keeps what is still wanted then.
     parent: Option<PathBuf>,
     _lock: File,
@@ -33,7 +35,7 @@ pub(crate) struct Place {
 
 impl Place {
     /// A folder that goes when this is dropped. What others have left behind is swept away before.
-    pub(crate) fn throwaway() -> Result<Self, ServerError> {
+    pub(crate) fn throwaway(durable: bool) -> Result<Self, ServerError> {
         let (user, parent) = ground()?;
         let (abandoned, path, lock) = {
             let _gate = gate(&parent)?;
@@ -44,7 +46,7 @@ impl Place {
             (abandoned, path, lock)
         };
         abandoned.into_iter().for_each(finish);
-        Ok(Self { path, user, parent: Some(parent), _lock: lock })
+        Ok(Self { path, user, durable, parent: Some(parent), _lock: lock })
     }
 
     /// A folder that stays; one process at a time has it.
@@ -78,7 +80,7 @@ impl Place {
         if had_servers && !processes::end_all_of(&path) {
             return Err(ServerError(format!("{}: servers of an earlier run do not end; kill them", path.display())));
         }
-        Ok(Self { path, user, parent: None, _lock: lock })
+        Ok(Self { path, user, durable: true, parent: None, _lock: lock })
     }
 
     pub(crate) fn is_throwaway(&self) -> bool {

@@ -25,9 +25,11 @@ servers() {
 # One that was being started has its own name by now.
 sleep 0.05
 servers | while read -r pid name; do
-  # PostgreSQL ends at once on QUIT and takes its children along. Paused ones hear nothing until CONT.
+  # PostgreSQL ends at once on QUIT and takes its children along; initdb would finish its step, which nobody
+  # needs any more. Paused ones hear nothing until CONT.
   case $name in
     *postgres*) signal=QUIT ;;
+    *initdb*) signal=KILL ;;
     *) signal=TERM ;;
   esac
   children=

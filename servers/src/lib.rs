@@ -63,13 +63,21 @@ impl LocalServers {
         Self::start_in(&binaries, Place::kept(folder)?)
     }
 
-    /// Starts the three in a folder that is removed when they stop.
+    /// Starts the three in a folder that is removed when they stop. They write as carefully as if it
+    /// stayed, so that what is measured means something.
     ///
     /// # Errors
     /// As [`LocalServers::start`].
     pub fn throwaway() -> Result<Self, ServerError> {
         let binaries = Binaries::find()?;
-        Self::start_in(&binaries, Place::throwaway()?)
+        Self::start_in(&binaries, Place::throwaway(true)?)
+    }
+
+    /// The same without waiting for the disk, for tests: a power cut would lose what was written, the
+    /// end of a process does not.
+    fn careless() -> Result<Self, ServerError> {
+        let binaries = Binaries::find()?;
+        Self::start_in(&binaries, Place::throwaway(false)?)
     }
 
     fn start_in(binaries: &Binaries, place: Place) -> Result<Self, ServerError> {
@@ -131,7 +139,7 @@ impl Drop for LocalServers {
 static SHARED: Mutex<Option<Arc<LocalServers>>> = Mutex::new(None);
 static NAMESPACES: AtomicU64 = AtomicU64::new(0);
 
-/// Throwaway servers that all tests of a process share, until it ends.
+/// Throwaway servers that all tests of a process share, until it ends. They do not wait for the disk.
 pub struct Borrowed {
     pub servers: Arc<LocalServers>,
     /// In a namespace that nobody else has.
@@ -146,7 +154,7 @@ pub fn for_test() -> Result<Borrowed, ServerError> {
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     let servers = match &*shared {
         Some(running) => running.clone(),
-        None => shared.insert(Arc::new(LocalServers::throwaway()?)).clone(),
+        None => shared.insert(Arc::new(LocalServers::careless()?)).clone(),
     };
     let connections = servers.connections(&format!("t{}", NAMESPACES.fetch_add(1, Ordering::Relaxed)));
     Ok(Borrowed { servers, connections })

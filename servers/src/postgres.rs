@@ -42,6 +42,7 @@ pub(crate) fn prepare(binaries: &Binaries, place: &Place, meanwhile: &mut dyn Fn
     let (program, mut arguments) = run_as(place.user, binaries, &binaries.postgres);
     arguments.extend([OsString::from("-D"), data.clone().into_os_string()]);
     let (log, home) = (place.log(NAME), place.path.clone());
+    let sync = if place.durable { "on" } else { "off" };
     Server::new(Box::new(move |address| {
         let settings = [
             ("listen_addresses", "127.0.0.1".to_owned()),
@@ -49,6 +50,8 @@ pub(crate) fn prepare(binaries: &Binaries, place: &Place, meanwhile: &mut dyn Fn
             ("unix_socket_directories", String::new()),
             ("max_connections", "200".to_owned()),
             ("shared_buffers", "64MB".to_owned()),
+            ("fsync", sync.to_owned()),
+            ("full_page_writes", sync.to_owned()),
             // In the folder, and gone with it.
             ("dynamic_shared_memory_type", "mmap".to_owned()),
             ("timezone", "UTC".to_owned()),

@@ -107,7 +107,7 @@ pub(crate) fn servers_of(folder: &Path) -> BTreeMap<i32, String> {
     let all: Vec<Seen> = all().into_iter().filter(|one| named(&one.name)).collect();
     let marks = ["postgres/data", "postgres/data.new", "nats/nats.conf", "redis/redis-server"]
         .map(|mark| format!(" {} ", folder.join(mark).to_string_lossy()));
-    let places = ["postgres/data", "nats", "redis"].map(|place| folder.join(place));
+    let places = ["postgres/data", "postgres/data.new", "nats", "redis"].map(|place| folder.join(place));
     let belongs = |pid: i32| {
         let arguments = arguments(pid);
         // PostgreSQL's children have titles instead of arguments, but a place that they work in.
@@ -131,8 +131,8 @@ pub(crate) fn end_all_of(folder: &Path) -> bool {
         return true;
     }
     for (pid, name) in &servers {
-        // PostgreSQL ends at once on QUIT. Paused ones hear nothing until CONT.
-        send(*pid, if name.contains("postgres") { Signal::QUIT } else { Signal::TERM });
+        send(*pid, soonest(name));
+        // Paused ones hear nothing until then.
         send(*pid, Signal::CONT);
     }
     if wait::until(GENTLE, || servers_of(folder).is_empty()) {
@@ -142,6 +142,16 @@ pub(crate) fn end_all_of(folder: &Path) -> bool {
         send(pid, Signal::KILL);
     }
     wait::until(KILLED, || servers_of(folder).is_empty())
+}
+
+/// What ends a process of that name soonest, if it is to leave nothing behind.
+fn soonest(name: &str) -> Signal {
+    match name {
+        name if name.contains("postgres") => Signal::QUIT,
+        // It would finish its step, which nobody needs any more.
+        name if name.contains("initdb") => Signal::KILL,
+        _ => Signal::TERM,
+    }
 }
 
 /// Whether a process of that number runs.

@@ -17,6 +17,8 @@ use crate::{ServerError, secret, wait};
 const START_DEADLINE: Duration = Duration::from_secs(30);
 /// How long it may take to stop when it is asked gently.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
+/// How long to end when it is told to; PostgreSQL itself kills its children after 5 s.
+const QUIT_DEADLINE: Duration = Duration::from_secs(6);
 /// How long the children of a killed server may take to notice.
 const ORPHANS_DEADLINE: Duration = Duration::from_secs(5);
 /// How many ports are tried before a server's first start is given up.
@@ -223,13 +225,23 @@ impl Server {
     }
 
     fn await_end(&mut self) {
-        let Some(child) = &mut self.child else { return };
-        if wait::until(STOP_DEADLINE, || !matches!(child.try_wait(), Ok(None))) {
-            self.child = None;
-        } else {
-            tracing::warn!(server = self.recipe.name, "did not stop and is killed");
+        if self.ends_within(STOP_DEADLINE) {
+            return;
+        }
+        tracing::warn!(server = self.recipe.name, "did not stop in time and is ended");
+        self.quit();
+        if !self.ends_within(QUIT_DEADLINE) {
             self.kill();
         }
+    }
+
+    fn ends_within(&mut self, deadline: Duration) -> bool {
+        let Some(child) = &mut self.child else { return true };
+        let ended = wait::until(deadline, || !matches!(child.try_wait(), Ok(None)));
+        if ended {
+            self.child = None;
+        }
+        ended
     }
 
     /// Ends it at once, as a crash does, and waits until its children have noticed.

@@ -40,6 +40,18 @@ fn redis(server: &Server, commands: &str) -> String {
     said
 }
 
+/// The number that PostgreSQL answers.
+fn postgres(server: &Server, sql: &'static str) -> i32 {
+    use sqlx::{Connection as _, Row as _};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut connection = sqlx::PgConnection::connect(&format!("{}/postgres", server.url())).await.unwrap();
+        let row = sqlx::raw_sql(sql).fetch_one(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        row.get(0)
+    })
+}
+
 /// Another process that starts servers and then only waits: this program again, told to be `owner`.
 struct Owner {
     process: Child,
@@ -67,13 +79,19 @@ fn owner() {
 }
 
 impl Owner {
-    fn start(kept: Option<&Path>) -> Self {
+    /// With throwaway folders in `temporary`, where no other test sweeps.
+    fn start(temporary: &tempfile::TempDir) -> Self {
+        Self::start_with(&[("TMPDIR", temporary.path())])
+    }
+
+    fn start_on(kept: &Path) -> Self {
+        Self::start_with(&[(KEPT, kept)])
+    }
+
+    fn start_with(variables: &[(&str, &Path)]) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "owner", "--nocapture"]).env(OWNER, "1").stdin(Stdio::piped()).stdout(Stdio::piped());
-        if let Some(folder) = kept {
-            command.env(KEPT, folder);
-        }
-        let mut process = command.spawn().unwrap();
+        let mut process = command.envs(variables.iter().copied()).spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let line = lines.map(Result::unwrap).find(|line| line.starts_with("owns ")).unwrap();
         let (pids, folder) = line.trim_start_matches("owns ").split_once(' ').unwrap();
@@ -88,6 +106,12 @@ impl Owner {
 
     fn its_servers_run(&self) -> bool {
         self.pids.iter().any(|pid| runs(*pid))
+    }
+
+    fn kill_its_guardian(&self) {
+        let guardian = self.guardian().unwrap();
+        assert!(Command::new("kill").args(["-KILL", &guardian.to_string()]).status().unwrap().success());
+        eventually("the guardian is gone", || !runs(guardian));
     }
 
     /// The process that watches over the folder.
@@ -118,6 +142,7 @@ fn the_three_start_soon_and_leave_nothing_behind() {
 #[test]
 fn a_server_comes_back_on_the_same_port_with_what_it_kept() {
     let mut servers = LocalServers::throwaway().unwrap();
+    postgres(&servers.postgres, "CREATE TABLE kept AS SELECT 17 AS number; SELECT 0");
     for server in [&mut servers.postgres, &mut servers.nats, &mut servers.redis] {
         let (url, before) = (server.url().to_owned(), server.pid());
         server.restart().unwrap();
@@ -130,8 +155,7 @@ fn a_server_comes_back_on_the_same_port_with_what_it_kept() {
         assert_eq!(server.url(), url);
         server.start().unwrap();
     }
-    let marker = servers.folder().join("postgres/data/PG_VERSION");
-    assert!(marker.exists());
+    assert_eq!(postgres(&servers.postgres, "SELECT number FROM kept"), 17);
 }
 
 #[test]
@@ -211,8 +235,9 @@ fn no_secret_is_on_a_command_line_in_an_environment_or_open_to_others() {
 
 #[test]
 fn the_servers_of_a_killed_process_go_at_once() {
-    let mut owner = Owner::start(None);
-    assert!(owner.its_servers_run() && owner.folder.exists());
+    let temporary = folder();
+    let mut owner = Owner::start(&temporary);
+    assert!(owner.its_servers_run() && owner.folder.starts_with(temporary.path()));
     owner.kill();
     eventually("everything is gone", || !owner.its_servers_run() && !owner.folder.exists());
     eventually("the guardian is gone", || owner.guardian().is_none());
@@ -220,35 +245,36 @@ fn the_servers_of_a_killed_process_go_at_once() {
 
 #[test]
 fn servers_that_not_even_a_guardian_ended_go_when_others_start() {
-    let mut owner = Owner::start(None);
-    let guardian = owner.guardian().unwrap();
-    assert!(Command::new("kill").args(["-KILL", &guardian.to_string()]).status().unwrap().success());
-    eventually("the guardian is gone", || !runs(guardian));
+    let temporary = folder();
+    let mut owner = Owner::start(&temporary);
+    owner.kill_its_guardian();
     owner.kill();
+    assert!(owner.its_servers_run(), "nobody is there to end them");
     // Two at once.
-    std::thread::scope(|scope| {
-        scope.spawn(servers::sweep);
-        scope.spawn(servers::sweep);
+    let others: Vec<Owner> = std::thread::scope(|scope| {
+        let threads = [(); 2].map(|()| scope.spawn(|| Owner::start(&temporary)));
+        threads.map(|thread| thread.join().unwrap()).into()
     });
     eventually("everything is gone", || !owner.its_servers_run() && !owner.folder.exists());
+    for mut other in others {
+        assert!(other.pids.iter().all(|pid| runs(*pid)) && other.folder.exists(), "what has an owner stays");
+        other.kill();
+        eventually("everything is gone", || !other.its_servers_run() && !other.folder.exists());
+    }
 }
 
 #[test]
-fn a_sweep_leaves_alone_what_has_an_owner_and_what_is_not_ours() {
-    let living = Owner::start(None);
-    let mut bystander = Command::new("tail");
-    let mut bystander =
-        bystander.arg("-f").arg(living.folder.join("postgres.log")).stdout(Stdio::null()).spawn().unwrap();
-    servers::sweep();
-    let other = LocalServers::throwaway().unwrap();
-    assert!(living.its_servers_run() && living.folder.exists());
-    let mut living = living;
-    living.kill();
-    eventually("everything is gone", || !living.its_servers_run() && !living.folder.exists());
-    assert!(runs(bystander.id()), "an onlooker is no server");
-    assert!(pids(&other).into_iter().all(runs));
-    bystander.kill().unwrap();
-    bystander.wait().unwrap();
+fn an_onlooker_is_no_server() {
+    let temporary = folder();
+    let mut owner = Owner::start(&temporary);
+    let mut onlooker = Command::new("tail");
+    let log = owner.folder.join("postgres.log");
+    let mut onlooker = onlooker.arg("-f").arg(log).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    owner.kill();
+    eventually("everything is gone", || !owner.its_servers_run() && !owner.folder.exists());
+    assert!(onlooker.try_wait().unwrap().is_none());
+    onlooker.kill().unwrap();
+    onlooker.wait().unwrap();
 }
 
 #[test]
@@ -279,26 +305,27 @@ fn a_kept_folder_has_one_owner_and_is_taken_up_again_with_its_secrets() {
     assert_eq!(said, format!("{}: its servers are running; stop them first", kept.display()));
     let password = |servers: &LocalServers| servers.postgres.url().split('@').next().unwrap().to_owned();
     let before = password(&first);
+    postgres(&first.postgres, "CREATE TABLE kept AS SELECT 17 AS number; SELECT 0");
     let pids = pids(&first);
     drop(first);
     assert!(!pids.into_iter().any(runs) && kept.exists());
     let second = LocalServers::start(&kept).unwrap();
     assert_eq!(password(&second), before);
+    assert_eq!(postgres(&second.postgres, "SELECT number FROM kept"), 17);
 }
 
 #[test]
 fn the_data_of_a_killed_process_stay_and_can_be_taken_up_at_once() {
     let folder = folder();
     let kept = folder.path().join("kept");
-    let mut owner = Owner::start(Some(&kept));
+    let mut owner = Owner::start_on(&kept);
     owner.kill();
     // Its guardian may be at work, or not yet.
     let servers = LocalServers::start(&kept).unwrap();
     assert!(!owner.its_servers_run());
     drop(servers);
-    let mut owner = Owner::start(Some(&kept));
-    let guardian = owner.guardian().unwrap();
-    assert!(Command::new("kill").args(["-KILL", &guardian.to_string()]).status().unwrap().success());
+    let mut owner = Owner::start_on(&kept);
+    owner.kill_its_guardian();
     owner.kill();
     assert!(owner.its_servers_run(), "nobody is there to end them");
     let servers = LocalServers::start(&kept).unwrap();

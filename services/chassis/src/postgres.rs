@@ -19,12 +19,24 @@ use crate::store::StoreError;
 const POOL: u32 = 8;
 /// How long a request waits for one of them.
 const ACQUIRE_DEADLINE: Duration = Duration::from_secs(2);
+/// A connection that nobody used for so long is tried before it is lent: the server may have gone and come back.
+/// (One that is in use is tried when it is given back; trying it each time would be a round trip for nothing.)
+const TRIED_AFTER: Duration = Duration::from_millis(200);
 /// What the server itself ends: statements, waits for locks, and transactions that nobody goes on with.
 const GUARDS: [(&str, &str); 3] =
     [("statement_timeout", "5s"), ("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "10s")];
 /// Services look rows up by their keys. A plan made while a table was empty is kept while it grows: it must
 /// not be one that reads the whole table because there was nothing in it.
-const PLANS: [(&str, &str); 3] = [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
+/// What is switched off only looks dear to the planner, so that statements of microseconds would be worth
+/// compiling to it: `jit` is off as well.
+/// And they are planned once for each connection: planning costs more than they do.
+const PLANS: [(&str, &str); 5] = [
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+];
 
 /// One database of one service.
 pub struct Db {
@@ -39,8 +51,15 @@ pub struct Db {
 /// # Errors
 /// `Unavailable` with one line about what is wrong with the URL.
 pub fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
-    let options = PgConnectOptions::from_str(url)
-        .map_err(|error| StoreError::Unavailable(format!("DATABASE_URL is not a PostgreSQL URL: {error}")))?;
+    let failed = |why: &dyn std::fmt::Display| {
+        StoreError::Unavailable(format!(
+            "DATABASE_URL is not a PostgreSQL URL ({why}): postgres://user:password@host:port"
+        ))
+    };
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Err(failed(&"it begins otherwise"));
+    }
+    let options = PgConnectOptions::from_str(url).map_err(|error| failed(&error))?;
     Ok(options.disable_statement_logging())
 }
 
@@ -59,28 +78,33 @@ impl Db {
         metrics: &Metrics,
     ) -> Result<Self, StoreError> {
         let database = servers.database(name);
-        let base = options(&servers.postgres)?.application_name(name).options(GUARDS).options(PLANS);
+        let base = options(&servers.postgres)?.application_name(name);
         let options = base.clone().database(&database);
+        let failed = |error: sqlx::Error| StoreError::Unavailable(format!("{database}: {}", plain(&error)));
         let mut connection = match PgConnection::connect_with(&options).await {
-            Err(error) if servers.create && is_missing_database(&error) => {
+            Err(error) if is_missing_database(&error) && servers.create => {
                 create(&base, &database).await?;
-                PgConnection::connect_with(&options).await
+                PgConnection::connect_with(&options).await.map_err(failed)?
             }
-            other => other,
-        }
-        .map_err(|error| {
-            let hint = if is_missing_database(&error) { ": start it once with --create" } else { "" };
-            StoreError::Unavailable(format!("{database}: {}{hint}", plain(&error)))
-        })?;
+            Err(error) if is_missing_database(&error) => {
+                return Err(StoreError::Unavailable(format!("{}: start once with --create", plain(&error))));
+            }
+            other => other.map_err(failed)?,
+        };
         migrate(&mut connection, &database, migrations, servers.create).await?;
         connection.close().await?;
         let pool = PgPoolOptions::new()
             .max_connections(POOL)
             .acquire_timeout(ACQUIRE_DEADLINE)
             .test_before_acquire(false)
-            .connect_with(options)
-            .await
-            .map_err(|error| StoreError::Unavailable(format!("{database}: {}", plain(&error))))?;
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    // A connection that does not answer is dropped, and the next one tried.
+                    Ok(meta.idle_for < TRIED_AFTER || connection.ping().await.is_ok())
+                })
+            })
+            // The server has just answered: the pool's own connections are made when they are needed.
+            .connect_lazy_with(options.options(GUARDS).options(PLANS));
         Ok(Self { name, pool, metrics: metrics.clone(), committed: Notify::new() })
     }
 
@@ -96,8 +120,15 @@ impl Db {
     /// When no connection is to be had in time.
     pub async fn begin(&self, what: &'static str) -> Result<Tx<'_>, StoreError> {
         let started = Instant::now();
-        let inner = self.pool.begin().await?;
-        Ok(Tx { db: self, what, started, inner })
+        let mut begun = self.pool.begin().await;
+        // Each of the pool's connections may be one that died since it was last used; nothing has happened yet.
+        for _ in 0..POOL {
+            match begun {
+                Err(error) if is_lost(&error) => begun = self.pool.begin().await,
+                _ => break,
+            }
+        }
+        Ok(Tx { db: self, what, started, inner: begun? })
     }
 
     /// Says of a statement on [`Db::pool`], which is a transaction by itself, that it has changed
@@ -162,8 +193,8 @@ async fn create(base: &PgConnectOptions, database: &str) -> Result<(), StoreErro
     let sql = format!("CREATE DATABASE \"{}\"", database.replace('"', "\"\""));
     match sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut maintenance).await {
         Ok(_) => {}
-        // Somebody else was faster.
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P04") => {}
+        // Somebody else was faster: it is there, or it will be in a moment.
+        Err(sqlx::Error::Database(error)) if matches!(error.code().as_deref(), Some("42P04" | "23505")) => {}
         Err(error) => return Err(StoreError::Unavailable(format!("{database}: {}", plain(&error)))),
     }
     Ok(maintenance.close().await?)
@@ -176,8 +207,15 @@ async fn migrate(
     create: bool,
 ) -> Result<(), StoreError> {
     let failed = |why: String| StoreError::Unavailable(format!("{database}: {why}"));
+    let (known, applied) = (migrations.len(), applied(connection).await.map_err(|error| failed(plain(&error)))?);
+    if applied > known {
+        return Err(failed(format!("has schema {applied}, this program knows {known}: use the newer program")));
+    }
+    if !create && applied < known {
+        return Err(failed(format!("has schema {applied}, this program needs {known}: start it once with --create")));
+    }
     if !create {
-        return check_schema(connection, migrations.len()).await.map_err(failed);
+        return Ok(());
     }
     let numbered = migrations
         .iter()
@@ -187,32 +225,40 @@ async fn migrate(
     migrator.run_direct(None, connection, false).await.map_err(|error| failed(error.to_string()))
 }
 
-/// Whether the schema is the one that this program knows.
-async fn check_schema(connection: &mut PgConnection, known: usize) -> Result<(), String> {
+/// How many migrations the database has had.
+async fn applied(connection: &mut PgConnection) -> Result<usize, sqlx::Error> {
     let sql = "SELECT count(*) FROM _sqlx_migrations WHERE success";
-    let applied: i64 = match sqlx::query_scalar(sql).fetch_one(&mut *connection).await {
+    let applied: i64 = match sqlx::query_scalar(sql).fetch_one(connection).await {
         Ok(applied) => applied,
+        // There is no such table.
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => 0,
-        Err(error) => return Err(plain(&error)),
+        Err(error) => return Err(error),
     };
-    match usize::try_from(applied).unwrap_or(usize::MAX) {
-        applied if applied == known => Ok(()),
-        applied if applied < known => {
-            Err(format!("has schema {applied}, this program needs {known}: start it once with --create"))
-        }
-        applied => Err(format!("has schema {applied}, this program knows {known}: use the newer program")),
-    }
+    Ok(usize::try_from(applied).unwrap_or(usize::MAX))
 }
 
 fn is_missing_database(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("3D000"))
 }
 
+/// Whether the connection was gone before the server could do anything with what it was sent: for what has no effect.
+fn is_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed => true,
+        // The server shuts down, or has crashed, or starts.
+        sqlx::Error::Database(error) => {
+            matches!(error.code().as_deref(), Some("57P01" | "57P02" | "57P03"))
+        }
+        _ => false,
+    }
+}
+
 /// An error in a line, without our SQL.
 pub fn plain(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => error.message().to_owned(),
-        sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::Io(error) => format!("PostgreSQL cannot be reached: {error}"),
+        sqlx::Error::PoolTimedOut => format!("PostgreSQL gave no connection within {ACQUIRE_DEADLINE:?}"),
         other => other.to_string(),
     }
 }
@@ -228,6 +274,7 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => {
                 Self::Corrupt(error.to_string())
             }
+            _ if is_taken(&error) => Self::Conflict(plain(&error)),
             _ => Self::Unavailable(plain(&error)),
         }
     }

@@ -86,16 +86,16 @@ impl Redis {
     }
 
     async fn guarded<T>(&self, asking: impl Future<Output = Result<T, RedisError>>) -> Result<T, StoreError> {
+        self.dare()?;
         let silent_until = || self.silent_until.lock().unwrap_or_else(PoisonError::into_inner);
-        if silent_until().is_some_and(|until| Instant::now() < until) {
-            return Err(StoreError::Unavailable("Redis did not answer a moment ago".into()));
-        }
         let failure = match tokio::time::timeout(DEADLINE, asking).await {
             Ok(Ok(answer)) => {
                 *silent_until() = None;
                 return Ok(answer);
             }
+            // The server answered, if only with a no.
             Ok(Err(error)) if !(error.is_io_error() || error.is_timeout() || error.is_connection_dropped()) => {
+                *silent_until() = None;
                 return Err(StoreError::Unavailable(format!("Redis: {}", plain(&error))));
             }
             Ok(Err(error)) => plain(&error),
@@ -104,6 +104,20 @@ impl Redis {
         *silent_until() = Some(Instant::now() + PENALTY);
         tracing::warn!(failure, "Redis does not answer");
         Err(StoreError::Unavailable(format!("Redis: {failure}")))
+    }
+
+    /// Refuses while the server is left alone; after that, one asks, and the others wait for what comes of it.
+    fn dare(&self) -> Result<(), StoreError> {
+        let mut silent_until = self.silent_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        match *silent_until {
+            Some(until) if now < until => Err(StoreError::Unavailable("Redis did not answer a moment ago".into())),
+            Some(_) => {
+                *silent_until = Some(now + PENALTY);
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 }
 

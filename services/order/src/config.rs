@@ -43,6 +43,10 @@ pub struct Config {
     /// Orders driven at once; further ones wait for their due time.
     #[arg(long, env = "ORDER_IN_FLIGHT_MAX", default_value = "4096", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub in_flight_max: u32,
+    /// How long idempotency keys are remembered, to spare the store a look; a key never makes two orders,
+    /// remembered or not.
+    #[arg(long, env = "ORDER_IDEMPOTENCY_TTL", default_value = "24h", value_parser = duration)]
+    pub idempotency_ttl: Duration,
     /// A bug to plant, for tests that the verdict finds it: compensate-nothing.
     #[cfg(feature = "planted-bugs")]
     #[arg(long, env = "ORDER_PLANTED_BUG", value_parser = ["compensate-nothing"])]

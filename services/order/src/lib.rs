@@ -4,11 +4,11 @@
 //! - `domain` — [`domain::order`] is the event-sourced aggregate (which states follow which),
 //!   [`domain::saga`] the decision of what to do next and what an answer means. No IO.
 //! - `application` — [`application::orders`] places, shows and cancels orders;
-//!   [`application::driver`] drives them and picks up those that are due; [`application::ports`]
-//!   says what both need of the world.
+//!   [`application::driver`] drives them and picks up those that are due; [`application::rebuild`] makes
+//!   their projection anew; [`application::ports`] says what they need of the world.
 //! - `adapters/inbound` — gRPC for clients and operators, the event log's news, `/steps` for the recorder.
-//! - `adapters/outbound` — SQLite for orders and outbox, gRPC to product, inventory and payment,
-//!   the event log for histories.
+//! - `adapters/outbound` — SQLite or PostgreSQL for orders and outbox, memory or Redis for idempotency keys,
+//!   gRPC to product, inventory and payment, the event log for histories.
 
 pub mod adapters;
 pub mod application;
@@ -18,14 +18,15 @@ pub mod domain;
 use std::sync::Arc;
 
 use chassis::env::StartError;
-use chassis::events::Stream;
 use chassis::events::consume::{self, Handler};
 use chassis::events::relay::Relay;
+use chassis::events::{Outbox, Stream};
 use chassis::grpc::{Identity, channel};
+use chassis::postgres::outbox::PostgresOutbox;
+use chassis::redis::Redis;
 use chassis::serve::{App, Service, Task};
-use chassis::sqlite::Db;
 use chassis::sqlite::outbox::SqliteOutbox;
-use chassis::{Backing, Env};
+use chassis::{Backing, Env, postgres, sqlite};
 use proto::order::v1::order_service_server::OrderServiceServer;
 use tonic::service::Routes;
 
@@ -36,11 +37,17 @@ use adapters::inbound::grpc::OrderGrpc;
 use adapters::inbound::ops;
 use adapters::outbound::catalogue::GrpcCatalogue;
 use adapters::outbound::history::LogHistory;
+use adapters::outbound::memory::InProcessKeys;
 use adapters::outbound::payments::GrpcPayments;
-use adapters::outbound::sqlite::{DATABASE, EVENTS, MIGRATIONS, SqliteOrders};
+use adapters::outbound::postgres::{MIGRATIONS as POSTGRES_MIGRATIONS, PostgresOrders};
+use adapters::outbound::redis::RedisKeys;
+use adapters::outbound::rows::{DATABASE, EVENTS};
+use adapters::outbound::sqlite::{MIGRATIONS as SQLITE_MIGRATIONS, SqliteOrders};
 use adapters::outbound::stock::GrpcStock;
 use application::driver::{Driver, Pace, Parts, Planted};
 use application::orders::OrderDesk;
+use application::ports::{IdempotencyKeys, Orders, Projection};
+use application::rebuild::{Limits, Rebuilder};
 use application::retries::Retries;
 use application::steps::StepRecorder;
 use application::waiters::Waiters;
@@ -52,14 +59,11 @@ pub const ROLE: &str = "order";
 /// Builds the service: outbound adapters, use cases, inbound adapters, in that order.
 ///
 /// # Errors
-/// When a peer's address is missing or the database cannot be opened.
+/// When a peer's address is missing, or a database or a server cannot be opened.
 pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
     config.check().map_err(StartError)?;
-    let Backing::Embedded(embedded) = &env.backing else { return Err(StartError("not built".into())) };
-    let db = Arc::new(Db::open(&embedded.storage, DATABASE, MIGRATIONS, &env.metrics)?);
+    let Stores { orders, projection, outbox, keys } = stores(&config, &env).await?;
     let log = env.event_log().await?;
-    let orders = Arc::new(SqliteOrders::new(db.clone()));
-    let outbox = Arc::new(SqliteOutbox::new(db, EVENTS, env.clock.clone()));
     let peer = |role: &str| channel(&env, role, Identity::Service(env.clone()), config.step_timeout);
 
     let (steps, waiters) = (StepRecorder::default(), Waiters::default());
@@ -81,10 +85,13 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
         pace: pace(&config),
         planted: planted(&config),
     });
+    let history = Arc::new(LogHistory { log: log.clone() });
+    let rebuilder = Rebuilder::new(history.clone(), projection, driver.clone(), env.clock.clone(), Limits::default());
     let desk = OrderDesk {
         orders,
+        keys,
         catalogue: Arc::new(GrpcCatalogue::new(peer("product")?)),
-        history: Arc::new(LogHistory { log: log.clone() }),
+        history,
         driver: driver.clone(),
         waiters,
         steps: steps.clone(),
@@ -102,8 +109,37 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
         listen(Stream::Inventory),
         Box::pin(driver.run(env.shutdown.clone())),
     ];
-    let app = App::Grpc(Routes::new(OrderServiceServer::new(OrderGrpc { desk })));
+    let app = App::Grpc(Routes::new(OrderServiceServer::new(OrderGrpc { desk, rebuilder })));
     Ok(Service { ops: ops::routes(steps), app, tasks, env })
+}
+
+/// What is kept, by either family of adapters.
+struct Stores {
+    orders: Arc<dyn Orders>,
+    projection: Arc<dyn Projection>,
+    outbox: Arc<dyn Outbox>,
+    keys: Arc<dyn IdempotencyKeys>,
+}
+
+async fn stores(config: &Config, env: &Env) -> Result<Stores, StartError> {
+    let clock = env.clock.clone();
+    match &env.backing {
+        Backing::Embedded(embedded) => {
+            let db = Arc::new(sqlite::Db::open(&embedded.storage, DATABASE, SQLITE_MIGRATIONS, &env.metrics)?);
+            let orders = Arc::new(SqliteOrders::new(db.clone()));
+            let outbox = Arc::new(SqliteOutbox::new(db, EVENTS, clock.clone()));
+            let keys = Arc::new(InProcessKeys::new(config.idempotency_ttl, clock));
+            Ok(Stores { orders: orders.clone(), projection: orders, outbox, keys })
+        }
+        Backing::Servers(servers) => {
+            let db = Arc::new(postgres::Db::open(servers, DATABASE, POSTGRES_MIGRATIONS, &env.metrics).await?);
+            let orders = Arc::new(PostgresOrders::new(db.clone()));
+            let outbox = Arc::new(PostgresOutbox::new(db, EVENTS, clock));
+            let redis = Arc::new(Redis::connect(servers).await?);
+            let keys = Arc::new(RedisKeys::new(redis, config.idempotency_ttl));
+            Ok(Stores { orders: orders.clone(), projection: orders, outbox, keys })
+        }
+    }
 }
 
 fn pace(config: &Config) -> Pace {

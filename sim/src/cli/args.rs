@@ -39,7 +39,7 @@ pub enum Command {
     Fault(FaultCommand),
     /// Tell the life of one order: what happened, when, and why it ended as it did.
     Explain(ExplainArgs),
-    /// List orders that do not get on by themselves, and let them go on.
+    /// List orders that do not get on by themselves, and let them go on; rebuild their projection.
     #[command(subcommand)]
     Orders(OrdersCommand),
     /// Make, check and list scenario files; list what they may hold.
@@ -255,6 +255,11 @@ pub enum OrdersCommand {
     Stuck(StuckArgs),
     /// Let stuck orders go on now, after their cause is mended.
     Retry(RetryArgs),
+    /// Make the projection of orders anew from the event log, while orders are driven on.
+    Rebuild {
+        #[command(flatten)]
+        shop: TargetArgs,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -1,4 +1,4 @@
-//! `shopctl orders`: those that do not get on by themselves.
+//! `shopctl orders`: those that do not get on by themselves, and the projection of all.
 
 use chassis::clock::{Clock, SystemClock};
 use http::Method;
@@ -6,13 +6,18 @@ use kernel::{OrderId, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::time::Duration;
 
-use super::args::{OrdersCommand, RetryArgs, StuckArgs};
+use super::args::{OrdersCommand, RetryArgs, StuckArgs, TargetArgs};
 use super::exit::{ExitCode, Failure};
 use super::target::{Target, said};
 use super::{runtime, say};
 use crate::load::client::is_success;
 
 const STUCK: &str = "/api/v1/admin/orders/stuck";
+const REBUILD: &str = "/api/v1/admin/orders/rebuild";
+
+/// The shop answers within 50 s, and goes on if it is not done by then: whoever asks again waits for the end.
+const REBUILD_DEADLINE: Duration = Duration::from_secs(60);
+const REBUILD_ASKED_MAX: usize = 20;
 
 /// Orders asked for at once, the most that the shop answers, and how many pages are read.
 const PAGE: usize = 100;
@@ -23,6 +28,15 @@ struct Page {
     items: Vec<Stuck>,
     /// What the next request asks for as `after`; none on the last page.
     next: Option<String>,
+}
+
+/// What a rebuild found.
+#[derive(Debug, Deserialize)]
+struct Rebuilt {
+    orders: u64,
+    missing: u64,
+    differing: u64,
+    stray: u64,
 }
 
 /// An order that waits for an operator, or whose step fails again and again.
@@ -43,6 +57,7 @@ pub fn run(command: &OrdersCommand) -> Result<ExitCode, Failure> {
     match command {
         OrdersCommand::Stuck(args) => runtime()?.block_on(stuck(args)),
         OrdersCommand::Retry(args) => runtime()?.block_on(retry(args)),
+        OrdersCommand::Rebuild { shop } => runtime()?.block_on(rebuild(shop)),
     }
 }
 
@@ -101,6 +116,26 @@ async fn retry(args: &RetryArgs) -> Result<ExitCode, Failure> {
         0 => Ok(ExitCode::Kept),
         _ => Err(Failure { code, message: format!("error: {refused} of {} orders were not retried", ids.len()) }),
     }
+}
+
+async fn rebuild(shop: &TargetArgs) -> Result<ExitCode, Failure> {
+    let target = Target::sign_in(&shop.target, &shop.admin).await?;
+    let mut asked = 1;
+    let answer = loop {
+        let answer = target.call_within(REBUILD_DEADLINE, Method::POST, REBUILD, None).await?;
+        if answer.status != 504 || asked == REBUILD_ASKED_MAX {
+            break answer;
+        }
+        asked += 1;
+    };
+    if answer.status == 409 {
+        return Err(Failure::invalid(format!("error: nothing was changed: {}", said(&answer))));
+    }
+    let Rebuilt { orders, missing, differing, stray } = target.understood("rebuild the projection", &answer)?;
+    say(format_args!(
+        "{orders} orders rebuilt: {missing} had no row, {differing} rows were wrong, {stray} rows were no order's"
+    ));
+    Ok(ExitCode::Kept)
 }
 
 fn whole_id(text: &str) -> Result<OrderId, Failure> {
@@ -231,6 +266,26 @@ mod tests {
         let target = Target::sign_in(&shop.target, &shop.admin).await.map_err(|failure| failure.message).unwrap();
         let orders = list(&target).await.map_err(|failure| failure.message).unwrap();
         assert_eq!(orders.iter().map(|order| order.order_id.as_str()).collect::<Vec<_>>(), [ONE, TWO]);
+    }
+
+    async fn rebuilding(status: u16, body: serde_json::Value) -> Result<ExitCode, Failure> {
+        let login = ("POST /api/v1/users/login".into(), 200, serde_json::json!({ "token": "t" }));
+        rebuild(&shop_that_says(vec![login, (format!("POST {REBUILD}"), status, body)])).await
+    }
+
+    #[tokio::test]
+    async fn a_rebuild_is_told_or_why_there_was_none() {
+        let found = serde_json::json!({ "orders": 7, "missing": 3, "differing": 2, "stray": 1 });
+        assert_eq!(rebuilding(200, found).await.map_err(|failure| failure.message), Ok(ExitCode::Kept));
+        let refusal = serde_json::json!({ "title": "Not now", "detail": "the event log lacks events of 2 orders" });
+        let failure = rebuilding(409, refusal).await.unwrap_err();
+        assert_eq!(failure.code, ExitCode::Invalid);
+        assert!(
+            failure.message.contains("nothing was changed") && failure.message.contains("lacks events"),
+            "{failure:?}"
+        );
+        assert_eq!(rebuilding(503, serde_json::json!({})).await.unwrap_err().code, ExitCode::ShopFailed);
+        assert!(rebuilding(504, serde_json::json!({})).await.is_err(), "it is not asked for ever");
     }
 
     #[tokio::test]

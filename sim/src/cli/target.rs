@@ -85,7 +85,21 @@ impl Target {
     /// # Errors
     /// When there is no answer (115).
     pub async fn call(&self, method: Method, path: &str, body: Option<String>) -> Result<Answer, Failure> {
-        let call = Call { method, path, token: Some(&self.token), headers: &[], body, deadline: DEADLINE };
+        self.call_within(DEADLINE, method, path, body).await
+    }
+
+    /// As [`Target::call`], for what takes its time.
+    ///
+    /// # Errors
+    /// When there is no answer within `deadline` (115).
+    pub async fn call_within(
+        &self,
+        deadline: Duration,
+        method: Method,
+        path: &str,
+        body: Option<String>,
+    ) -> Result<Answer, Failure> {
+        let call = Call { method, path, token: Some(&self.token), headers: &[], body, deadline };
         self.client.call(call).await.map_err(|error| unreachable(&self.url, &error))
     }
 

@@ -35,10 +35,17 @@ impl Infra {
     }
 
     /// As Ctrl-C does, and waits.
-    fn interrupt(mut self) -> [String; 3] {
+    fn interrupt(mut self) {
         assert!(Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap().success());
         assert!(self.child.wait().unwrap().success());
-        self.urls
+    }
+}
+
+impl Drop for Infra {
+    fn drop(&mut self) {
+        // One that was interrupted has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -10,6 +10,7 @@ mod external;
 mod harness;
 mod infra;
 mod moved;
+mod outages;
 mod processes;
 mod serve;
 #[allow(dead_code, reason = "the tests without servers use the rest of it")]

@@ -15,9 +15,12 @@ use shopctl::run::resources::{Meter, Part};
 use shopctl::world::processes::{Processes, ProcessesOptions};
 use shopctl::world::secret::Secret;
 use shopctl::world::{Admin, shop};
+use tokio::sync::Mutex;
 
 use crate::{SECRET, soon};
 
+/// Eight processes are enough for one machine at a time.
+static ONE_SHOP: Mutex<()> = Mutex::const_new(());
 /// The drain, and some.
 const STOPPED: Duration = Duration::from_secs(15);
 
@@ -51,6 +54,7 @@ fn serving(namespace: &str) -> usize {
 
 #[tokio::test]
 async fn an_order_goes_through_all_roles_and_the_shop_stops_in_good_order() {
+    let _one = ONE_SHOP.lock().await;
     let borrowed = servers::for_test().unwrap();
     let (connections, logs) = (with_own_namespace(&borrowed.connections), tempfile::tempdir().unwrap());
     let shop = Processes::start(options(&connections, logs.path())).await.unwrap();
@@ -87,6 +91,7 @@ async fn an_order_goes_through_all_roles_and_the_shop_stops_in_good_order() {
 
 #[tokio::test]
 async fn a_role_that_is_killed_is_told_and_the_others_stay() {
+    let _one = ONE_SHOP.lock().await;
     let borrowed = servers::for_test().unwrap();
     let (connections, logs) = (with_own_namespace(&borrowed.connections), tempfile::tempdir().unwrap());
     let shop = Processes::start(options(&connections, logs.path())).await.unwrap();
@@ -101,6 +106,7 @@ async fn a_role_that_is_killed_is_told_and_the_others_stay() {
 
 #[tokio::test]
 async fn a_shop_that_cannot_start_says_why_and_leaves_nothing_behind() {
+    let _one = ONE_SHOP.lock().await;
     let borrowed = servers::for_test().unwrap();
     let mut connections = with_own_namespace(&borrowed.connections);
     let address = connections.postgres.rsplit_once('@').unwrap().1;
@@ -128,6 +134,7 @@ impl Drop for Parent {
 
 #[test]
 fn the_roles_go_when_whoever_put_them_up_is_killed() {
+    let _one = ONE_SHOP.blocking_lock();
     let borrowed = servers::for_test().unwrap();
     let (connections, logs) = (with_own_namespace(&borrowed.connections), tempfile::tempdir().unwrap());
     let Servers { postgres, nats, redis, namespace, .. } = connections;

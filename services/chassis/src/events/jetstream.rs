@@ -3,31 +3,32 @@
 //!
 //! - [`broker`] is the connection, and what is asked of the server over it;
 //! - [`consumer`] takes deliveries and settles them;
+//! - [`scanner`] reads a stream from end to end;
 //! - [`wire`] is how an event stands in a message.
 
 mod broker;
 mod consumer;
+mod scanner;
 mod wire;
 
-use std::pin::pin;
-
 use async_trait::async_trait;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::Mutex;
 
 use self::broker::Broker;
 use self::consumer::JetStreamConsumer;
+use self::scanner::Scanner;
 use super::{Consumer, ConsumerSettings, EventLog, Lag, Message, Publish, PublishError, Stream};
 use crate::env::Servers;
 use crate::store::StoreError;
 
 /// How many publications are on their way at once.
 const PUBLISHING: usize = 1_000;
-/// How many messages are asked for at once.
-const READING: usize = 128;
 
 /// A client of the broker.
 pub struct JetStreamLog {
     broker: Broker,
+    /// Of whoever read the last page.
+    scanner: Mutex<Option<Scanner>>,
 }
 
 impl JetStreamLog {
@@ -36,7 +37,7 @@ impl JetStreamLog {
     /// # Errors
     /// One line: the URL is wrong, nobody answers there, the login is refused, or JetStream is off.
     pub async fn connect(servers: &Servers, client: &str) -> Result<Self, StoreError> {
-        Ok(Self { broker: Broker::connect(servers, client).await? })
+        Ok(Self { broker: Broker::connect(servers, client).await?, scanner: Mutex::new(None) })
     }
 }
 
@@ -70,11 +71,18 @@ impl EventLog for JetStreamLog {
     }
 
     async fn scan(&self, stream: Stream, after: i64, most: usize) -> Result<Vec<Message>, StoreError> {
-        let (first, last) = self.broker.bounds(stream).await?;
-        // What was deleted leaves sequences without a message.
-        let sequences = stream::iter(first.max(after + 1)..=last);
-        let read = sequences.map(|sequence| self.broker.quick_at(stream, sequence)).buffered(READING.min(most.max(1)));
-        pin!(read.try_filter_map(|message| std::future::ready(Ok(message))).take(most)).try_collect().await
+        // One after the other: whoever reads a whole stream is alone with it.
+        let mut kept = self.scanner.lock().await;
+        if most == 0 || after >= self.broker.last_sequence(stream).await? {
+            return Ok(Vec::new());
+        }
+        let mut scanner = match kept.take() {
+            Some(scanner) if scanner.continues(&self.broker, stream, after) => scanner,
+            _ => Scanner::start(&self.broker, stream, after).await?,
+        };
+        let page = scanner.page(&self.broker, most).await?;
+        *kept = Some(scanner);
+        Ok(page)
     }
 
     async fn lag(&self, stream: Stream) -> Result<Vec<Lag>, StoreError> {

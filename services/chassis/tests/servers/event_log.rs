@@ -1,10 +1,14 @@
 //! The event log on JetStream keeps the contract, across a lost connection too.
 
+use std::time::Duration;
+
 use chassis::Servers;
 use chassis::events::jetstream::JetStreamLog;
-use chassis::events::{EventLog, Stream};
+use chassis::events::{ConsumerSettings, Event, EventLog, Publish, Stream};
+use tokio::time::timeout;
 
 use crate::contract;
+use crate::world::soon;
 
 /// A log of this test's own, with all its streams.
 pub async fn log(servers: &Servers) -> JetStreamLog {
@@ -66,4 +70,47 @@ async fn another_process_goes_on_where_this_one_crashed() {
     let borrowed = servers::for_test().unwrap();
     contract::before_a_crash(&log(&borrowed.connections).await).await;
     contract::after_the_crash(&log(&borrowed.connections).await).await;
+}
+
+#[tokio::test]
+async fn a_crash_between_the_dead_letter_and_the_end_of_its_message_neither_loses_nor_doubles_it() {
+    let borrowed = servers::for_test().unwrap();
+    let log = log(&borrowed.connections).await;
+    let ack_wait = Duration::from_millis(300);
+    let settings = || ConsumerSettings { name: "choking", ack_wait, deliveries_max: 1, kinds: &[] };
+    contract::put(&log, "poison", 1, 0).await.unwrap();
+    let mut choking = log.consumer(Stream::Orders, settings()).await.unwrap();
+    soon("the poison", choking.next(1)).await.unwrap();
+    // What the consumer writes when it parks the message; then its process dies.
+    let event = Event { aggregate: "ORDERS.choking.poison/1".into(), version: 1, ..contract::event("poison", 1) };
+    log.publish(Stream::DeadLetters, &[Publish { event, expected_last: 0 }]).await.remove(0).unwrap();
+    drop(choking);
+    let mut choking = log.consumer(Stream::Orders, settings()).await.unwrap();
+    let settled = async {
+        while log.lag(Stream::Orders).await.unwrap().iter().any(|lag| lag.unacknowledged > 0) {
+            let came = timeout(Duration::from_millis(50), choking.next(1)).await;
+            assert!(came.is_err(), "it had its last delivery: {came:?}");
+        }
+    };
+    soon("the end of the message", settled).await;
+    assert_eq!(log.scan(Stream::DeadLetters, 0, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_url_is_one_line_without_the_token() {
+    let borrowed = servers::for_test().unwrap();
+    let right = &borrowed.connections;
+    let (token, place) = right.nats.trim_start_matches("nats://").split_once('@').unwrap();
+    let wrong = [
+        (format!("nats://no-{token}@{place}"), "refuses the login"),
+        (format!("nats://{token}@127.0.0.1:1"), "127.0.0.1:1"),
+        (format!("http://{token}@{place}"), "NATS_URL"),
+    ];
+    for (nats, says) in wrong {
+        let Err(error) = JetStreamLog::connect(&Servers { nats, ..right.clone() }, "test").await else {
+            panic!("connected")
+        };
+        let line = error.to_string();
+        assert!(line.contains(says) && line.lines().count() == 1 && !line.contains(token), "{line}");
+    }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::harness::{USER, shop, shop_with};
 
-const PRIVATE: [(&str, &str); 17] = [
+const PRIVATE: [(&str, &str); 18] = [
     ("GET", "/users/me"),
     ("PUT", "/users/me"),
     ("POST", "/products"),
@@ -25,6 +25,7 @@ const PRIVATE: [(&str, &str); 17] = [
     ("GET", "/orders/6f726465-0000-5000-8000-000000000001/attempts"),
     ("GET", "/admin/orders/stuck"),
     ("POST", "/admin/orders/6f726465-0000-5000-8000-000000000001/retry"),
+    ("POST", "/admin/orders/rebuild"),
 ];
 
 #[tokio::test]
@@ -81,12 +82,13 @@ async fn what_is_staffs_or_admins_is_refused_to_others() {
         ("GET", "/admin/roles"),
         ("GET", "/admin/orders/stuck"),
         ("POST", "/admin/orders/6f726465-0000-5000-8000-000000000001/retry"),
+        ("POST", "/admin/orders/rebuild"),
     ];
     for (method, path) in staff {
         let reply = shop.ask(method, path).by(Role::Customer).send().await;
         assert_eq!((reply.status, reply.problem().as_str()), (403, "forbidden"), "{method} {path}");
     }
-    for (method, path) in [("POST", "/admin/users"), ("GET", "/admin/roles")] {
+    for (method, path) in [("POST", "/admin/users"), ("GET", "/admin/roles"), ("POST", "/admin/orders/rebuild")] {
         let reply = shop.ask(method, path).by(Role::Staff).send().await;
         assert_eq!((reply.status, reply.problem().as_str()), (403, "forbidden"), "{method} {path}");
     }

@@ -184,6 +184,14 @@ impl OrderService for Fakes {
             _ => answer(an_order("CANCELLING")),
         }
     }
+
+    async fn rebuild_projection(
+        &self,
+        request: Request<order::RebuildProjectionRequest>,
+    ) -> Answer<order::RebuildProjectionResponse> {
+        self.note(request);
+        answer(order::RebuildProjectionResponse { orders: 7, missing: 3, differing: 2, stray: 1 })
+    }
 }
 
 fn a_product(id: i64) -> product::Product {

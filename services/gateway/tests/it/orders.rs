@@ -254,6 +254,14 @@ async fn staff_let_a_stuck_order_go_on() {
 }
 
 #[tokio::test]
+async fn an_admin_rebuilds_the_projection_and_is_told_what_was_found() {
+    let shop = shop().await;
+    let reply = shop.ask("POST", "/admin/orders/rebuild").by(Role::Admin).send().await;
+    let found = json!({"orders": 7, "missing": 3, "differing": 2, "stray": 1});
+    assert_eq!((reply.status, reply.json()), (200, found));
+}
+
+#[tokio::test]
 async fn a_client_that_hangs_up_is_recorded() {
     let shop = shop().await;
     let stalled = order(&shop).json(json!({"items": [{"sku": STALL, "quantity": 1}]})).send();

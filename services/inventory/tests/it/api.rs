@@ -92,7 +92,7 @@ async fn concurrent_restocks_all_count_and_wait_for_each_other() {
     let shop = Shop::open().await;
     let mut calls = JoinSet::new();
     for number in 0..30 {
-        let staff = shop.user(Role::Staff);
+        let staff = shop.user(Role::Staff).patient();
         calls.spawn(async move { staff.restock(&format!("r{}", number % 15), 1, 2).await.unwrap() });
     }
     calls.join_all().await;

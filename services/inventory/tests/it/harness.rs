@@ -22,7 +22,7 @@ use proto::inventory::v1::{
     CommitStockRequest, GetStockRequest, Line, ReleaseStockRequest, ReserveStockRequest, RestockRequest, Stock,
 };
 use tokio::task::JoinHandle;
-use tonic::{Code, Status};
+use tonic::{Code, Response, Status};
 
 use crate::family::Home;
 
@@ -164,13 +164,38 @@ pub fn order(number: u32) -> OrderId {
 pub struct Client {
     grpc: InventoryServiceClient<PeerChannel>,
     context: Context,
+    tries: u32,
 }
 
 impl Client {
     fn new(env: &Env, identity: Identity, token: Option<Arc<str>>) -> Self {
         let channel = chassis::grpc::channel(env, inventory::ROLE, identity, Duration::from_secs(5)).unwrap();
         let trace = Some(env.tracer.span(None));
-        Self { grpc: InventoryServiceClient::new(channel), context: Context { trace, token } }
+        Self { grpc: InventoryServiceClient::new(channel), context: Context { trace, token }, tries: 1 }
+    }
+
+    /// The same, but asks again when the service is unavailable, as callers do: in a rush on a slow machine
+    /// it may have no connection to spare for a moment.
+    pub fn patient(self) -> Self {
+        Self { tries: 30, ..self }
+    }
+
+    async fn call<Q: Clone, A, F>(
+        &self,
+        request: Q,
+        send: impl Fn(InventoryServiceClient<PeerChannel>, Q) -> F,
+    ) -> Result<A, Status>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let mut tries = 1;
+        loop {
+            let answer = self.context.clone().scope(send(self.grpc.clone(), request.clone())).await;
+            match answer {
+                Err(status) if status.code() == Code::Unavailable && tries < self.tries => tries += 1,
+                other => return other.map(Response::into_inner),
+            }
+        }
     }
 
     pub fn trace_id(&self) -> u128 {
@@ -180,26 +205,26 @@ impl Client {
     pub async fn reserve(&self, order: impl ToString, lines: &[(i64, u32)]) -> Result<Outcome, Status> {
         let lines = lines.iter().map(|&(product_id, quantity)| Line { product_id, quantity }).collect();
         let request = ReserveStockRequest { order_id: order.to_string(), lines };
-        let response = self.context.clone().scope(self.grpc.clone().reserve_stock(request)).await?;
-        Ok(response.into_inner().outcome.expect("an outcome"))
+        let answer = self.call(request, |mut grpc, request| async move { grpc.reserve_stock(request).await }).await?;
+        Ok(answer.outcome.expect("an outcome"))
     }
 
     /// Whether there was a reservation.
     pub async fn release(&self, order: impl ToString) -> Result<bool, Status> {
         let request = ReleaseStockRequest { order_id: order.to_string() };
-        let response = self.context.clone().scope(self.grpc.clone().release_stock(request)).await?;
-        Ok(response.into_inner().had_reservation)
+        let answer = self.call(request, |mut grpc, request| async move { grpc.release_stock(request).await }).await?;
+        Ok(answer.had_reservation)
     }
 
     pub async fn commit(&self, order: impl ToString) -> Result<(), Status> {
         let request = CommitStockRequest { order_id: order.to_string() };
-        self.context.clone().scope(self.grpc.clone().commit_stock(request)).await?;
+        self.call(request, |mut grpc, request| async move { grpc.commit_stock(request).await }).await?;
         Ok(())
     }
 
     pub async fn stock(&self, product_id: i64) -> Result<Stock, Status> {
         let request = GetStockRequest { product_id };
-        Ok(self.context.clone().scope(self.grpc.clone().get_stock(request)).await?.into_inner())
+        self.call(request, |mut grpc, request| async move { grpc.get_stock(request).await }).await
     }
 
     /// (available, reserved, sold)
@@ -210,7 +235,7 @@ impl Client {
 
     pub async fn restock(&self, id: &str, product_id: i64, quantity: u32) -> Result<Stock, Status> {
         let request = RestockRequest { product_id, quantity, restock_id: id.to_owned() };
-        Ok(self.context.clone().scope(self.grpc.clone().restock(request)).await?.into_inner())
+        self.call(request, |mut grpc, request| async move { grpc.restock(request).await }).await
     }
 }
 

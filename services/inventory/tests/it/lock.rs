@@ -67,10 +67,8 @@ impl RestockLock for Expired {
 #[tokio::test]
 async fn a_turn_that_ends_while_it_is_held_harms_nothing() {
     let books = Books::open().await;
-    let Books { home, store, .. } = &books;
-    let cache = home.cache(Duration::ZERO).await;
-    let keeping =
-        Arc::new(StockKeeping { store: store.clone(), cache, lock: Arc::new(Expired), clock: Arc::new(SystemClock) });
+    let (store, cache) = (books.patient(), books.home.cache(Duration::ZERO).await);
+    let keeping = Arc::new(StockKeeping { store, cache, lock: Arc::new(Expired), clock: Arc::new(SystemClock) });
     let mut calls = JoinSet::new();
     for number in 0..30 {
         let (keeping, restock) = (keeping.clone(), restock(&format!("r{}", number % 15), 1, 2).restock);
@@ -80,5 +78,5 @@ async fn a_turn_that_ends_while_it_is_held_harms_nothing() {
         answer.unwrap();
     }
     assert_eq!(books.counts(1).await, (30, 0, 0));
-    assert_eq!(home.texts("SELECT restock_id FROM restocks").await.len(), 15);
+    assert_eq!(books.home.texts("SELECT restock_id FROM restocks").await.len(), 15);
 }

@@ -83,7 +83,7 @@ async fn concurrent_duplicates_have_one_effect_and_one_answer() {
     let shop = stocked(&[(1, 10)]).await;
     let mut calls = JoinSet::new();
     for _ in 0..20 {
-        let saga = shop.service();
+        let saga = shop.service().patient();
         calls.spawn(async move { saga.reserve(order(1), &[(1, 3)]).await.unwrap() });
     }
     assert_eq!(calls.join_all().await, vec![RESERVED; 20]);
@@ -91,7 +91,7 @@ async fn concurrent_duplicates_have_one_effect_and_one_answer() {
 
     let mut calls = JoinSet::new();
     for _ in 0..20 {
-        let saga = shop.service();
+        let saga = shop.service().patient();
         calls.spawn(async move { saga.release(order(1)).await.unwrap() });
     }
     assert_eq!(calls.join_all().await, vec![true; 20]);
@@ -103,7 +103,7 @@ async fn a_rush_on_the_last_units_sells_each_once() {
     let shop = stocked(&[(1, 10)]).await;
     let mut calls = JoinSet::new();
     for number in 0..60 {
-        let saga = shop.service();
+        let saga = shop.service().patient();
         calls.spawn(async move { saga.reserve(order(number), &[(1, 1)]).await.unwrap() });
     }
     let answers = calls.join_all().await;

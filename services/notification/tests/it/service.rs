@@ -59,12 +59,13 @@ impl UserService for Users {
     }
 }
 
-struct Running {
+/// A running service; it stops when this is dropped.
+pub struct Running {
     env: Env,
     users: Users,
     ops: String,
-    log: Arc<dyn EventLog>,
-    family: Family,
+    pub log: Arc<dyn EventLog>,
+    family: Arc<Family>,
 }
 
 impl Drop for Running {
@@ -78,7 +79,10 @@ fn free_port() -> BoundPort {
 }
 
 async fn start(settings: &[(&str, &str)]) -> Running {
-    let family = Family::new();
+    start_on(Arc::new(Family::new()), settings).await
+}
+
+pub async fn start_on(family: Arc<Family>, settings: &[(&str, &str)]) -> Running {
     let seeds = Seeds::from_number(1);
     let (main, ops, users_main, users_ops) = (free_port(), free_port(), free_port(), free_port());
     let ops_address = ops.address().unwrap().to_string();
@@ -114,7 +118,7 @@ async fn start(settings: &[(&str, &str)]) -> Running {
 }
 
 impl Running {
-    async fn cancelled_order(&self, number: u128, user: kernel::UserId) {
+    pub async fn cancelled_order(&self, number: u128, user: kernel::UserId) {
         let event = Event {
             aggregate: order(number).to_string(),
             version: 1,

@@ -1,6 +1,7 @@
 //! The notification service on PostgreSQL and NATS: what it does on the embedded family it does here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod consumer;
 #[path = "../it/contract.rs"]
 mod contract;
 mod family;

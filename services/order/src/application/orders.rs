@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::driver::{Driver, single};
 use super::ports::{
-    After, Catalogue, Commit, Created, History, HistoryEntry, NewOrder, Orders, ProductRef, QuoteError, Recorded,
-    Stored, Stuck,
+    After, Catalogue, Commit, Created, History, HistoryEntry, IdempotencyKeys, NewOrder, Orders, ProductRef,
+    QuoteError, Recorded, Stored, Stuck,
 };
 use super::steps::StepRecorder;
 use super::waiters::Waiters;
@@ -67,6 +67,7 @@ pub struct Placed {
 #[derive(Clone)]
 pub struct OrderDesk {
     pub orders: Arc<dyn Orders>,
+    pub keys: Arc<dyn IdempotencyKeys>,
     pub catalogue: Arc<dyn Catalogue>,
     pub history: Arc<dyn History>,
     pub driver: Driver,
@@ -85,12 +86,7 @@ impl OrderDesk {
         let id = OrderId::derive(TENANT, request.user, &request.key);
         // Registered before the saga starts, so that its end is not missed.
         let waiter = self.waiters.wait_for(id);
-        let (order, created) = match self.orders.get(id).await? {
-            // A repetition needs no catalogue: the product may be gone, the order is not.
-            Some(stored) if is_of(&stored.order, &request.items) => (stored.order, false),
-            Some(_) => return Err(OrderError::KeyReused),
-            None => self.create(id, &request).await?,
-        };
+        let (order, created) = self.find_or_create(id, &request).await?;
         if order.status.has_ended() || request.wait.is_zero() {
             return Ok(Placed { order, created });
         }
@@ -100,6 +96,32 @@ impl OrderDesk {
             Ok(None) | Err(_) => self.stored(id).await?.order,
         };
         Ok(Placed { order, created })
+    }
+
+    /// The order under that key, and whether this request has made it. The store is looked into first where
+    /// the key may have been used; if it was and that is forgotten, the store says so when the order is to
+    /// be created.
+    async fn find_or_create(&self, id: OrderId, request: &PlaceOrder) -> Result<(Order, bool), OrderError> {
+        let looked = self.keys.used(id).await;
+        if looked && let Some(order) = self.repeated(id, request).await? {
+            return Ok((order, false));
+        }
+        match self.create(id, request).await {
+            Ok(created) => Ok(created),
+            Err(error @ (OrderError::KeyReused | OrderError::Store(_))) => Err(error),
+            // A repetition needs no catalogue: the product may be gone, the order is not.
+            Err(error) if !looked => self.repeated(id, request).await?.map(|order| (order, false)).ok_or(error),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The order that a former request with this key has made of the same items.
+    async fn repeated(&self, id: OrderId, request: &PlaceOrder) -> Result<Option<Order>, OrderError> {
+        match self.orders.get(id).await? {
+            Some(stored) if is_of(&stored.order, &request.items) => Ok(Some(stored.order)),
+            Some(_) => Err(OrderError::KeyReused),
+            None => Ok(None),
+        }
     }
 
     /// Creates the order and starts its saga, unless the same key has got there first.

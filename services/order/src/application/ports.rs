@@ -165,6 +165,88 @@ pub trait Orders: Send + Sync + 'static {
     async fn attempts(&self, id: OrderId, after: i64, most: usize) -> Result<Vec<Recorded>, StoreError>;
 }
 
+/// Which idempotency keys were used, remembered for a bounded time. A hint: for a key that is new, as
+/// nearly all are, it spares the store a look. It decides nothing: the store refuses a second order under a
+/// key, and says of which items the first one was, whatever is remembered here.
+#[async_trait]
+pub trait IdempotencyKeys: Send + Sync + 'static {
+    /// Notes that an order is being placed under the key that `id` stands for; answers whether the key may
+    /// have been used before. MUST answer `true` when it cannot tell.
+    async fn used(&self, id: OrderId) -> bool;
+}
+
+/// An event as the event log has it.
+#[derive(Debug, Clone)]
+pub struct Logged {
+    /// Where in the log.
+    pub sequence: i64,
+    pub id: OrderId,
+    pub version: i64,
+    pub event: OrderEvent,
+    pub at: Timestamp,
+    pub traceparent: Option<String>,
+}
+
+/// An order as its events in the log say it is.
+#[derive(Debug, Clone)]
+pub struct Folded {
+    pub order: Order,
+    /// The trace of its first event.
+    pub traceparent: Option<String>,
+}
+
+/// What a rebuild found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rebuilt {
+    pub orders: u64,
+    /// Orders that had no row.
+    pub missing: u64,
+    /// Rows that were not what their order's events say.
+    pub differing: u64,
+    /// Rows of orders that there are no events of.
+    pub stray: u64,
+}
+
+/// Orders about which the event log and the store's own events disagree.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Disagreement {
+    /// The log lacks events that the store has.
+    pub behind: u64,
+    /// The log has events that the store lacks.
+    pub ahead: u64,
+    /// One of them.
+    pub example: Option<String>,
+}
+
+/// The projection of orders, as far as it can be made anew.
+#[async_trait]
+pub trait Projection: Send + Sync + 'static {
+    /// Begins with nothing; what an interrupted rebuild has left is dropped. MUST refuse with `Conflict`
+    /// while another rebuild is under way, in this process or another.
+    async fn begin(&self) -> Result<Box<dyn Shadow>, StoreError>;
+}
+
+/// The projection that is to take the place of the one in use. Dropped, it changes nothing.
+#[async_trait]
+pub trait Shadow: Send {
+    /// Writes orders, over what was written about them before. What no event says is taken over from the
+    /// row in use. Where there is none: an order with work to do is due at `now`, under an epoch above any
+    /// that somebody could hold.
+    async fn write(&mut self, orders: &[Folded], now: Timestamp) -> Result<(), StoreError>;
+
+    /// Compares what was written with the store's own events, those from before `before` alone: the others
+    /// may be on their way to the log.
+    async fn disagreement(&mut self, before: Timestamp) -> Result<Disagreement, StoreError>;
+
+    /// Puts the shadow in the place of the projection in use, in one transaction, in which nobody else writes
+    /// orders: those that have events the log does not have up to `sequence` are caught up from the store's
+    /// own, and what no event says is taken over once more. MUST leave the table as the migrations made it.
+    async fn swap(self: Box<Self>, sequence: i64, now: Timestamp) -> Result<Rebuilt, StoreError>;
+
+    /// Leaves nothing behind.
+    async fn discard(self: Box<Self>) -> Result<(), StoreError>;
+}
+
 /// A product by either of its names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProductRef {
@@ -221,8 +303,15 @@ pub struct HistoryEntry {
     pub at: Timestamp,
 }
 
-/// The event log, as far as histories need it.
+/// The event log, as far as histories and rebuilds need it.
 #[async_trait]
 pub trait History: Send + Sync + 'static {
     async fn of(&self, id: OrderId) -> Result<Vec<HistoryEntry>, StoreError>;
+
+    /// The events of all orders behind the sequence `after`, in the log's order, `most` at most; none at
+    /// the log's end.
+    async fn page(&self, after: i64, most: usize) -> Result<Vec<Logged>, StoreError>;
+
+    /// All events of one order, in the log's order.
+    async fn events(&self, id: OrderId) -> Result<Vec<Logged>, StoreError>;
 }

@@ -36,6 +36,9 @@ pub trait Probe: Send + Sync {
 
     async fn execute(&self, sql: &str);
 
+    /// The definition of the table of orders and of its indices, in lines to compare.
+    async fn shape(&self) -> Vec<String>;
+
     async fn rows(&self, id: OrderId) -> Rows {
         let columns = "status cancel_reason version stock_committed epoch attempt unknown_step due_at";
         let of_order = format!("orders WHERE id = '{id}'");
@@ -54,7 +57,7 @@ pub trait Probe: Send + Sync {
 /// `orders`, an `Orders`, `second().await`, the same by another connection, and is a [`Probe`].
 macro_rules! every_case {
     ($books:expr) => {
-        $crate::contract::cases!($books, books, (&books.orders):
+        $crate::contract::cases!(contract, $books, books, (&*books.orders):
             of_two_take_overs_one_wins,
             only_what_is_due_is_claimed_and_only_once,
             nothing_is_due_when_nothing_is_left_to_do,
@@ -67,7 +70,7 @@ macro_rules! every_case {
             an_empty_batch_has_no_answers,
             an_order_that_does_not_exist_is_not_found_nor_written,
         );
-        $crate::contract::cases!($books, books, (&books.orders, &books):
+        $crate::contract::cases!(contract, $books, books, (&*books.orders, &books):
             an_order_is_created_once_and_the_second_time_nothing_changes,
             a_commit_is_there_in_full,
             a_commit_under_an_old_version_is_refused_and_leaves_nothing,
@@ -85,7 +88,7 @@ macro_rules! every_case {
             events_carry_the_trace_they_were_made_in_and_the_order_the_one_it_began_in,
             any_text_that_a_participant_answers_is_stored,
         );
-        $crate::contract::cases!($books, books, (&books.orders, &books.second().await):
+        $crate::contract::cases!(contract, $books, books, (&*books.orders, &*books.second().await):
             of_many_that_create_the_same_orders_at_once_one_makes_each,
             of_two_commits_at_once_one_wins_whatever_the_order_of_their_batches,
             a_cancel_and_the_saga_at_once_have_one_winner,
@@ -97,11 +100,11 @@ macro_rules! every_case {
 pub(crate) use every_case;
 
 macro_rules! cases {
-    ($open:expr, $books:ident, $given:tt: $($case:ident),* $(,)?) => {
+    ($suite:ident, $open:expr, $books:ident, $given:tt: $($case:ident),* $(,)?) => {
         $(#[tokio::test]
         async fn $case() {
             let $books = $open;
-            $crate::contract::$case $given.await;
+            $crate::$suite::$case $given.await;
         })*
     };
 }
@@ -160,11 +163,11 @@ pub fn reserve(stored: &Stored) -> Commit {
     commit(stored, Step::ReserveStock, OrderEvent::StockReserved {})
 }
 
-fn release(stored: &Stored) -> Commit {
+pub fn release(stored: &Stored) -> Commit {
     commit(stored, Step::ReleaseStock, OrderEvent::StockReleased { had_reservation: true })
 }
 
-fn abort(stored: &Stored) -> Commit {
+pub fn abort(stored: &Stored) -> Commit {
     let compensate = vec![Compensation::ReleaseStock];
     let event = OrderEvent::CancellationStarted { reason: CancelReason::ByClient, compensate };
     Commit { attempts: Vec::new(), ..commit(stored, Step::ReleaseStock, event) }
@@ -189,7 +192,7 @@ pub async fn postpone_one(orders: &dyn Orders, postpone: Postpone) -> Result<(),
     orders.postpone(&[postpone]).await.pop().unwrap()
 }
 
-fn is_conflict<T>(answer: &Result<T, StoreError>) -> bool {
+pub fn is_conflict<T>(answer: &Result<T, StoreError>) -> bool {
     matches!(answer, Err(StoreError::Conflict(_)))
 }
 

@@ -98,6 +98,7 @@ async fn nobody_in_particular_may_do_nothing() {
         assert_eq!(refusal(client.attempts(&order.id, 0, 0).await).0, Code::Unauthenticated);
         assert_eq!(refusal(client.stuck(Default::default()).await).0, Code::Unauthenticated);
         assert_eq!(refusal(client.retry(&order.id).await).0, Code::Unauthenticated);
+        assert_eq!(refusal(client.rebuild().await).0, Code::Unauthenticated);
     }
     assert_eq!(site.staff().list("", 0, 0).await.unwrap().len(), 1, "none of it left a trace");
 }
@@ -391,4 +392,33 @@ async fn what_cannot_work_is_refused_before_it_starts() {
     }
     let error = build(&[("lease", "2s"), ("step_timeout", "2s")], &all).await.unwrap_err().to_string();
     assert!(error.contains("order.lease") && error.contains("order.step_timeout"), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_projection_is_rebuilt_from_the_log_by_an_admin() {
+    let site = Site::open().await;
+    let client = site.user(1);
+    let (first, second) = (client.order(request("a")).await, client.order(request("b")).await);
+    site.tamper(&format!(
+        "DELETE FROM orders WHERE id = '{}'; UPDATE orders SET total_minor = 1 WHERE id = '{}'",
+        first.id, second.id
+    ));
+    assert_eq!(refusal(client.get(&first.id).await).0, Code::NotFound);
+    for other in [&client, &site.staff()] {
+        assert_eq!(refusal(other.rebuild().await).0, Code::PermissionDenied);
+    }
+    let found = site.admin().rebuild().await.unwrap();
+    assert_eq!((found.orders, found.missing, found.differing, found.stray), (2, 1, 1, 0));
+    assert_eq!(client.get(&first.id).await.unwrap().status, "CONFIRMED");
+    let again = client.create(request("a")).await.unwrap();
+    assert_eq!((again.created, again.order.unwrap().id), (false, first.id));
+    let found = site.service().rebuild().await.unwrap();
+    assert_eq!((found.orders, found.missing, found.differing, found.stray), (2, 0, 0, 0));
+
+    // As if the log had been lost: what it does not have cannot be made from it.
+    site.tamper("DELETE FROM orders");
+    site.lose_events(&second.id);
+    let (code, message) = refusal(site.admin().rebuild().await);
+    assert_eq!(code, Code::FailedPrecondition);
+    assert!(message.contains("lacks events of 1 orders") && message.contains(&second.id), "{message}");
 }

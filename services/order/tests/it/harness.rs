@@ -14,11 +14,13 @@ use chassis::metrics::Metrics;
 use chassis::rng::Seeds;
 use chassis::sqlite::{Db, Storage};
 use kernel::{OrderId, ProductId, Quantity, Timestamp, UserId};
+use order::adapters::outbound::memory::InProcessKeys;
 use order::adapters::outbound::sqlite::{DATABASE, MIGRATIONS, SqliteOrders};
 use order::application::driver::{Driver, Pace, Parts, Planted};
 use order::application::orders::{OrderDesk, OrderError, PlaceOrder, Placed};
 use order::application::ports::{
-    After, Commit, Created, History, HistoryEntry, NewOrder, Orders, Postpone, ProductRef, Recorded, Stored, Stuck,
+    After, Commit, Created, History, HistoryEntry, IdempotencyKeys, Logged, NewOrder, Orders, Postpone, ProductRef,
+    Recorded, Stored, Stuck,
 };
 use order::application::retries::Retries;
 use order::application::steps::StepRecorder;
@@ -70,6 +72,8 @@ pub struct Setup {
     pub cancel_is_overtaken: bool,
     /// Whether due orders are claimed.
     pub claims: bool,
+    /// What is remembered of idempotency keys.
+    pub keys: Remembers,
     /// When the process starts.
     pub at: Timestamp,
 }
@@ -98,6 +102,7 @@ impl Setup {
             commits_fail: BTreeMap::new(),
             cancel_is_overtaken: false,
             claims: true,
+            keys: Remembers::Keys,
             at,
         }
     }
@@ -114,6 +119,32 @@ impl Setup {
         });
         self.at = clock;
         value
+    }
+}
+
+/// What is remembered of idempotency keys.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Remembers {
+    Keys,
+    /// As if everything were always lost at once.
+    Nothing,
+    /// As if every key had been used, those too that never were.
+    Rumours,
+}
+
+impl Remembers {
+    fn keys(self, clock: &Arc<VirtualClock>) -> Arc<dyn IdempotencyKeys> {
+        match self {
+            Self::Keys => Arc::new(InProcessKeys::new(Duration::from_secs(86_400), clock.clone())),
+            forgets => Arc::new(forgets),
+        }
+    }
+}
+
+#[async_trait]
+impl IdempotencyKeys for Remembers {
+    async fn used(&self, _: OrderId) -> bool {
+        *self == Self::Rumours
     }
 }
 
@@ -143,6 +174,7 @@ impl Shop {
         let driver = driver(setup, &orders, &clock, &waiters);
         let desk = OrderDesk {
             orders: orders.clone(),
+            keys: setup.keys.keys(&clock),
             catalogue: Arc::new(setup.world.clone()),
             history: Arc::new(NoHistory),
             driver: driver.clone(),
@@ -364,6 +396,12 @@ struct NoHistory;
 #[async_trait]
 impl History for NoHistory {
     async fn of(&self, _: OrderId) -> Result<Vec<HistoryEntry>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn page(&self, _: i64, _: usize) -> Result<Vec<Logged>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn events(&self, _: OrderId) -> Result<Vec<Logged>, StoreError> {
         Ok(Vec::new())
     }
 }

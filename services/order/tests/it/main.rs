@@ -5,7 +5,9 @@
 mod contract;
 mod grpc;
 mod harness;
+mod keys;
 mod peers;
+mod rebuild;
 mod saga;
 mod saga_cancel;
 mod saga_crash;

@@ -11,7 +11,7 @@ use order::application::ports::QuoteError;
 use order::domain::{CancelReason, Status, Step};
 use tokio::time::Instant;
 
-use crate::harness::{CommitFails, Setup, Shop, user};
+use crate::harness::{CommitFails, Remembers, Setup, Shop, user};
 use crate::world::{Fault, World};
 
 const NOW: Duration = Duration::ZERO;
@@ -396,4 +396,30 @@ async fn an_event_after_the_end_is_ignored() {
     }
     assert_eq!(shop.orders.next_due().await.unwrap(), None);
     assert_eq!(shop.settled(order.id).await, order);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_never_makes_two_orders_whatever_is_remembered_of_it() {
+    for keys in [Remembers::Keys, Remembers::Nothing, Remembers::Rumours] {
+        let shop = Shop::open(&Setup { keys, ..Setup::new() });
+        let place = || shop.place("k", 2, 5 * SECOND);
+        let answers = tokio::join!(place(), place());
+        let (one, other) = (answers.0.unwrap(), answers.1.unwrap());
+        assert!(one.created != other.created && one.order.id == other.order.id, "{keys:?}");
+        shop.settled(one.order.id).await;
+        let again = place().await.unwrap();
+        assert_eq!((again.created, again.order.status), (false, Status::Confirmed), "{keys:?}");
+        let reused = shop.place("k", 3, NOW).await;
+        assert!(matches!(reused, Err(OrderError::KeyReused)), "{keys:?}: {reused:?}");
+
+        // The catalogue cannot say what the items are, the store can.
+        shop.world.set_catalogue_down(true);
+        assert!(!shop.place("k", 2, NOW).await.unwrap().created, "{keys:?}");
+        assert!(matches!(shop.place("k", 3, NOW).await, Err(OrderError::KeyReused)), "{keys:?}");
+        let new = shop.place("new", 1, NOW).await;
+        assert!(matches!(new, Err(OrderError::Quote(QuoteError::Unavailable(_)))), "{keys:?}: {new:?}");
+        shop.world.set_catalogue_down(false);
+        assert!(shop.place("new", 1, NOW).await.unwrap().created, "{keys:?}: what failed may be tried again");
+        assert_eq!(shop.desk.list(None, Default::default(), 9).await.unwrap().len(), 2, "{keys:?}");
+    }
 }

@@ -20,8 +20,8 @@ use order::Config;
 use proto::order::v1::order_service_client::OrderServiceClient;
 use proto::order::v1::{
     Attempt, CancelOrderRequest, CreateOrderRequest, CreateOrderResponse, GetAttemptsRequest, GetHistoryRequest,
-    GetOrderRequest, HistoryEvent, Item, ListOrdersRequest, ListStuckRequest, Order, RetryOrderRequest, StuckOrder,
-    item::Product,
+    GetOrderRequest, HistoryEvent, Item, ListOrdersRequest, ListStuckRequest, Order, RebuildProjectionRequest,
+    RebuildProjectionResponse, RetryOrderRequest, StuckOrder, item::Product,
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -37,7 +37,8 @@ pub struct Site {
     pub world: World,
     pub peers: Peers,
     folder: TempDir,
-    log: Arc<SqliteEventLog>,
+    backing: Backing,
+    pub log: Arc<dyn EventLog>,
     addresses: Arc<BTreeMap<&'static str, String>>,
     server: Env,
     ops: String,
@@ -53,12 +54,12 @@ fn free_port() -> BoundPort {
     BoundPort::bind("127.0.0.1:0".parse().unwrap()).unwrap()
 }
 
-fn env(
-    role: &'static str,
-    folder: &TempDir,
-    log: &Arc<SqliteEventLog>,
-    addresses: &Arc<BTreeMap<&'static str, String>>,
-) -> Env {
+fn embedded(folder: &TempDir) -> Backing {
+    let log = Arc::new(SqliteEventLog::open(&storage(folder), Arc::new(SystemClock)).unwrap());
+    Backing::Embedded(Embedded { storage: storage(folder), log })
+}
+
+fn env(role: &'static str, backing: &Backing, addresses: &Arc<BTreeMap<&'static str, String>>) -> Env {
     let seeds = Seeds::from_number(1).scope(role);
     Env {
         role,
@@ -68,7 +69,7 @@ fn env(
         network: Arc::new(SystemNetwork),
         peers: addresses.clone(),
         keys: Keys::new(&[7; 32]).unwrap(),
-        backing: Backing::Embedded(Embedded { storage: storage(folder), log: log.clone() }),
+        backing: backing.clone(),
         metrics: Metrics::new(role),
         ops: Default::default(),
         chaos: false,
@@ -79,9 +80,8 @@ fn env(
 /// Whether the service can be built with these settings and these peers.
 pub async fn build(settings: &[(&str, &str)], peers: &[&'static str]) -> Result<(), StartError> {
     let folder = tempfile::tempdir().unwrap();
-    let log = Arc::new(SqliteEventLog::open(&storage(&folder), Arc::new(SystemClock)).unwrap());
     let addresses = peers.iter().map(|role| (*role, "127.0.0.1:1".to_owned())).collect();
-    order::build(config(settings), env(order::ROLE, &folder, &log, &Arc::new(addresses))).await.map(drop)
+    order::build(config(settings), env(order::ROLE, &embedded(&folder), &Arc::new(addresses))).await.map(drop)
 }
 
 impl Site {
@@ -90,49 +90,55 @@ impl Site {
     }
 
     pub async fn with(settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let backing = embedded(&folder);
+        Self::on(folder, backing, settings).await
+    }
+
+    /// On servers, whoever calls keeps them running.
+    pub async fn on(folder: TempDir, backing: Backing, settings: &[(&str, &str)]) -> Self {
         let world = World::with_units(100);
         let peers = Peers::new(world.clone());
-        let folder = tempfile::tempdir().unwrap();
-        let log = Arc::new(SqliteEventLog::open(&storage(&folder), Arc::new(SystemClock)).unwrap());
         let mut ports = BTreeMap::from(["product", "inventory", "payment", "order"].map(|role| (role, free_port())));
         let addresses = ports.iter().map(|(role, port)| (*role, port.address().unwrap().to_string())).collect();
         let addresses = Arc::new(addresses);
         let main = ports.remove("order").unwrap();
         for (role, port) in ports {
-            let env = env(role, &folder, &log, &addresses);
+            let env = env(role, &backing, &addresses);
             let app = App::Grpc(peers.routes(role));
             let service = Service { env, app, ops: axum::Router::new(), tasks: Vec::new() };
             tokio::spawn(chassis::serve::run(service, port.listen().unwrap(), free_port().listen().unwrap()));
         }
-        Self::start(world, peers, folder, log, addresses, main, settings).await
+        Self::start(world, peers, folder, backing, addresses, main, settings).await
     }
 
     async fn start(
         world: World,
         peers: Peers,
         folder: TempDir,
-        log: Arc<SqliteEventLog>,
+        backing: Backing,
         addresses: Arc<BTreeMap<&'static str, String>>,
         main: BoundPort,
         settings: &[(&str, &str)],
     ) -> Self {
-        let server = env(order::ROLE, &folder, &log, &addresses);
+        let server = env(order::ROLE, &backing, &addresses);
+        let log = server.event_log().await.unwrap();
         let service = order::build(config(settings), server.clone()).await.unwrap();
         let ops_port = free_port();
         let ops = ops_port.address().unwrap().to_string();
         let running = tokio::spawn(chassis::serve::run(service, main.listen().unwrap(), ops_port.listen().unwrap()));
-        Self { world, peers, folder, log, addresses, server, ops, running }
+        Self { world, peers, folder, backing, log, addresses, server, ops, running }
     }
 
     /// Ends the process, as far as a test can, and starts another one over the same files.
     pub async fn restart(self) -> Self {
         self.server.shutdown.cancel();
         self.running.abort();
-        let Self { world, peers, folder, log, addresses, .. } = self;
+        let Self { world, peers, folder, backing, addresses, .. } = self;
         let main = free_port();
         let mut addresses = (*addresses).clone();
         addresses.insert(order::ROLE, main.address().unwrap().to_string());
-        Self::start(world, peers, folder, log, Arc::new(addresses), main, &[]).await
+        Self::start(world, peers, folder, backing, Arc::new(addresses), main, &[]).await
     }
 
     pub fn anonymous(&self) -> Client {
@@ -147,6 +153,10 @@ impl Site {
         self.token(&user(99).to_string(), Role::Staff)
     }
 
+    pub fn admin(&self) -> Client {
+        self.token(&user(98).to_string(), Role::Admin)
+    }
+
     pub fn service(&self) -> Client {
         self.token("gateway", Role::Service)
     }
@@ -157,7 +167,7 @@ impl Site {
     }
 
     pub fn client(&self, token: Option<&str>) -> Client {
-        let env = env("gateway", &self.folder, &self.log, &self.addresses);
+        let env = env("gateway", &self.backing, &self.addresses);
         let identity = Identity::Caller(env.clone());
         let channel = chassis::grpc::channel(&env, order::ROLE, identity, Duration::from_secs(10)).unwrap();
         let context = Context { trace: Some(env.tracer.span(None)), token: token.map(Into::into) };
@@ -167,6 +177,17 @@ impl Site {
     /// A second connection to the service's database.
     pub fn database(&self) -> rusqlite::Connection {
         storage(&self.folder).open_read_only("order_db").unwrap()
+    }
+
+    /// The log forgets an order.
+    pub fn lose_events(&self, id: &str) {
+        let sql = format!("DELETE FROM messages WHERE aggregate = '{id}'");
+        storage(&self.folder).open("event_log").unwrap().execute_batch(&sql).unwrap();
+    }
+
+    /// Changes the database behind the service's back.
+    pub fn tamper(&self, sql: &str) {
+        storage(&self.folder).open("order_db").unwrap().execute_batch(sql).unwrap();
     }
 
     /// What the log says about an order, once there are `count` events.
@@ -285,6 +306,11 @@ impl Client {
     pub async fn retry(&self, id: &str) -> Result<Order, Status> {
         let request = RetryOrderRequest { id: id.into() };
         Ok(self.context.clone().scope(self.grpc.clone().retry_order(request)).await?.into_inner())
+    }
+
+    pub async fn rebuild(&self) -> Result<RebuildProjectionResponse, Status> {
+        let request = RebuildProjectionRequest {};
+        Ok(self.context.clone().scope(self.grpc.clone().rebuild_projection(request)).await?.into_inner())
     }
 
     /// The order, once it is in this state.

@@ -40,14 +40,15 @@ pub async fn state(client: &mut Client, number: u128) -> Result<String, Code> {
     client.get_payment(request).await.map(|answer| answer.into_inner().state).map_err(|status| status.code())
 }
 
-/// Asks again, as the saga does, while the store has too much to do.
-async fn pay_patiently(client: &mut Client, number: u128) -> Outcome {
-    let deadline = Instant::now() + Duration::from_secs(10);
+/// Asks again while the store has too much to do, the callers apart from each other as the saga's retries are.
+async fn pay_patiently(client: &mut Client, number: u128, caller: u32) -> Outcome {
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         match client.process_payment(request(number, 1, 100)).await {
             Ok(answer) => return answer.into_inner().outcome.unwrap(),
             Err(status) => assert!(status.code() == Code::Unavailable && Instant::now() < deadline, "{status}"),
         }
+        tokio::time::sleep(Duration::from_millis(300) * caller).await;
     }
 }
 
@@ -120,10 +121,11 @@ async fn a_decline_is_an_answer_and_stays_one() {
 
 #[tokio::test]
 async fn concurrent_duplicates_hear_one_answer() {
-    let running = start(&[("acquirer.latency", "20ms")]).await;
-    let calls = (0..6).map(|_| {
+    let patience = [("payment.provider_timeout", "20s"), ("payment.charge_window", "60s")];
+    let running = start(&[&[("acquirer.latency", "20ms")], &patience[..]].concat()).await;
+    let calls = (0..6).map(|caller| {
         let mut client = running.client();
-        tokio::spawn(async move { pay_patiently(&mut client, 1).await })
+        tokio::spawn(async move { pay_patiently(&mut client, 1, caller).await })
     });
     for call in calls.collect::<Vec<_>>() {
         assert!(matches!(call.await.unwrap(), Outcome::Captured(_)));

@@ -107,7 +107,7 @@ async fn a_compensation_whose_server_died_is_done_later_and_once() {
 async fn wired() -> (Desk, Wire, servers::Borrowed) {
     let borrowed = servers::for_test().unwrap();
     let address = borrowed.servers.postgres.address();
-    let wire = Wire::to(address).await;
+    let wire = Wire::to(address);
     let mut connections = borrowed.connections.clone();
     connections.postgres = connections.postgres.replace(&address.to_string(), &wire.address.to_string());
     (Desk::on(Family::of(connections)).await, wire, borrowed)

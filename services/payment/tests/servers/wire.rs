@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use chassis::net::{BoundPort, Network, Socket, SystemNetwork};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 /// Where the wire breaks when the next commit comes along.
@@ -31,14 +31,15 @@ impl Drop for Wire {
 
 impl Wire {
     /// A wire to the server at `to`.
-    pub async fn to(to: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+    pub fn to(to: SocketAddr) -> Self {
+        let port = BoundPort::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = port.address().unwrap();
+        let mut listener = port.listen().unwrap();
         let next: Arc<Mutex<Option<Break>>> = Arc::default();
         let order = next.clone();
         let carrier = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let server = TcpStream::connect(to).await.unwrap();
+            while let Ok(client) = listener.accept().await {
+                let server = SystemNetwork.connect(&to.to_string()).await.unwrap();
                 tokio::spawn(carry(client, server, order.clone()));
             }
         });
@@ -56,7 +57,7 @@ impl Wire {
 }
 
 /// Carries until one of the ends hangs up, or it breaks.
-async fn carry(mut client: TcpStream, mut server: TcpStream, next: Arc<Mutex<Option<Break>>>) {
+async fn carry(mut client: Box<dyn Socket>, mut server: Box<dyn Socket>, next: Arc<Mutex<Option<Break>>>) {
     let (mut said, mut answered) = (vec![0; 16 * 1024], vec![0; 16 * 1024]);
     loop {
         tokio::select! {

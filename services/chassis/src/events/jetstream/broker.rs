@@ -168,10 +168,9 @@ impl Broker {
         }
     }
 
-    /// First and last sequence.
-    pub async fn bounds(&self, stream: Stream) -> Result<(i64, i64), StoreError> {
-        let info = self.info(stream).await?.ok_or_else(|| self.missing(stream))?;
-        Ok((signed(info.state.first_sequence)?, signed(info.state.last_sequence)?))
+    /// The sequence of the stream's last message.
+    pub async fn last_sequence(&self, stream: Stream) -> Result<i64, StoreError> {
+        signed(self.info(stream).await?.ok_or_else(|| self.missing(stream))?.state.last_sequence)
     }
 
     fn missing(&self, stream: Stream) -> StoreError {
@@ -245,6 +244,11 @@ impl Broker {
         self.message(stream, info.stream_sequence, parts, deliveries)
     }
 
+    /// What a scanner was given: as it stands in the stream.
+    pub fn stored_there(&self, stream: Stream, message: &jetstream::Message) -> Result<Message, StoreError> {
+        Ok(Message { deliveries: 0, ..self.delivered(stream, message)? })
+    }
+
     async fn stream(&self, stream: Stream) -> Result<jetstream::stream::Stream<()>, StoreError> {
         if self.era().is_none() {
             return Err(unavailable("not connected"));
@@ -269,16 +273,6 @@ impl Broker {
         match self.stream(stream).await?.get_last_raw_message_by_subject(&subject).await {
             Ok(stored) => self.stored(stream, &stored).map(Some),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(unavailable(error)),
-        }
-    }
-
-    /// The message at a sequence, as any server has it that holds the stream.
-    pub async fn quick_at(&self, stream: Stream, sequence: i64) -> Result<Option<Message>, StoreError> {
-        let sequence = u64::try_from(sequence).unwrap_or_default();
-        match self.stream(stream).await?.direct_get(sequence).await {
-            Ok(stored) => self.stored(stream, &stored).map(Some),
-            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
             Err(error) => Err(unavailable(error)),
         }
     }
@@ -407,6 +401,23 @@ impl Broker {
         let asked = self.ask::<consumer::Info>(format!("CONSUMER.CREATE.{name}.{durable}"), &request).await?;
         let failed = |error| unavailable(format!("cannot create the consumer {durable} of {name}: {error}"));
         asked.map(|_| ()).map_err(failed)
+    }
+
+    /// A consumer that nothing is acknowledged to, in memory, gone when it was not used for `kept`; answers its name.
+    pub async fn create_ephemeral(&self, stream: Stream, start: u64, kept: Duration) -> Result<String, StoreError> {
+        let name = self.name(stream);
+        let config = consumer::Config {
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: start },
+            ack_policy: consumer::AckPolicy::None,
+            inactive_threshold: kept,
+            memory_storage: true,
+            ..consumer::Config::default()
+        };
+        let request = json!({ "stream_name": name, "config": config });
+        match self.ask::<consumer::Info>(format!("CONSUMER.CREATE.{name}"), &request).await? {
+            Ok(info) => Ok(info.name),
+            Err(error) => Err(unavailable(format!("cannot read {name}: {error}"))),
+        }
     }
 
     /// Makes a consumer start again behind what it has acknowledged up to `last`.

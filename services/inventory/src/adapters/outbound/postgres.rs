@@ -142,7 +142,8 @@ impl PostgresStock {
                 Ok(decided) => return decided.into_iter().map(answer).collect(),
                 Err(Failure::Unreached(error)) => return failed(batch.len(), &error),
                 Err(Failure::Undone(error)) => {
-                    tracing::warn!(what = C::WHAT, %error, commands = batch.len(), "a batch failed and is retried singly");
+                    let commands = batch.len();
+                    tracing::warn!(what = C::WHAT, %error, commands, "a batch failed and is retried singly");
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chassis::StoreError;
 use chassis::auth::Caller;
 use kernel::{Money, OrderId, ProductId, Quantity, Timestamp, UserId};
 use proto::common::v1 as common;
@@ -10,12 +11,13 @@ use proto::order::v1::order_service_server::OrderService;
 use proto::order::v1::{
     self as wire, CancelOrderRequest, CreateOrderRequest, CreateOrderResponse, GetAttemptsRequest, GetAttemptsResponse,
     GetHistoryRequest, GetHistoryResponse, GetOrderRequest, HistoryEvent, ListOrdersRequest, ListOrdersResponse,
-    ListStuckRequest, ListStuckResponse, RetryOrderRequest,
+    ListStuckRequest, ListStuckResponse, RebuildProjectionRequest, RebuildProjectionResponse, RetryOrderRequest,
 };
 use tonic::{Request, Response, Status};
 
 use crate::application::orders::{OrderDesk, OrderError, PlaceOrder};
-use crate::application::ports::{After, ProductRef, QuoteError, Recorded, Stuck};
+use crate::application::ports::{After, ProductRef, QuoteError, Rebuilt, Recorded, Stuck};
+use crate::application::rebuild::{RebuildError, Rebuilder};
 use crate::domain::Order;
 use crate::domain::order::LINES_MAX;
 
@@ -26,6 +28,7 @@ const PAGE_DEFAULT: u32 = 20;
 
 pub struct OrderGrpc {
     pub desk: OrderDesk,
+    pub rebuilder: Rebuilder,
 }
 
 impl From<OrderError> for Status {
@@ -38,6 +41,20 @@ impl From<OrderError> for Status {
             OrderError::KeyReused => Self::already_exists(text),
             OrderError::NotCancellable(_) | OrderError::NothingToDo(_) => Self::failed_precondition(text),
             OrderError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<RebuildError> for Status {
+    fn from(error: RebuildError) -> Self {
+        let text = error.to_string();
+        match error {
+            RebuildError::LogBehind { .. } | RebuildError::LogAhead { .. } | RebuildError::Hole { .. } => {
+                Self::failed_precondition(text)
+            }
+            // Of the log or of the store, and for an operator, who may know which.
+            RebuildError::Store(StoreError::Corrupt(_) | StoreError::Conflict(_)) => Self::failed_precondition(text),
+            RebuildError::Interrupted | RebuildError::Store(StoreError::Unavailable(_)) => Self::unavailable(text),
         }
     }
 }
@@ -243,5 +260,15 @@ impl OrderService for OrderGrpc {
     async fn retry_order(&self, request: Request<RetryOrderRequest>) -> Result<Response<wire::Order>, Status> {
         Caller::of(&request).require_staff()?;
         Ok(Response::new(self.desk.retry(order_id(&request.get_ref().id)?).await?.into()))
+    }
+
+    async fn rebuild_projection(
+        &self,
+        request: Request<RebuildProjectionRequest>,
+    ) -> Result<Response<RebuildProjectionResponse>, Status> {
+        let caller = Caller::of(&request);
+        caller.require_service().or_else(|_| caller.require_admin())?;
+        let Rebuilt { orders, missing, differing, stray } = self.rebuilder.run().await?;
+        Ok(Response::new(RebuildProjectionResponse { orders, missing, differing, stray }))
     }
 }

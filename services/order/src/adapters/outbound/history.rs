@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chassis::StoreError;
-use chassis::events::{EventLog, Stream};
+use chassis::events::{EventLog, Message, Stream};
 use kernel::OrderId;
 
-use crate::application::ports::{History, HistoryEntry};
+use super::rows::{decode, parsed};
+use crate::application::ports::{History, HistoryEntry, Logged};
 
 pub struct LogHistory {
     pub log: Arc<dyn EventLog>,
@@ -25,4 +26,24 @@ impl History for LogHistory {
         });
         Ok(entries.collect())
     }
+
+    async fn page(&self, after: i64, most: usize) -> Result<Vec<Logged>, StoreError> {
+        self.log.scan(Stream::Orders, after, most).await?.into_iter().map(logged).collect()
+    }
+
+    async fn events(&self, id: OrderId) -> Result<Vec<Logged>, StoreError> {
+        self.log.read(Stream::Orders, &id.to_string()).await?.into_iter().map(logged).collect()
+    }
+}
+
+fn logged(message: Message) -> Result<Logged, StoreError> {
+    let Message { sequence, event, .. } = message;
+    Ok(Logged {
+        sequence,
+        id: parsed(&event.aggregate)?,
+        version: event.version,
+        event: decode(&event)?,
+        at: event.occurred_at,
+        traceparent: event.traceparent,
+    })
 }

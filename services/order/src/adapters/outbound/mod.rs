@@ -2,8 +2,11 @@
 
 pub mod catalogue;
 pub mod history;
+pub mod memory;
 pub mod payments;
 pub mod postgres;
+pub mod redis;
 pub mod rows;
+pub mod shadow;
 pub mod sqlite;
 pub mod stock;

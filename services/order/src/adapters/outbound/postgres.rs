@@ -3,6 +3,7 @@
 
 mod columns;
 mod commands;
+mod rebuild;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -77,6 +78,17 @@ const STUCK: &str = "
     JOIN saga_attempts AS last ON last.order_id = found.id
          AND last.sequence = (SELECT max(sequence) FROM saga_attempts WHERE order_id = found.id)
     ORDER BY found.updated_at, found.id";
+
+/// The statements of every order's way, how many parameters each has, and a name; for looking at their plans.
+pub const HOT: &[(&str, &str, usize)] = &[
+    ("create", commands::CREATE, 24),
+    ("commit", commands::COMMIT, 25),
+    ("postpone", commands::POSTPONE, 16),
+    ("load", LOAD, 1),
+    ("list_of_user", LIST_OF_USER, 4),
+    ("claim", CLAIM, 3),
+    ("stuck", STUCK, 4),
+];
 
 pub struct PostgresOrders {
     db: Arc<Db>,

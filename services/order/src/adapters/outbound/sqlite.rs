@@ -1,6 +1,9 @@
 //! Orders in SQLite.
 
+mod rebuild;
+
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -37,11 +40,13 @@ const STUCK: &str = "
 
 pub struct SqliteOrders {
     db: Arc<Db>,
+    /// Whether the projection is being made anew; the file is written by this process alone.
+    rebuilding: Arc<AtomicBool>,
 }
 
 impl SqliteOrders {
     pub fn new(db: Arc<Db>) -> Self {
-        Self { db }
+        Self { db, rebuilding: Arc::default() }
     }
 
     /// One transaction for the batch; if it fails, one for each, so that a bad one spoils no other.

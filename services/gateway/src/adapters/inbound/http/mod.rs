@@ -96,7 +96,8 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/admin/users", post(admin::register_bulk))
         .route("/admin/roles", get(admin::roles))
         .route("/admin/orders/stuck", get(recovery::stuck))
-        .route("/admin/orders/{id}/retry", post(recovery::retry));
+        .route("/admin/orders/{id}/retry", post(recovery::retry))
+        .route("/admin/orders/rebuild", post(recovery::rebuild));
     let guarded = |routes: Router<Shared>, access| {
         let guard = Guard { gateway: gateway.clone(), access };
         routes.route_layer(from_fn_with_state(guard, middleware::guard))

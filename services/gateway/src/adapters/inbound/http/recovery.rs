@@ -1,4 +1,6 @@
-//! What staff do about orders that do not get on by themselves.
+//! What staff do about orders that do not get on by themselves, and admins about their projection.
+
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Json as Reply, Response};
@@ -6,10 +8,21 @@ use proto::order::v1 as order;
 use serde::Serialize;
 
 use super::Shared;
-use super::extract::{Params, Segment, Staff, limit, place, place_of};
+use super::extract::{Admin, Params, Segment, Staff, limit, place, place_of};
 use super::orders::OrderJson;
 use super::problem::Problem;
 use super::wire::{PageQuery, Pages, is_full, non_empty, time};
+
+/// A rebuild reads every order; one that takes longer goes on, and who asks again waits for its end.
+const REBUILD: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Serialize)]
+struct RebuiltJson {
+    orders: u64,
+    missing: u64,
+    differing: u64,
+    stray: u64,
+}
 
 #[derive(Debug, Serialize)]
 struct StuckJson {
@@ -51,4 +64,11 @@ pub(super) async fn retry(State(gateway): State<Shared>, _: Staff, id: Segment) 
     let request = gateway.clients.request(order::RetryOrderRequest { id: id.order()? });
     let order = gateway.clients.orders.clone().retry_order(request).await?.into_inner();
     Ok(Reply(OrderJson::try_from(order)?).into_response())
+}
+
+pub(super) async fn rebuild(State(gateway): State<Shared>, _: Admin) -> Result<Response, Problem> {
+    let request = gateway.clients.request_after(REBUILD, order::RebuildProjectionRequest {});
+    let rebuilt = gateway.clients.orders.clone().rebuild_projection(request).await?.into_inner();
+    let order::RebuildProjectionResponse { orders, missing, differing, stray } = rebuilt;
+    Ok(Reply(RebuiltJson { orders, missing, differing, stray }).into_response())
 }

@@ -99,7 +99,7 @@ macro_rules! locked {
     };
 }
 
-const CREATE: &str = concat!(
+pub const CREATE: &str = concat!(
     "WITH passed AS (
          INSERT INTO orders (id, user_id, status, total_minor, currency, lines, fingerprint, version, due_at,
                              traceparent, created_at, updated_at)
@@ -113,7 +113,7 @@ const CREATE: &str = concat!(
 );
 
 /// Fenced by version and epoch; leaves each order under the epoch after.
-const COMMIT: &str = concat!(
+pub const COMMIT: &str = concat!(
     "WITH c AS (
          SELECT * FROM unnest($16::uuid[], $17::bigint[], $18::bigint[], $19::text[], $20::text[], $21::bigint[],
                               $22::boolean[], $23::bigint[], $24::bigint[], $25::bigint[])
@@ -134,7 +134,7 @@ const COMMIT: &str = concat!(
 );
 
 /// Fenced by the epoch.
-const POSTPONE: &str = concat!(
+pub const POSTPONE: &str = concat!(
     "WITH c AS (
          SELECT * FROM unnest($10::uuid[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[],
                               $16::bigint[])
