@@ -3,7 +3,7 @@
 //! A page of orders is read with one query a table. The event log knows its messages by sequence, not by
 //! order: when an audit begins it is copied as a whole, which [`messages`] does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -247,11 +247,12 @@ impl ServerBooks {
     /// Those of the ids that no order has, into `found`.
     async fn without_order(&self, ids: &[String], found: &mut Vec<String>) -> Result<(), StoreError> {
         let is_one = |id: &&String| id.parse::<OrderId>().is_ok_and(|parsed| parsed.to_string() == **id);
-        let (ids, no_ids): (Vec<&String>, Vec<&String>) = ids.iter().partition(is_one);
-        let sql = "SELECT candidate::text FROM unnest($1::uuid[]) AS candidate
-                   WHERE NOT EXISTS (SELECT 1 FROM orders WHERE id = candidate)";
-        let missing: Vec<String> = sqlx::query_scalar(sql).bind(ids).fetch_all(&self.order).await?;
-        found.extend(no_ids.into_iter().cloned().chain(missing).take(ORPHANS_MAX.saturating_sub(found.len())));
+        let could_be: Vec<&String> = ids.iter().filter(is_one).collect();
+        let sql = "SELECT id::text FROM orders WHERE id = ANY($1::uuid[])";
+        let known: Vec<String> = sqlx::query_scalar(sql).bind(could_be).fetch_all(&self.order).await?;
+        let known: BTreeSet<String> = known.into_iter().collect();
+        let missing = ids.iter().filter(|id| !known.contains(*id));
+        found.extend(missing.take(ORPHANS_MAX.saturating_sub(found.len())).cloned());
         Ok(())
     }
 
@@ -351,7 +352,7 @@ impl Books for ServerBooks {
             None => messages::copy(&*self.log).await?,
         };
         for stream in [Stream::Orders, Stream::Payments] {
-            let sql = "SELECT DISTINCT aggregate FROM messages WHERE stream = ?1";
+            let sql = "SELECT DISTINCT aggregate FROM messages WHERE stream = ?1 ORDER BY 1";
             let aggregates: Vec<String> = all(&log, sql, [stream.name()], |row| row.get(0))?;
             for ids in aggregates.chunks(IDS) {
                 self.without_order(ids, &mut orphans.ids).await?;

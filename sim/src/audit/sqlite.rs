@@ -240,19 +240,19 @@ impl Books for SqliteBooks {
         let books = self.lock();
         let mut orphans = Orphans::default();
         let sources = [
-            (&books.payment, "SELECT order_id FROM payments"),
-            (&books.acquirer, "SELECT key FROM charges"),
-            (&books.acquirer, "SELECT DISTINCT key FROM ledger"),
-            (&books.inventory, "SELECT DISTINCT order_id FROM reservations"),
-            (&books.order, "SELECT DISTINCT aggregate FROM order_events"),
-            (&books.log, "SELECT DISTINCT aggregate FROM messages WHERE stream = 'ORDERS'"),
-            (&books.log, "SELECT DISTINCT aggregate FROM messages WHERE stream = 'PAYMENTS'"),
+            (&books.payment, "SELECT order_id FROM payments ORDER BY 1"),
+            (&books.acquirer, "SELECT key FROM charges ORDER BY 1"),
+            (&books.acquirer, "SELECT DISTINCT key FROM ledger ORDER BY 1"),
+            (&books.inventory, "SELECT DISTINCT order_id FROM reservations ORDER BY 1"),
+            (&books.order, "SELECT DISTINCT aggregate FROM order_events ORDER BY 1"),
+            (&books.log, "SELECT DISTINCT aggregate FROM messages WHERE stream = 'ORDERS' ORDER BY 1"),
+            (&books.log, "SELECT DISTINCT aggregate FROM messages WHERE stream = 'PAYMENTS' ORDER BY 1"),
         ];
         for (connection, sql) in sources {
             books.without_order(connection, sql, &mut orphans.ids)?;
         }
         if let Some(courier) = &books.courier {
-            books.without_order(courier, "SELECT DISTINCT order_id FROM accepted", &mut orphans.told)?;
+            books.without_order(courier, "SELECT DISTINCT order_id FROM accepted ORDER BY 1", &mut orphans.told)?;
         }
         Ok(orphans)
     }

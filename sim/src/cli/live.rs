@@ -15,8 +15,7 @@ use super::exit::{ExitCode, Failure};
 use super::pictures::Pictures;
 use super::run::commit;
 use super::signals::{self, Asked, Signals};
-use crate::audit::export::export;
-use crate::audit::manifest;
+use crate::audit::{export, manifest};
 use crate::infra::{Ground, InfraArgs};
 use crate::report::Summary;
 use crate::report::summary::Circumstances;
@@ -140,12 +139,8 @@ async fn in_real_time(
     let startup_ms = shop.started_in().as_secs_f64() * 1e3;
     let died = [shop.dead(), ground.dead()].concat();
     shop.stop();
+    keep_books(&ground, folder, &conducted, &sink).await;
     let (conducted, generator_cpu_us) = conducted?;
-    if let Ground::Local(private) = &ground
-        && let Err(why) = export(&private.connections(), &folder.join(DATA)).await
-    {
-        sink(&Event::Note(format!("the books are not kept: {why}")));
-    }
     let around = Circumstances {
         durability: ground.durability().into(),
         commit: commit(),
@@ -157,6 +152,17 @@ async fn in_real_time(
         rss_mb: resources::peak_rss_mb(),
     };
     Ok(Summary::of(scenario, &conducted, ground.world(), around))
+}
+
+/// Private servers go with the run; their books stay in its folder, unless the user wants to be gone. That
+/// they cannot be kept hides no verdict.
+async fn keep_books<T>(ground: &Ground, folder: &Path, conducted: &Result<T, Failure>, sink: &Sink) {
+    let stopped = conducted.as_ref().is_err_and(|failure| failure.code == ExitCode::Stopped);
+    if let (Ground::Local(private), false) = (ground, stopped)
+        && let Err(why) = export::export(&private.connections(), &folder.join(DATA)).await
+    {
+        sink(&Event::Note(why));
+    }
 }
 
 async fn put_up(scenario: &Scenario, folder: &Path, ground: &Ground, standing: &Standing) -> Result<Shop, Failure> {

@@ -283,6 +283,22 @@ async fn external_servers_are_read_from_the_command_line() {
     assert!(unset.stderr().contains("DATABASE_URL"), "{}", unset.stderr());
 }
 
+#[test]
+fn a_run_on_private_servers_leaves_its_books_in_files() {
+    let bench = Bench::new(TINY);
+    // Whether this machine was quick enough is not asked here.
+    bench.shopctl(&["run", "scenario.yaml", "--infra", "local", "--set", "expect.thresholds={}"]);
+    let run = bench.run_folder();
+    let audited = bench.shopctl(&["audit", "--run", &run.to_string_lossy()]).exits(0).stdout();
+    let judged = audited.lines().find(|line| line.contains("cache_converges")).unwrap();
+    assert!(judged.contains("kept"), "{audited}");
+    let id: String = read_only(&run.join("data"), "order_db")
+        .query_row("SELECT id FROM orders LIMIT 1", [], |row| row.get(0))
+        .unwrap();
+    let told = bench.shopctl(&["explain", &id, "--run", &run.to_string_lossy()]).exits(0);
+    assert!(told.stdout().contains(&id), "{}", told.stdout());
+}
+
 #[tokio::test]
 async fn a_folder_of_servers_is_read_without_its_shop() {
     let moved = Moved::new().await;
