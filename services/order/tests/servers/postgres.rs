@@ -12,6 +12,7 @@ use kernel::OrderId;
 use order::adapters::outbound::postgres::{DATABASE, MIGRATIONS, PostgresOrders};
 use order::adapters::outbound::redis::RedisKeys;
 use order::application::ports::{IdempotencyKeys, Orders, Projection};
+use order::domain::Step;
 use servers::Borrowed;
 use sqlx::AssertSqlSafe;
 
@@ -197,4 +198,24 @@ async fn hot_statements_look_orders_up_by_their_keys_however_few_there_are() {
         let unkeyed = plan.windows(2).find(|two| two[0].contains("Index Scan") && !two[1].contains("Index Cond"));
         assert!(unkeyed.is_none(), "{name}: {unkeyed:?}");
     }
+}
+
+#[tokio::test]
+async fn a_statement_of_every_order_is_planned_for_any_number_and_not_each_time() {
+    let books = Books::new().await;
+    for number in 0..100 {
+        let stored = contract::created(&*books.orders, &format!("k{number}")).await;
+        let later = contract::postpone(&stored, Step::ReserveStock, contract::at(9));
+        contract::postpone_one(&*books.orders, later).await.unwrap();
+        contract::commit_one(&*books.orders, contract::reserve(&stored)).await.unwrap();
+        contract::get(&*books.orders, stored.order.id).await;
+    }
+    // On one of the connections that were used: after five plans for what came, one for whatever comes.
+    let ours = "FROM pg_prepared_statements WHERE statement LIKE '%(SELECT $%'";
+    let again = format!("SELECT statement {ours} AND custom_plans > 5");
+    let again: Vec<String> = sqlx::query_scalar(AssertSqlSafe(again)).fetch_all(books.db.pool()).await.unwrap();
+    assert_eq!(again, Vec::<String>::new());
+    let kept = format!("SELECT count(*) {ours} AND generic_plans > 0");
+    let kept: i64 = sqlx::query_scalar(AssertSqlSafe(kept)).fetch_one(books.db.pool()).await.unwrap();
+    assert!(kept >= 1, "{kept}");
 }

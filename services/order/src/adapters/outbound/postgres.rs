@@ -36,9 +36,10 @@ macro_rules! order_and_events {
     };
 }
 
+/// Of any number of orders by one plan, see [`commands`].
 const LOAD: &str = concat!(
     order_and_events!(),
-    "FROM unnest($1::uuid[]) AS wanted (id)
+    "FROM unnest((SELECT $1::uuid[])) AS wanted (id)
      JOIN orders AS o ON o.id = wanted.id
      LEFT JOIN order_events AS e ON e.aggregate = o.id::text
      ORDER BY o.id, e.version"

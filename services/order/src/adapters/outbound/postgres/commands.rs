@@ -1,5 +1,8 @@
 //! The commands that come in batches, each a statement: what passes is updated or inserted, and the
 //! answer names it.
+//!
+//! The ids come as `(SELECT $n)`: that hides from the planner how many there are, so that it plans once for
+//! any number and not anew for each batch, which would take longer than the batch.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,8 +72,8 @@ macro_rules! record {
              SELECT a.order_id,
                     coalesce((SELECT max(sequence) FROM saga_attempts WHERE order_id = a.order_id), 0) + a.nth,
                     a.step, a.number, a.outcome, a.epoch, a.started_at, a.took_us, a.detail
-             FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[],
-                         $8::bigint[], $9::text[])
+             FROM unnest((SELECT $1::uuid[]), $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::bigint[],
+                         $7::bigint[], $8::bigint[], $9::text[])
                   AS a (order_id, nth, step, number, outcome, epoch, started_at, took_us, detail)
              JOIN passed ON passed.id = a.order_id)
          SELECT id FROM passed"
@@ -83,7 +86,7 @@ macro_rules! append {
         "appended AS (
              INSERT INTO order_events (aggregate, version, kind, data, occurred_at, traceparent)
              SELECT e.order_id::text, e.version, e.kind, e.data, e.occurred_at, $15::text
-             FROM unnest($10::uuid[], $11::bigint[], $12::text[], $13::text[], $14::bigint[])
+             FROM unnest((SELECT $10::uuid[]), $11::bigint[], $12::text[], $13::text[], $14::bigint[])
                   AS e (order_id, version, kind, data, occurred_at)
              JOIN passed ON passed.id = e.order_id), "
     };
@@ -104,8 +107,8 @@ pub const CREATE: &str = concat!(
          INSERT INTO orders (id, user_id, status, total_minor, currency, lines, fingerprint, version, due_at,
                              traceparent, created_at, updated_at)
          SELECT c.id, c.user_id, c.status, c.total_minor, c.currency, c.lines, c.fingerprint, 1, c.due_at, $15, c.at, c.at
-         FROM unnest($16::uuid[], $17::uuid[], $18::text[], $19::bigint[], $20::text[], $21::text[], $22::text[],
-                     $23::bigint[], $24::bigint[])
+         FROM unnest((SELECT $16::uuid[]), $17::uuid[], $18::text[], $19::bigint[], $20::text[], $21::text[],
+                     $22::text[], $23::bigint[], $24::bigint[])
               AS c (id, user_id, status, total_minor, currency, lines, fingerprint, due_at, at)
          ON CONFLICT (id) DO NOTHING RETURNING id), ",
     append!(),
@@ -115,8 +118,8 @@ pub const CREATE: &str = concat!(
 /// Fenced by version and epoch; leaves each order under the epoch after.
 pub const COMMIT: &str = concat!(
     "WITH c AS (
-         SELECT * FROM unnest($16::uuid[], $17::bigint[], $18::bigint[], $19::text[], $20::text[], $21::bigint[],
-                              $22::boolean[], $23::bigint[], $24::bigint[], $25::bigint[])
+         SELECT * FROM unnest((SELECT $16::uuid[]), $17::bigint[], $18::bigint[], $19::text[], $20::text[],
+                              $21::bigint[], $22::boolean[], $23::bigint[], $24::bigint[], $25::bigint[])
               AS c (id, expected_version, epoch, status, cancel_reason, version, stock_committed, epoch_after, due_at, at)
      ), ",
     locked!(),
@@ -136,8 +139,8 @@ pub const COMMIT: &str = concat!(
 /// Fenced by the epoch.
 pub const POSTPONE: &str = concat!(
     "WITH c AS (
-         SELECT * FROM unnest($10::uuid[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[],
-                              $16::bigint[])
+         SELECT * FROM unnest((SELECT $10::uuid[]), $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[],
+                              $15::text[], $16::bigint[])
               AS c (id, epoch, attempt, unknown, broken, unknown_step, due_at)
      ), ",
     locked!(),
