@@ -111,7 +111,7 @@ impl Site {
     }
 
     fn store(&self) -> PathBuf {
-        self.servers.nats.folder().join("store")
+        self.servers.folder().join("nats/store")
     }
 
     /// Everything is in the log, once and in order, everybody has handled it, nothing is under way for ever.
