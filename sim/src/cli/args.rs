@@ -187,7 +187,7 @@ pub struct AdminArgs {
     /// The shop's administrator.
     #[arg(long, env = "SHOPCTL_ADMIN_EMAIL", default_value = "admin@example.test")]
     pub admin_email: String,
-    /// Its password. The default is for embedded shops on your own machine only.
+    /// Its password. The default is for shops on your own machine only.
     #[arg(long, env = "SHOPCTL_ADMIN_PASSWORD", default_value = "embedded-admin", hide_env_values = true)]
     pub admin_password: String,
 }

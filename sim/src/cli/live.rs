@@ -117,6 +117,9 @@ async fn in_real_time(
     let mut signals = Signals::listen()?;
     let ground = Ground::prepare(&standing.infra, None).await.map_err(|why| Failure::shop(format!("error: {why}")))?;
     let shop = put_up(scenario, folder, &ground, standing).await?;
+    if matches!(ground, Ground::External(_)) {
+        empty(&shop).await?;
+    }
     let mut meter = Meter::new(shop.parts().into_iter().chain(ground.parts()));
     sink(&Event::ShopUp { took: shop.started_in() });
     let stop = CancellationToken::new();
@@ -152,6 +155,19 @@ async fn in_real_time(
         rss_mb: resources::peak_rss_mb(),
     };
     Ok(Summary::of(scenario, &conducted, ground.world(), around))
+}
+
+/// What a run orders has to be new: the same keys in a shop that has their orders would place nothing.
+async fn empty(shop: &Shop) -> Result<(), Failure> {
+    let failed = |why: &dyn std::fmt::Display| Failure::shop(format!("error: the books: {why}"));
+    let books = shop.surroundings().books.open().await.map_err(|why| failed(&why))?;
+    match books.orders("", 1).await.map_err(|why| failed(&why))?.first() {
+        None => Ok(()),
+        Some(order) => Err(failed(&format!(
+            "there are orders already (such as {}); a run needs an empty shop: choose another --namespace",
+            order.row.id
+        ))),
+    }
 }
 
 /// Private servers go with the run; their books stay in its folder, unless the user wants to be gone. That

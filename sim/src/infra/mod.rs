@@ -58,6 +58,7 @@ impl InfraArgs {
             Infra::Embedded | Infra::Local if !self.namespace.is_empty() => {
                 refused("--namespace", "is for --infra external; everywhere else the shop is alone")
             }
+            Infra::External => external::from_env(self.create, &self.namespace).map(drop),
             _ => Ok(()),
         }
     }

@@ -56,7 +56,7 @@ impl Scanner {
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", broker.name(self.stream), self.name);
         let inbox = format!("{}.{}", self.inbox, self.request);
         let request = json!({ "batch": most, "no_wait": true }).to_string();
-        broker.client.publish_with_reply(subject, inbox, request.into()).await.map_err(failed)?;
+        broker.client.publish_with_reply(subject, inbox.clone(), request.into()).await.map_err(failed)?;
         let deadline = Instant::now() + DEADLINE;
         let mut page = Vec::new();
         while page.len() < most {
@@ -64,7 +64,10 @@ impl Scanner {
             let message = came.map_err(|_| failed("no answer in time"))?.ok_or_else(|| failed("closed"))?;
             match message.status {
                 None => {}
-                Some(StatusCode::NOT_FOUND) => break,
+                // The end of a page that was left at its last message comes late.
+                Some(_) if message.subject.as_str() != inbox => continue,
+                // Nothing there; or nothing more than what has come.
+                Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => break,
                 Some(status) => return Err(failed(status)),
             }
             let message = jetstream::Message { message, context: broker.context() };
