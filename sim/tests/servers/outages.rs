@@ -18,7 +18,7 @@ use shopctl::world::secret::Secret;
 use shopctl::world::{Admin, shop};
 use tokio_util::sync::CancellationToken;
 
-/// Three hundred and sixty orders, a part of which is declined, sold out or cancelled by its client.
+/// More than two hundred orders, a part of which is declined, sold out or cancelled by its client.
 const RUSH: &str = r#"
 version: 1
 name: rush
@@ -41,8 +41,8 @@ shop:
 load:
   buyers:
     executor: constant-arrival-rate
-    rate: 30
-    duration: 9s
+    rate: 14
+    duration: 12s
     max_vus: 400
     journey:
       - view: any
@@ -50,8 +50,8 @@ load:
       - retry_same_key
   undecided:
     executor: constant-arrival-rate
-    rate: 10
-    duration: 9s
+    rate: 5
+    duration: 12s
     max_vus: 200
     journey:
       - order: { items: [{ sku: any, quantity: 1 }], wait: 0s }
@@ -61,6 +61,9 @@ expect:
 graceful_stop: 20s
 quiescence_timeout: 60s
 "#;
+
+/// Unoptimised and side by side these would only show that two cores are not six.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// The witness's record, of which only the number of lines is kept; what went wrong is shown if the test fails.
 struct Lines(Arc<AtomicUsize>);
@@ -156,13 +159,14 @@ fn nothing_is_wrong(conducted: &Conducted) {
     let broken: Vec<_> = conducted.audit.findings.iter().filter(|finding| finding.violations > 0).collect();
     assert!(broken.is_empty(), "{broken:#?}");
     assert_eq!(conducted.audit.inconclusive, None);
-    assert!(conducted.audit.orders > 200, "only {} orders", conducted.audit.orders);
+    assert!(conducted.audit.orders > 150, "only {} orders", conducted.audit.orders);
     let rested = conducted.audit.findings.iter().find(|finding| finding.name == "nothing_in_flight");
     assert!(rested.is_none_or(|finding| finding.checked > 0));
 }
 
 #[tokio::test]
 async fn a_broker_that_loses_its_store_is_refilled_and_its_consumers_go_on() {
+    let _alone = ALONE.lock().await;
     let servers = PrivateServers::start(None).await.unwrap();
     let lose_the_store = |servers: &mut LocalServers| {
         servers.nats.kill();
@@ -186,6 +190,7 @@ async fn a_broker_that_loses_its_store_is_refilled_and_its_consumers_go_on() {
 
 #[tokio::test]
 async fn redis_emptied_and_then_gone_makes_the_shop_slower_and_nothing_wrong() {
+    let _alone = ALONE.lock().await;
     let servers = PrivateServers::start(None).await.unwrap();
     // It keeps nothing on disk: started again it is empty.
     let empty = |servers: &mut LocalServers| {
@@ -203,6 +208,7 @@ async fn redis_emptied_and_then_gone_makes_the_shop_slower_and_nothing_wrong() {
 
 #[tokio::test]
 async fn orders_in_flight_end_after_postgresql_was_restarted_and_after_it_crashed() {
+    let _alone = ALONE.lock().await;
     let servers = PrivateServers::start(None).await.unwrap();
     let restart = |servers: &mut LocalServers| servers.postgres.restart().unwrap();
     let crash = |servers: &mut LocalServers| {
