@@ -30,7 +30,6 @@ use std::time::Duration;
 
 pub use binaries::Binaries;
 pub use folder::{sweep, throwaway_ground};
-pub use processes::Usage;
 pub use server::{Server, free_port};
 
 use folder::Place;

@@ -5,7 +5,6 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{guardian, wait};
@@ -16,24 +15,11 @@ const NAMES: [&str; 5] = ["postgres", "initdb", "nats-server", "redis-server", "
 const GENTLE: Duration = Duration::from_secs(6);
 const KILLED: Duration = Duration::from_secs(2);
 
-/// What a server's processes use.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Since the server was first started, over restarts and over processes that have ended. What a
-    /// crashed one used last is not known.
-    pub cpu: Duration,
-    /// Shared pages count in proportion; in full where the kernel does not tell.
-    pub memory_bytes: u64,
-    pub processes: usize,
-}
-
 /// One line of the table of processes.
 struct Seen {
     pid: i32,
     name: String,
     parent: i32,
-    /// In clock ticks, with that of children who have ended.
-    cpu: u64,
 }
 
 fn all() -> Vec<Seen> {
@@ -53,8 +39,7 @@ fn seen(pid: i32) -> Option<Seen> {
     if matches!(*state, "Z" | "X") {
         return None;
     }
-    let ticks = fields.get(11..15)?.iter().map(|field| field.parse::<u64>().unwrap_or_default());
-    Some(Seen { pid, name, parent: parent.parse().ok()?, cpu: ticks.sum() })
+    Some(Seen { pid, name, parent: parent.parse().ok()? })
 }
 
 /// A process and all that descend from it.
@@ -71,27 +56,6 @@ fn add_children(all: &[Seen], found: &mut BTreeSet<i32>) -> usize {
     let children: Vec<i32> = all.iter().filter(|one| found.contains(&one.parent)).map(|one| one.pid).collect();
     found.extend(children);
     found.len()
-}
-
-/// What these processes use now.
-pub(crate) fn usage(pids: &[u32]) -> Usage {
-    let ticks: u64 = pids.iter().filter_map(|pid| seen(pid.cast_signed())).map(|one| one.cpu).sum();
-    let cpu = Duration::from_millis(ticks.saturating_mul(1000) / clock_ticks_per_second().max(1));
-    Usage { cpu, memory_bytes: pids.iter().map(|pid| memory_bytes(*pid)).sum(), processes: pids.len() }
-}
-
-fn memory_bytes(pid: u32) -> u64 {
-    let proportional = || {
-        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-        Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
-    };
-    let resident = || {
-        let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-        let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
-        Some(pages * u64::try_from(page_size()).ok()?)
-    };
-    proportional().or_else(resident).unwrap_or_default()
 }
 
 /// The command line, a space before and after each argument.
@@ -171,14 +135,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_uses_memory_and_has_a_parent() {
+    fn a_process_is_of_its_own_tree_and_of_its_parents() {
         let own = std::process::id();
         assert!(
             tree(own).contains(&own)
                 && tree(rustix::process::getppid().unwrap().as_raw_nonzero().get().cast_unsigned()).contains(&own)
         );
-        let usage = usage(&[own]);
-        assert!(usage.memory_bytes > 100_000 && usage.processes == 1, "{usage:?}");
     }
 
     #[test]

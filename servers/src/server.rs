@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::log::Log;
-use crate::processes::{self, Usage};
+use crate::processes;
 use crate::{ServerError, secret, wait};
 
 /// How long a server may take until it answers.
@@ -61,8 +61,6 @@ pub struct Server {
     /// Whether it has answered since.
     answers: bool,
     started_in: Duration,
-    /// CPU time of processes that have ended.
-    cpu_before: Duration,
 }
 
 impl Server {
@@ -77,7 +75,6 @@ impl Server {
             launched: wait::now(),
             answers: false,
             started_in: Duration::ZERO,
-            cpu_before: Duration::ZERO,
         })
     }
 
@@ -107,12 +104,6 @@ impl Server {
     /// The process and those that it has started, PostgreSQL's backends for example.
     pub fn processes(&self) -> Vec<u32> {
         self.pid().map(processes::tree).unwrap_or_default()
-    }
-
-    /// What its processes use, as far as the kernel tells.
-    pub fn usage(&self) -> Usage {
-        let now = processes::usage(&self.processes());
-        Usage { cpu: self.cpu_before + now.cpu, ..now }
     }
 
     /// How long the last start took, from the process to its first answer.
@@ -203,7 +194,6 @@ impl Server {
 
     /// Asks it to stop and waits; kills it if it takes too long.
     pub fn stop(&mut self) {
-        self.account();
         self.ask(self.recipe.stop);
         self.await_end();
     }
@@ -246,7 +236,6 @@ impl Server {
 
     /// Ends it at once, as a crash does, and waits until its children have noticed.
     pub fn kill(&mut self) {
-        self.account();
         let descendants = self.processes();
         let Some(mut child) = self.child.take() else { return };
         // One that has ended already is as good.
@@ -276,10 +265,6 @@ impl Server {
         for pid in self.processes() {
             processes::send(pid.cast_signed(), Signal::CONT);
         }
-    }
-
-    fn account(&mut self) {
-        self.cpu_before = self.usage().cpu;
     }
 }
 

@@ -175,17 +175,6 @@ fn a_paused_server_keeps_its_connections_and_answers_again_when_it_goes_on() {
 }
 
 #[test]
-fn what_the_processes_use_is_counted_over_restarts() {
-    let mut servers = LocalServers::throwaway().unwrap();
-    let before = servers.postgres.usage();
-    assert!(before.processes > 3 && before.memory_bytes > 1 << 20, "{before:?}");
-    servers.postgres.restart().unwrap();
-    assert!(servers.postgres.usage().cpu >= before.cpu);
-    redis(&servers.redis, "EVAL \"local n = 0; for i = 1, 3e7 do n = n + i end; return 1\" 0");
-    assert!(servers.redis.usage().cpu >= Duration::from_millis(50), "{:?}", servers.redis.usage());
-}
-
-#[test]
 fn a_server_that_ends_by_itself_is_noticed() {
     let mut servers = LocalServers::throwaway().unwrap();
     assert!(servers.ended().is_none());

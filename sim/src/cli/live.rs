@@ -116,6 +116,9 @@ async fn in_real_time(
     let (tell, controls) = mpsc::channel(CONTROLS_MAX);
     let mut signals = Signals::listen()?;
     let ground = Ground::prepare(&standing.infra, None).await.map_err(|why| Failure::shop(format!("error: {why}")))?;
+    if let Ground::Local(private) = &ground {
+        sink(&Event::Note(format!("servers up in {} ms", private.started_in.as_millis())));
+    }
     let shop = put_up(scenario, folder, &ground, standing).await?;
     if matches!(ground, Ground::External(_)) {
         empty(&shop).await?;
