@@ -12,6 +12,7 @@ pub mod context;
 pub mod env;
 pub mod events;
 pub mod expiring;
+pub mod gather;
 pub mod grpc;
 pub mod metrics;
 pub mod net;

@@ -7,12 +7,18 @@ use std::time::Duration;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 /// Latency buckets from 100 µs to about 13 s, doubling.
 pub fn latency_histogram() -> Histogram {
     Histogram::new(exponential_buckets(0.0001, 2.0, 18))
+}
+
+/// From 1 to 256 commands, doubling.
+fn batch_histogram() -> Histogram {
+    Histogram::new(exponential_buckets(1.0, 2.0, 9))
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -27,12 +33,19 @@ struct CommitLabels {
     what: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StoreLabels {
+    store: String,
+}
+
 /// One role's registry, with the families that every role has.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
     rpcs: Family<RpcLabels, Histogram, fn() -> Histogram>,
     commits: Family<CommitLabels, Histogram, fn() -> Histogram>,
+    batches: Family<StoreLabels, Histogram, fn() -> Histogram>,
+    waiting: Family<StoreLabels, Gauge>,
 }
 
 impl fmt::Debug for Metrics {
@@ -56,7 +69,11 @@ impl Metrics {
             "Time that a write transaction took, by store and purpose",
             commits.clone(),
         );
-        Self { registry: Arc::new(Mutex::new(registry)), rpcs, commits }
+        let batches = Family::new_with_constructor(batch_histogram as fn() -> Histogram);
+        registry.register("store_batch_commands", "Commands that were written together, by store", batches.clone());
+        let waiting = Family::default();
+        registry.register("store_waiting_commands", "Commands that wait for the batch after this one", waiting.clone());
+        Self { registry: Arc::new(Mutex::new(registry)), rpcs, commits, batches, waiting }
     }
 
     /// Adds a role's own metrics.
@@ -72,6 +89,13 @@ impl Metrics {
     pub fn commit(&self, store: &str, what: &str, took: Duration) {
         let labels = CommitLabels { store: store.to_owned(), what: what.to_owned() };
         self.commits.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// A writer took `commands` together and left `waiting`.
+    pub fn gathered(&self, store: &str, commands: usize, waiting: usize) {
+        let labels = StoreLabels { store: store.to_owned() };
+        self.batches.get_or_create(&labels).observe(commands as f64);
+        self.waiting.get_or_create(&labels).set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 
     /// The text that a scrape gets.

@@ -81,7 +81,7 @@ async fn store(
         Backing::Servers(servers) => {
             let store = PostgresStock::open(servers, &env.metrics).await?;
             #[cfg(feature = "planted-bugs")]
-            let store = store.with_planted_bug(config.planted_bug);
+            let store = store.with_planted_bug(config.planted_bug, &env.metrics);
             let outbox = Arc::new(store.outbox(env.clock.clone()));
             (Arc::new(store), outbox)
         }

@@ -133,7 +133,7 @@ async fn stores(config: &Config, env: &Env) -> Result<Stores, StartError> {
         }
         Backing::Servers(servers) => {
             let db = Arc::new(postgres::Db::open(servers, DATABASE, POSTGRES_MIGRATIONS, &env.metrics).await?);
-            let orders = Arc::new(PostgresOrders::new(db.clone()));
+            let orders = Arc::new(PostgresOrders::new(db.clone(), &env.metrics));
             let outbox = Arc::new(PostgresOutbox::new(db, EVENTS, clock));
             let redis = Arc::new(Redis::connect(servers).await?);
             let keys = Arc::new(RedisKeys::new(redis, config.idempotency_ttl));

@@ -12,8 +12,7 @@ pub trait Ledger: Send + Sync + 'static {
     /// answers. A refused posting MUST NOT keep the others from being posted.
     ///
     /// # Errors
-    /// When all of it was written or nothing, and it is not known which: the same postings, made
-    /// again, find out.
+    /// When it is not known of each whether it was written: the same postings, made again, find out.
     async fn post(&self, postings: &[Posting]) -> Result<Vec<Result<Charge, Refusal>>, StoreError>;
 
     /// Where the key stands; `None` if it was never seen.

@@ -8,6 +8,7 @@ mod chaos;
 mod consume;
 mod contract;
 mod event_log;
+mod gather;
 mod relay;
 mod relay_contract;
 mod serving;

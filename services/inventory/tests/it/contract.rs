@@ -329,6 +329,32 @@ async fn the_rows_that_an_audit_reads_say_what_became_of_each_order() {
 }
 
 #[tokio::test]
+async fn commands_of_every_kind_at_once_about_the_same_orders_are_decided_in_turn() {
+    let books = Books::open().await;
+    let Books { home, store, outbox } = &books;
+    store.restock(&[restock("a", 1, 5)]).await;
+    let orders = [1, 2, 3].map(|number| [reserve(number, &[(1, 1)])]);
+    let (first, second, sold, more) = ([release(1)], [release(2)], [commit(2)], [restock("b", 1, 2)]);
+    let (one, given_back, two, bought, refused, stocked, three) = tokio::join!(
+        store.reserve(&orders[0]),
+        store.release(&first),
+        store.reserve(&orders[1]),
+        store.commit(&sold),
+        store.release(&second),
+        store.restock(&more),
+        store.reserve(&orders[2]),
+    );
+    assert_eq!([one, two, three].map(|answers| outcomes(answers)[0].clone()), [ReserveOutcome::Reserved; 3]);
+    assert_eq!((outcomes(given_back)[0].clone(), outcomes(bought).len()), (ReleaseOutcome::Released, 1));
+    assert!(matches!(refused[0], Err(StockStoreError::Refused(_))), "{refused:?}");
+    assert_eq!(outcomes(stocked)[0].available, 5);
+    assert_eq!(books.counts(1).await, (5, 1, 1));
+    assert_eq!(home.texts("SELECT state FROM reservations ORDER BY order_id").await, ["released", "sold", "held"]);
+    let told = outbox.all_of(&order(2).to_string()).await.unwrap();
+    assert_eq!(told.iter().map(|event| event.version).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[tokio::test]
 async fn a_reservation_that_the_stock_does_not_back_is_not_given_back() {
     let books = Books::open().await;
     let Books { home, store, .. } = &books;

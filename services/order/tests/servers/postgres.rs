@@ -37,11 +37,11 @@ impl Books {
     async fn new() -> Self {
         let servers = servers::for_test().unwrap();
         let db = open(&servers).await;
-        Self { orders: Arc::new(PostgresOrders::new(db.clone())), db, servers }
+        Self { orders: Arc::new(PostgresOrders::new(db.clone(), &Metrics::new("test"))), db, servers }
     }
 
     async fn second(&self) -> Arc<PostgresOrders> {
-        Arc::new(PostgresOrders::new(open(&self.servers).await))
+        Arc::new(PostgresOrders::new(open(&self.servers).await, &Metrics::new("test")))
     }
 
     async fn bench() -> Bench {

@@ -31,8 +31,7 @@ pub trait PaymentStore: Send + Sync + 'static {
     /// MUST NOT keep the others from being executed.
     ///
     /// # Errors
-    /// When all of it was written or nothing, and it is not known which: the same commands, given
-    /// again, find out.
+    /// When it is not known of each whether it was written: the same commands, given again, find out.
     async fn execute(&self, commands: &[Command]) -> Result<Vec<Result<Decided, Refusal>>, StoreError>;
 
     /// The payment of an order.

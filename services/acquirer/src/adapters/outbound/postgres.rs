@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
+use chassis::gather::{Failed, Gather, Traced, Writer};
 use chassis::metrics::Metrics;
 use chassis::postgres::{Db, is_taken};
 use chassis::{Servers, StoreError};
@@ -16,6 +17,11 @@ use crate::domain::charge::{Charge, Key, Posting, Refusal, decide};
 pub const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_initial.sql")];
 
 pub struct PostgresLedger {
+    gather: Gather<LedgerWriter>,
+}
+
+/// Writes batches of postings, each in one transaction and decided in its order.
+pub struct LedgerWriter {
     db: Db,
 }
 
@@ -23,7 +29,8 @@ impl PostgresLedger {
     /// # Errors
     /// When the database cannot be opened.
     pub async fn open(servers: &Servers, metrics: &Metrics) -> Result<Self, StoreError> {
-        Ok(Self { db: Db::open(servers, DATABASE, MIGRATIONS, metrics).await? })
+        let db = Db::open(servers, DATABASE, MIGRATIONS, metrics).await?;
+        Ok(Self { gather: Gather::new(LedgerWriter { db }, metrics) })
     }
 }
 
@@ -114,10 +121,10 @@ async fn append(tx: &mut PgConnection, changes: &[Charge]) -> Result<(), StoreEr
 /// Decides in order; answers and, in the same order, what changed. `standing` is as after the last one.
 fn decide_all(
     standing: &mut BTreeMap<Key, Charge>,
-    postings: &[Posting],
+    postings: &[Traced<Posting>],
 ) -> (Vec<Result<Charge, Refusal>>, Vec<Charge>) {
     let mut changes = Vec::new();
-    let answers = postings.iter().map(|posting| {
+    let answers = postings.iter().map(|Traced { command: posting, .. }| {
         let current = standing.get(&posting.key);
         let Some(next) = decide(current, posting)? else {
             // Nothing changes only for a key that is known.
@@ -131,17 +138,31 @@ fn decide_all(
 }
 
 #[async_trait]
-impl Ledger for PostgresLedger {
+impl Writer for LedgerWriter {
+    type Command = Posting;
+    type Answer = Result<Charge, Refusal>;
+    type Key = ();
+
+    fn name(&self) -> &'static str {
+        DATABASE
+    }
+
+    fn key(&self, _: &Posting) -> Option<()> {
+        None
+    }
+
     /// The locks are by key, so they hold for keys without a row as well; the rest of the batch is
     /// decided in memory.
-    async fn post(&self, postings: &[Posting]) -> Result<Vec<Result<Charge, Refusal>>, StoreError> {
-        let Some(first) = postings.first() else { return Ok(Vec::new()) };
-        let keys: BTreeSet<&str> = postings.iter().map(|posting| posting.key.as_str()).collect();
+    async fn write(&self, batch: &[Traced<Posting>]) -> Result<Vec<Self::Answer>, Failed> {
+        let Some(first) = batch.first() else { return Ok(Vec::new()) };
+        let what = first.command.action.name();
+        let mixed = batch.iter().any(|other| other.command.action.name() != what);
+        let keys: BTreeSet<&str> = batch.iter().map(|traced| traced.command.key.as_str()).collect();
         let keys: Vec<&str> = keys.into_iter().collect();
-        let mut tx = self.db.begin(first.action.name()).await?;
+        let mut tx = self.db.begin(if mixed { "ledger_batch" } else { what }).await.map_err(Failed::All)?;
         lock(&mut tx, &keys).await?;
         let mut standing = load(&mut tx, &keys).await?;
-        let (answers, changes) = decide_all(&mut standing, postings);
+        let (answers, changes) = decide_all(&mut standing, batch);
         if !changes.is_empty() {
             let changed: BTreeSet<&Key> = changes.iter().map(|change| &change.key).collect();
             let last: Vec<&Charge> = changed.iter().filter_map(|key| standing.get(key)).collect();
@@ -151,10 +172,17 @@ impl Ledger for PostgresLedger {
         }
         Ok(answers)
     }
+}
+
+#[async_trait]
+impl Ledger for PostgresLedger {
+    async fn post(&self, postings: &[Posting]) -> Result<Vec<Result<Charge, Refusal>>, StoreError> {
+        self.gather.submit_all(postings.iter().cloned()).await.into_iter().collect()
+    }
 
     async fn find(&self, key: &Key) -> Result<Option<Charge>, StoreError> {
         let sql = "SELECT amount_minor, currency, state, reason, updated_at FROM charges WHERE key = $1";
-        let row = sqlx::query(sql).bind(key.as_str()).fetch_optional(self.db.pool()).await?;
+        let row = sqlx::query(sql).bind(key.as_str()).fetch_optional(self.gather.writer().db.pool()).await?;
         row.map(|row| read(&row)?.into_charge(key)).transpose()
     }
 }

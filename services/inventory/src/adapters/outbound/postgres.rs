@@ -17,6 +17,7 @@ use async_trait::async_trait;
 use chassis::StoreError;
 use chassis::clock::SharedClock;
 use chassis::env::Servers;
+use chassis::gather::{Failed, Gather, Traced, Writer};
 use chassis::metrics::Metrics;
 use chassis::postgres::outbox::{self, PostgresOutbox};
 use chassis::postgres::{Db, is_taken, plain};
@@ -24,11 +25,9 @@ use kernel::{OrderId, ProductId, Timestamp};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 
-use self::batch::{Books, Command, Key, KnownOrder, Move};
+use self::batch::{AnyAnswer, AnyCommand, Books, Command, Key, KnownOrder, Move};
 use super::rows::{DATABASE, OUTBOX, corrupt, line, nothing_reserved, read_barrier};
-use crate::application::ports::{
-    Answer, Answers, CommitOrder, ReleaseOrder, ReserveOrder, RestockProduct, StockStore, StockStoreError,
-};
+use crate::application::ports::{Answers, CommitOrder, ReleaseOrder, ReserveOrder, RestockProduct, StockStore};
 #[cfg(feature = "planted-bugs")]
 use crate::config::PlantedBug;
 use crate::domain::{Refusal, ReleaseOutcome, ReserveOutcome, Restock, Stock};
@@ -65,13 +64,15 @@ macro_rules! write_orders {
                 SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[])
             ), held AS (
                 INSERT INTO reservations (order_id, product_id, quantity, state)
-                SELECT *, 'held' FROM unnest($5::uuid[], $6::bigint[], $7::bigint[])
+                SELECT * FROM unnest($5::uuid[], $6::bigint[], $7::bigint[], $16::text[])
             ), ended AS (
-                UPDATE reservations SET state = $9 WHERE order_id = ANY($8) AND state = 'held' RETURNING 1
+                UPDATE reservations AS r SET state = e.state
+                FROM unnest((SELECT $8::uuid[]), $9::text[]) AS e (order_id, state)
+                WHERE r.order_id = e.order_id AND r.state = 'held' RETURNING 1
             ), moved AS (
                 UPDATE stock AS s SET available = s.available + m.available, reserved = s.reserved + m.reserved,
                     sold = s.sold + m.sold, version = m.version
-                FROM unnest($10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[])
+                FROM unnest((SELECT $10::bigint[]), $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[])
                     AS m (product_id, read_version, version, available, reserved, sold)
                 WHERE s.product_id = m.product_id AND s.version = m.read_version ",
             $guard,
@@ -88,21 +89,13 @@ const WRITE_ORDERS: &str = write_orders!(
 #[cfg(feature = "planted-bugs")]
 const WRITE_ORDERS_UNGUARDED: &str = write_orders!("");
 
-/// Why no command of a batch was carried out.
-enum Failure {
-    /// There is no connection, and there would be none for the next command either.
-    Unreached(StoreError),
-    Undone(StoreError),
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        Self::Undone(error)
-    }
-}
-
 /// The store.
 pub struct PostgresStock {
+    gather: Gather<StockWriter>,
+}
+
+/// Writes batches of commands of all kinds, each in one transaction and decided in its order.
+pub struct StockWriter {
     db: Arc<Db>,
     #[cfg(feature = "planted-bugs")]
     planted_bug: Option<PlantedBug>,
@@ -115,69 +108,71 @@ impl PostgresStock {
     /// When that fails.
     pub async fn open(servers: &Servers, metrics: &Metrics) -> Result<Self, StoreError> {
         let db = Arc::new(Db::open(servers, DATABASE, MIGRATIONS, metrics).await?);
-        Ok(Self {
+        let writer = StockWriter {
             db,
             #[cfg(feature = "planted-bugs")]
             planted_bug: None,
-        })
+        };
+        Ok(Self { gather: Gather::new(writer, metrics) })
     }
 
     #[cfg(feature = "planted-bugs")]
-    pub fn with_planted_bug(self, planted_bug: Option<PlantedBug>) -> Self {
-        Self { planted_bug, ..self }
+    pub fn with_planted_bug(self, planted_bug: Option<PlantedBug>, metrics: &Metrics) -> Self {
+        let writer = StockWriter { db: self.gather.writer().db.clone(), planted_bug };
+        Self { gather: Gather::new(writer, metrics) }
     }
 
     /// The outbox that a relay empties.
     pub fn outbox(&self, clock: SharedClock) -> PostgresOutbox {
-        PostgresOutbox::new(self.db.clone(), OUTBOX, clock)
+        PostgresOutbox::new(self.gather.writer().db.clone(), OUTBOX, clock)
     }
 
-    /// Decides a batch in one transaction, in its order. If that fails, each command gets a
-    /// transaction of its own, so that one bad row harms one order. That is safe even if the batch was
-    /// committed and only the answer lost: each command then finds its key.
     async fn decide<C: Command>(&self, batch: &[C]) -> Answers<C::Outcome> {
-        let answer = |decided: Result<_, Refusal>| decided.map_err(StockStoreError::from);
-        if batch.len() > 1 {
-            match self.together(batch).await {
-                Ok(decided) => return decided.into_iter().map(answer).collect(),
-                Err(Failure::Unreached(error)) => return failed(batch.len(), &error),
-                Err(Failure::Undone(error)) => {
-                    let commands = batch.len();
-                    tracing::warn!(what = C::WHAT, %error, commands, "a batch failed and is retried singly");
-                }
-            }
-        }
-        let mut answers = Vec::with_capacity(batch.len());
-        for command in batch {
-            match self.together(std::slice::from_ref(command)).await {
-                Ok(decided) => answers.extend(decided.into_iter().map(answer)),
-                Err(Failure::Undone(error)) => answers.push(Err(error.into())),
-                Err(Failure::Unreached(error)) => {
-                    answers.extend(failed(batch.len() - answers.len(), &error));
-                    break;
-                }
-            }
-        }
-        answers
+        let answer = |answered: Result<Result<AnyAnswer, Refusal>, StoreError>| {
+            C::answer(answered??).ok_or_else(|| corrupt("an answer of another kind").into())
+        };
+        let commands: Vec<AnyCommand> = batch.iter().cloned().map(Into::into).collect();
+        self.gather.submit_all(commands).await.into_iter().map(answer).collect()
+    }
+}
+
+#[async_trait]
+impl Writer for StockWriter {
+    type Command = AnyCommand;
+    type Answer = Result<AnyAnswer, Refusal>;
+    type Key = ();
+
+    fn name(&self) -> &'static str {
+        DATABASE
     }
 
-    async fn together<C: Command>(&self, batch: &[C]) -> Result<Vec<Result<Answer<C::Outcome>, Refusal>>, Failure> {
-        let mut tx = self.db.begin(C::WHAT).await.map_err(Failure::Unreached)?;
+    fn key(&self, _: &AnyCommand) -> Option<()> {
+        None
+    }
+
+    async fn write(&self, batch: &[Traced<AnyCommand>]) -> Result<Vec<Self::Answer>, Failed> {
+        let Some(first) = batch.first() else { return Ok(Vec::new()) };
+        let mixed = batch.iter().any(|other| other.command.what() != first.command.what());
+        let what = if mixed { "stock_batch" } else { first.command.what() };
+        let mut tx = self.db.begin(what).await.map_err(Failed::All)?;
         let mut books = Books::default();
         #[cfg(feature = "planted-bugs")]
         {
             books.planted_bug = self.planted_bug;
         }
         read(&mut tx, batch, &mut books).await?;
-        let decided = batch.iter().map(|command| command.decide(&mut books)).collect::<Result<Vec<_>, _>>()?;
+        let mut decided = Vec::with_capacity(batch.len());
+        for Traced { command, trace } in batch {
+            let told = books.writes.events.len();
+            decided.push(command.decide(&mut books)?);
+            for event in books.writes.events.iter_mut().skip(told) {
+                event.traceparent.clone_from(trace);
+            }
+        }
         write(&mut tx, &books).await?;
         tx.commit().await?;
         Ok(decided)
     }
-}
-
-fn failed<T>(commands: usize, error: &StoreError) -> Answers<T> {
-    (0..commands).map(|_| Err(error.clone().into())).collect()
 }
 
 #[async_trait]
@@ -200,7 +195,7 @@ impl StockStore for PostgresStock {
 
     async fn stock(&self, product_id: ProductId) -> Result<Option<Stock>, StoreError> {
         let sql = "SELECT product_id, available, reserved, sold, version FROM stock WHERE product_id = $1";
-        let row = sqlx::query(sql).bind(product_id.0).fetch_optional(self.db.pool()).await?;
+        let row = sqlx::query(sql).bind(product_id.0).fetch_optional(self.gather.writer().db.pool()).await?;
         Ok(row.as_ref().map(stock_of).transpose()?)
     }
 }
@@ -217,15 +212,15 @@ fn stock_of(row: &PgRow) -> Result<Stock, sqlx::Error> {
 
 /// Locks and reads all that the batch is decided on. Each statement sees what was committed before it
 /// began, so what is read under a lock is read by a later statement than the one that waited for it.
-async fn read<C: Command>(tx: &mut PgConnection, batch: &[C], books: &mut Books) -> Result<(), StoreError> {
-    let keys: BTreeSet<Key> = batch.iter().flat_map(Command::keys).collect();
+async fn read(tx: &mut PgConnection, batch: &[Traced<AnyCommand>], books: &mut Books) -> Result<(), StoreError> {
+    let keys: BTreeSet<Key> = batch.iter().flat_map(|traced| traced.command.keys()).collect();
     let texts: Vec<String> = keys.iter().map(Key::to_string).collect();
     sqlx::query(LOCK_KEYS).bind(texts).execute(&mut *tx).await?;
     read_orders(tx, &keys, books).await?;
     read_restocks(tx, &keys, books).await?;
     // Last, and for as short a time as can be: everybody wants the rows of a hot product.
     let products: BTreeSet<i64> =
-        batch.iter().flat_map(|command| command.products(books)).map(|product_id| product_id.0).collect();
+        batch.iter().flat_map(|traced| traced.command.products(books)).map(|product_id| product_id.0).collect();
     if !products.is_empty() {
         let products: Vec<i64> = products.into_iter().collect();
         let rows = sqlx::query(LOCK_STOCK).bind(products).fetch_all(&mut *tx).await?;
@@ -295,17 +290,18 @@ async fn write(tx: &mut PgConnection, books: &Books) -> Result<(), StoreError> {
         .bind(writes.operations.iter().map(|row| row.1).collect::<Vec<_>>())
         .bind(writes.operations.iter().map(|row| row.2.as_str()).collect::<Vec<_>>())
         .bind(writes.operations.iter().map(|row| row.3.as_micros()).collect::<Vec<_>>())
-        .bind(writes.held.iter().map(|(order_id, _)| *order_id.as_uuid()).collect::<Vec<_>>())
-        .bind(writes.held.iter().map(|(_, line)| line.product_id.0).collect::<Vec<_>>())
-        .bind(writes.held.iter().map(|(_, line)| i64::from(line.quantity.get())).collect::<Vec<_>>())
-        .bind(writes.ended.iter().map(|order_id| *order_id.as_uuid()).collect::<Vec<_>>())
-        .bind(writes.state)
+        .bind(writes.held.iter().map(|row| *row.0.as_uuid()).collect::<Vec<_>>())
+        .bind(writes.held.iter().map(|row| row.1.product_id.0).collect::<Vec<_>>())
+        .bind(writes.held.iter().map(|row| i64::from(row.1.quantity.get())).collect::<Vec<_>>())
+        .bind(writes.ended.iter().map(|row| *row.0.as_uuid()).collect::<Vec<_>>())
+        .bind(writes.ended.iter().map(|row| row.1).collect::<Vec<_>>())
         .bind(column(|row| row.from.product_id.0))
         .bind(column(|row| row.from.version))
         .bind(column(|row| row.to.version))
         .bind(column(|row| row.to.available - row.from.available))
         .bind(column(|row| row.to.reserved - row.from.reserved))
         .bind(column(|row| row.to.sold - row.from.sold))
+        .bind(writes.held.iter().map(|row| row.2).collect::<Vec<_>>())
         .fetch_one(tx)
         .await;
     let (moved, ended): (i64, i64) = written.map_err(taken)?;

@@ -6,12 +6,15 @@ mod commands;
 mod rebuild;
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chassis::StoreError;
 use chassis::events::Event;
+use chassis::gather::{Failed, Gather, Traced, Writer};
+use chassis::metrics::Metrics;
 use chassis::postgres::Db;
 use kernel::{OrderId, Timestamp, UserId};
 use sqlx::Row as _;
@@ -22,7 +25,7 @@ use uuid::Uuid;
 use super::rows::{self, parsed};
 use crate::application::ports::{After, Attempt, Commit, Created, NewOrder, Orders, Postpone, Recorded, Stored, Stuck};
 use crate::domain::{Order, Step, Tries};
-use commands::{Command, Failed, Moved};
+use commands::{Command, Moved};
 
 pub use super::rows::{DATABASE, EVENTS};
 
@@ -82,7 +85,7 @@ const STUCK: &str = "
 
 /// The statements of every order's way, how many parameters each has, and a name; for looking at their plans.
 pub const HOT: &[(&str, &str, usize)] = &[
-    ("create", commands::CREATE, 24),
+    ("create", commands::CREATE, 25),
     ("commit", commands::COMMIT, 25),
     ("postpone", commands::POSTPONE, 16),
     ("load", LOAD, 1),
@@ -93,35 +96,55 @@ pub const HOT: &[(&str, &str, usize)] = &[
 
 pub struct PostgresOrders {
     db: Arc<Db>,
+    creations: Gather<OrderWriter<NewOrder>>,
+    commits: Gather<OrderWriter<Moved>>,
+    postponements: Gather<OrderWriter<Postpone>>,
+}
+
+/// Writes batches of one kind of command, each one statement.
+pub struct OrderWriter<C> {
+    db: Arc<Db>,
+    name: &'static str,
+    kind: PhantomData<fn(C)>,
+}
+
+impl<C: Command> OrderWriter<C> {
+    fn gather(db: &Arc<Db>, name: &'static str, metrics: &Metrics) -> Gather<Self> {
+        Gather::new(Self { db: db.clone(), name, kind: PhantomData }, metrics)
+    }
+}
+
+#[async_trait]
+impl<C: Command> Writer for OrderWriter<C> {
+    type Command = C;
+    type Answer = Result<C::Answer, StoreError>;
+    type Key = OrderId;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Commands about the same order come one after the other.
+    fn key(&self, command: &C) -> Option<OrderId> {
+        Some(command.id())
+    }
+
+    async fn write(&self, batch: &[Traced<C>]) -> Result<Vec<Self::Answer>, Failed> {
+        let mut by_id: Vec<(usize, &Traced<C>)> = batch.iter().enumerate().collect();
+        by_id.sort_by_key(|(_, traced)| traced.command.id());
+        let (places, commands): (Vec<usize>, Vec<&Traced<C>>) = by_id.into_iter().unzip();
+        let answers = C::write(&self.db, &commands).await?;
+        let answers: BTreeMap<usize, Self::Answer> = places.into_iter().zip(answers).collect();
+        Ok(answers.into_values().collect())
+    }
 }
 
 impl PostgresOrders {
-    pub fn new(db: Arc<Db>) -> Self {
-        Self { db }
-    }
-
-    /// The batch in one statement; if that fails because of one of them, one for each, so that a bad one
-    /// spoils no other. Commands about the same order come one after the other.
-    async fn each<C: Command>(&self, batch: &[C]) -> Vec<Result<C::Answer, StoreError>> {
-        let mut answers = BTreeMap::new();
-        for wave in waves(batch) {
-            let commands: Vec<&C> = wave.iter().map(|index| &batch[*index]).collect();
-            let answered = match C::write(&self.db, &commands).await {
-                Ok(answered) => answered,
-                Err(Failed::OneOfThem(_)) if commands.len() > 1 => {
-                    let mut answered = Vec::with_capacity(commands.len());
-                    for command in &commands {
-                        answered.push(alone(C::write(&self.db, &[command]).await));
-                    }
-                    answered
-                }
-                Err(Failed::OneOfThem(error) | Failed::All(error)) => {
-                    commands.iter().map(|_| Err(error.clone())).collect()
-                }
-            };
-            answers.extend(wave.into_iter().zip(answered));
-        }
-        answers.into_values().collect()
+    pub fn new(db: Arc<Db>, metrics: &Metrics) -> Self {
+        let creations = OrderWriter::gather(&db, "order_db.create", metrics);
+        let commits = OrderWriter::gather(&db, "order_db.commit", metrics);
+        let postponements = OrderWriter::gather(&db, "order_db.postpone", metrics);
+        Self { db, creations, commits, postponements }
     }
 
     /// A write of one statement that answers how many rows it changed.
@@ -139,22 +162,8 @@ impl PostgresOrders {
     }
 }
 
-fn alone<T>(written: Result<Vec<Result<T, StoreError>>, Failed>) -> Result<T, StoreError> {
-    let unanswered = || Err(StoreError::Corrupt("the store did not answer".into()));
-    match written {
-        Ok(mut answers) => answers.pop().unwrap_or_else(unanswered),
-        Err(Failed::OneOfThem(error) | Failed::All(error)) => Err(error),
-    }
-}
-
-/// The places of the batch, so that no wave has two about the same order; each in the order of ids.
-fn waves<C: Command>(batch: &[C]) -> Vec<Vec<usize>> {
-    let mut of_order: BTreeMap<OrderId, Vec<usize>> = BTreeMap::new();
-    for (index, command) in batch.iter().enumerate() {
-        of_order.entry(command.id()).or_default().push(index);
-    }
-    let rounds = of_order.values().map(Vec::len).max().unwrap_or(0);
-    (0..rounds).map(|round| of_order.values().filter_map(|places| places.get(round).copied()).collect()).collect()
+fn answered<T>(answers: Vec<Result<Result<T, StoreError>, StoreError>>) -> Vec<Result<T, StoreError>> {
+    answers.into_iter().map(Result::flatten).collect()
 }
 
 /// An order as read, or why it cannot be.
@@ -243,22 +252,22 @@ fn limit(most: usize) -> i64 {
 #[async_trait]
 impl Orders for PostgresOrders {
     async fn create(&self, batch: &[NewOrder]) -> Vec<Result<Created, StoreError>> {
-        self.each(batch).await
+        answered(self.creations.submit_all(batch.iter().cloned()).await)
     }
 
     async fn commit(&self, batch: &[Commit]) -> Vec<Result<(), StoreError>> {
-        let moved: Vec<Moved<'_>> = batch.iter().map(|commit| Moved { commit, epoch_after: commit.epoch }).collect();
-        self.each(&moved).await
+        let moved = batch.iter().map(|commit| Moved { commit: commit.clone(), epoch_after: commit.epoch });
+        answered(self.commits.submit_all(moved).await)
     }
 
     async fn take_over(&self, commit: &Commit) -> Result<i64, StoreError> {
         let epoch_after = commit.epoch + 1;
-        alone(Moved::write(&self.db, &[&Moved { commit, epoch_after }]).await)?;
+        self.commits.submit(Moved { commit: commit.clone(), epoch_after }).await??;
         Ok(epoch_after)
     }
 
     async fn postpone(&self, batch: &[Postpone]) -> Vec<Result<(), StoreError>> {
-        self.each(batch).await
+        answered(self.postponements.submit_all(batch.iter().cloned()).await)
     }
 
     async fn claim_due(&self, now: Timestamp, lease: Duration, most: usize) -> Result<Vec<Stored>, StoreError> {

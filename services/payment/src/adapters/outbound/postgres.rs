@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chassis::events::Event;
+use chassis::gather::{Failed, Gather, Traced, Writer};
 use chassis::metrics::Metrics;
 use chassis::postgres::{Db, outbox};
 use chassis::{Servers, StoreError};
 use kernel::OrderId;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _};
 
 use super::stored::{DATABASE, OUTBOX, Step, Stored, step};
 use crate::application::ports::{Decided, Listing, PaymentStore};
@@ -21,6 +23,11 @@ const COLUMNS: &str = "order_id::text, user_id::text, amount_minor, currency, st
                        not_after, created_at, updated_at";
 
 pub struct PostgresPayments {
+    gather: Gather<PaymentWriter>,
+}
+
+/// Writes batches of commands, each in one transaction and decided in its order.
+pub struct PaymentWriter {
     db: Arc<Db>,
 }
 
@@ -28,12 +35,17 @@ impl PostgresPayments {
     /// # Errors
     /// When the database cannot be opened.
     pub async fn open(servers: &Servers, metrics: &Metrics) -> Result<Self, StoreError> {
-        Ok(Self { db: Arc::new(Db::open(servers, DATABASE, MIGRATIONS, metrics).await?) })
+        let db = Arc::new(Db::open(servers, DATABASE, MIGRATIONS, metrics).await?);
+        Ok(Self { gather: Gather::new(PaymentWriter { db }, metrics) })
     }
 
     /// The database, for the outbox that stands in it.
     pub fn db(&self) -> Arc<Db> {
-        self.db.clone()
+        self.gather.writer().db.clone()
+    }
+
+    fn pool(&self) -> &PgPool {
+        self.gather.writer().db.pool()
     }
 }
 
@@ -117,18 +129,32 @@ async fn save(tx: &mut PgConnection, payments: &[&Payment]) -> Result<(), StoreE
 }
 
 #[async_trait]
-impl PaymentStore for PostgresPayments {
+impl Writer for PaymentWriter {
+    type Command = Command;
+    type Answer = Result<Decided, Refusal>;
+    type Key = ();
+
+    fn name(&self) -> &'static str {
+        DATABASE
+    }
+
+    fn key(&self, _: &Command) -> Option<()> {
+        None
+    }
+
     /// The locks are by key, so they hold for orders without a row as well; the rest of the batch is
     /// decided in memory.
-    async fn execute(&self, commands: &[Command]) -> Result<Vec<Result<Decided, Refusal>>, StoreError> {
-        let Some(first) = commands.first() else { return Ok(Vec::new()) };
-        let orders: BTreeSet<OrderId> = commands.iter().map(|command| command.order).collect();
-        let mut tx = self.db.begin(first.action.name()).await?;
+    async fn write(&self, batch: &[Traced<Command>]) -> Result<Vec<Self::Answer>, Failed> {
+        let Some(first) = batch.first() else { return Ok(Vec::new()) };
+        let what = first.command.action.name();
+        let mixed = batch.iter().any(|other| other.command.action.name() != what);
+        let orders: BTreeSet<OrderId> = batch.iter().map(|traced| traced.command.order).collect();
+        let mut tx = self.db.begin(if mixed { "payment_batch" } else { what }).await.map_err(Failed::All)?;
         lock(&mut tx, &orders).await?;
         let mut accounts = load(&mut tx, &orders).await?;
         let mut events = Vec::new();
-        let mut answers = Vec::with_capacity(commands.len());
-        for command in commands {
+        let mut answers = Vec::with_capacity(batch.len());
+        for Traced { command, trace } in batch {
             let account = accounts.entry(command.order).or_default();
             let next_version = || Ok(account.version + 1);
             answers.push(step(account.payment.clone(), command, next_version)?.map(|Step { payment, rows }| {
@@ -136,7 +162,7 @@ impl PaymentStore for PostgresPayments {
                 account.version += i64::try_from(rows.len()).unwrap_or(i64::MAX);
                 account.changed |= changed;
                 account.payment = Some(payment.clone());
-                events.extend(rows);
+                events.extend(rows.into_iter().map(|row| Event { traceparent: trace.clone(), ..row }));
                 Decided { payment, changed }
             }));
         }
@@ -149,10 +175,17 @@ impl PaymentStore for PostgresPayments {
         }
         Ok(answers)
     }
+}
+
+#[async_trait]
+impl PaymentStore for PostgresPayments {
+    async fn execute(&self, commands: &[Command]) -> Result<Vec<Result<Decided, Refusal>>, StoreError> {
+        self.gather.submit_all(commands.iter().cloned()).await.into_iter().collect()
+    }
 
     async fn find(&self, order: OrderId) -> Result<Option<Payment>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM payments WHERE order_id = $1");
-        let row = sqlx::query(AssertSqlSafe(sql)).bind(order.as_uuid()).fetch_optional(self.db.pool()).await?;
+        let row = sqlx::query(AssertSqlSafe(sql)).bind(order.as_uuid()).fetch_optional(self.pool()).await?;
         row.map(|row| read(&row)?.into_payment()).transpose()
     }
 
@@ -167,7 +200,7 @@ impl PaymentStore for PostgresPayments {
             .bind(listing.after_created.as_micros())
             .bind(i64::try_from(listing.limit).unwrap_or(i64::MAX))
             .bind(listing.user.as_ref().map(|user| *user.as_uuid()))
-            .fetch_all(self.db.pool())
+            .fetch_all(self.pool())
             .await?;
         rows.iter().map(|row| read(row)?.into_payment()).collect()
     }

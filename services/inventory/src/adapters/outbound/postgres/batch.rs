@@ -18,7 +18,7 @@ use crate::domain::{
 };
 
 /// Outside, a failure of the whole batch; inside, the domain's refusal of one command.
-pub type Decided<T> = Result<Result<Answer<T>, Refusal>, StoreError>;
+pub type Decided<T> = Result<Result<T, Refusal>, StoreError>;
 
 /// What a command is known by, and locked on before anything is read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,11 +39,71 @@ impl std::fmt::Display for Key {
     }
 }
 
-/// A command of a batch.
-pub trait Command: Sync {
-    type Outcome: Send;
+/// Whatever changes the books, so that one transaction takes what waits of all kinds.
+#[derive(Debug, Clone)]
+pub enum AnyCommand {
+    Reserve(ReserveOrder),
+    Release(ReleaseOrder),
+    Commit(CommitOrder),
+    Restock(RestockProduct),
+}
+
+/// The answer to one of them, of its kind.
+#[derive(Debug)]
+pub enum AnyAnswer {
+    Reserve(Answer<ReserveOutcome>),
+    Release(Answer<ReleaseOutcome>),
+    Commit(Answer<()>),
+    Restock(Answer<Stock>),
+}
+
+impl AnyCommand {
     /// Its name in metrics and traces.
-    const WHAT: &'static str;
+    pub const fn what(&self) -> &'static str {
+        match self {
+            Self::Reserve(_) => "reserve",
+            Self::Release(_) => "release",
+            Self::Commit(_) => "commit",
+            Self::Restock(_) => "restock",
+        }
+    }
+
+    pub fn keys(&self) -> Vec<Key> {
+        match self {
+            Self::Reserve(command) => command.keys(),
+            Self::Release(command) => command.keys(),
+            Self::Commit(command) => command.keys(),
+            Self::Restock(command) => command.keys(),
+        }
+    }
+
+    pub fn products(&self, books: &Books) -> Vec<ProductId> {
+        match self {
+            Self::Reserve(command) => command.products(books),
+            Self::Release(command) => command.products(books),
+            Self::Commit(command) => command.products(books),
+            Self::Restock(command) => command.products(books),
+        }
+    }
+
+    /// # Errors
+    /// When the books contradict themselves: nothing of the batch may then be written.
+    pub fn decide(&self, books: &mut Books) -> Decided<AnyAnswer> {
+        Ok(match self {
+            Self::Reserve(command) => command.decide(books)?.map(AnyAnswer::Reserve),
+            Self::Release(command) => command.decide(books)?.map(AnyAnswer::Release),
+            Self::Commit(command) => command.decide(books)?.map(AnyAnswer::Commit),
+            Self::Restock(command) => command.decide(books)?.map(AnyAnswer::Restock),
+        })
+    }
+}
+
+/// A command of one kind.
+pub trait Command: Clone + Into<AnyCommand> {
+    type Outcome;
+
+    /// The answer, if it is of this kind.
+    fn answer(any: AnyAnswer) -> Option<Answer<Self::Outcome>>;
 
     fn keys(&self) -> Vec<Key>;
 
@@ -52,7 +112,7 @@ pub trait Command: Sync {
 
     /// # Errors
     /// When the books contradict themselves: nothing of the batch may then be written.
-    fn decide(&self, books: &mut Books) -> Decided<Self::Outcome>;
+    fn decide(&self, books: &mut Books) -> Decided<Answer<Self::Outcome>>;
 }
 
 /// An order's barrier, and the version of its last event.
@@ -86,11 +146,12 @@ pub struct Books {
 pub struct Writes {
     /// Order, operation, outcome, time.
     pub operations: Vec<(OrderId, &'static str, String, Timestamp)>,
-    pub held: Vec<(OrderId, Line)>,
-    /// Orders whose reservations end, how many lines they have in all, and in which state they end.
-    pub ended: Vec<OrderId>,
+    /// New reservations, in the state that the batch leaves them in.
+    pub held: Vec<(OrderId, Line, &'static str)>,
+    /// Orders whose reservations, older than this batch, end in which state; and how many lines they have
+    /// in all.
+    pub ended: Vec<(OrderId, &'static str)>,
     pub lines_ended: usize,
-    pub state: &'static str,
     pub restocks: Vec<(Restock, Timestamp)>,
     pub events: Vec<Event>,
 }
@@ -121,7 +182,12 @@ impl Books {
     }
 
     /// Takes up what was decided of an order.
-    fn carry_out<T>(&mut self, order_id: OrderId, decision: Result<Decision<T>, Refusal>, at: Timestamp) -> Decided<T> {
+    fn carry_out<T>(
+        &mut self,
+        order_id: OrderId,
+        decision: Result<Decision<T>, Refusal>,
+        at: Timestamp,
+    ) -> Decided<Answer<T>> {
         let decision = match decision {
             Ok(decision) => decision,
             Err(refusal) => return Ok(Err(refusal)),
@@ -137,7 +203,7 @@ impl Books {
     fn record(&mut self, order_id: OrderId, event: &StockEvent, at: Timestamp) -> Result<Vec<Stock>, StoreError> {
         let changed = match event {
             StockEvent::Reserved { lines, .. } => {
-                self.writes.held.extend(lines.iter().map(|line| (order_id, *line)));
+                self.writes.held.extend(lines.iter().map(|line| (order_id, *line, "held")));
                 self.move_lines(lines, self.reserving())?
             }
             StockEvent::Released { lines, .. } => self.end(order_id, lines, "released", Stock::release)?,
@@ -160,10 +226,12 @@ impl Books {
         state: &'static str,
         change: fn(Stock, Quantity) -> Result<Stock, StockError>,
     ) -> Result<Vec<Stock>, StoreError> {
-        if !lines.is_empty() {
-            self.writes.ended.push(order_id);
+        let mut new = self.writes.held.iter_mut().filter(|held| held.0 == order_id).peekable();
+        if new.peek().is_some() {
+            new.for_each(|held| held.2 = state);
+        } else if !lines.is_empty() {
+            self.writes.ended.push((order_id, state));
             self.writes.lines_ended += lines.len();
-            self.writes.state = state;
         }
         self.move_lines(lines, change)
     }
@@ -211,9 +279,18 @@ fn products_of(lines: &[Line], is_open: bool) -> Vec<ProductId> {
     lines.iter().filter(|_| is_open).map(|line| line.product_id).collect()
 }
 
+impl From<ReserveOrder> for AnyCommand {
+    fn from(command: ReserveOrder) -> Self {
+        Self::Reserve(command)
+    }
+}
+
 impl Command for ReserveOrder {
     type Outcome = ReserveOutcome;
-    const WHAT: &'static str = "reserve";
+
+    fn answer(any: AnyAnswer) -> Option<Answer<ReserveOutcome>> {
+        if let AnyAnswer::Reserve(answer) = any { Some(answer) } else { None }
+    }
 
     fn keys(&self) -> Vec<Key> {
         vec![Key::Order(self.order_id)]
@@ -223,15 +300,24 @@ impl Command for ReserveOrder {
         products_of(self.lines.as_slice(), books.order(self.order_id).reserve.is_none())
     }
 
-    fn decide(&self, books: &mut Books) -> Decided<ReserveOutcome> {
+    fn decide(&self, books: &mut Books) -> Decided<Answer<ReserveOutcome>> {
         let decision = books.order(self.order_id).reserve(&self.lines, &books.balance());
         books.carry_out(self.order_id, decision, self.at)
     }
 }
 
+impl From<ReleaseOrder> for AnyCommand {
+    fn from(command: ReleaseOrder) -> Self {
+        Self::Release(command)
+    }
+}
+
 impl Command for ReleaseOrder {
     type Outcome = ReleaseOutcome;
-    const WHAT: &'static str = "release";
+
+    fn answer(any: AnyAnswer) -> Option<Answer<ReleaseOutcome>> {
+        if let AnyAnswer::Release(answer) = any { Some(answer) } else { None }
+    }
 
     fn keys(&self) -> Vec<Key> {
         vec![Key::Order(self.order_id)]
@@ -242,15 +328,24 @@ impl Command for ReleaseOrder {
         products_of(&order.lines, order.release.is_none() && !order.committed)
     }
 
-    fn decide(&self, books: &mut Books) -> Decided<ReleaseOutcome> {
+    fn decide(&self, books: &mut Books) -> Decided<Answer<ReleaseOutcome>> {
         let decision = books.order(self.order_id).release();
         books.carry_out(self.order_id, decision, self.at)
     }
 }
 
+impl From<CommitOrder> for AnyCommand {
+    fn from(command: CommitOrder) -> Self {
+        Self::Commit(command)
+    }
+}
+
 impl Command for CommitOrder {
     type Outcome = ();
-    const WHAT: &'static str = "commit";
+
+    fn answer(any: AnyAnswer) -> Option<Answer<()>> {
+        if let AnyAnswer::Commit(answer) = any { Some(answer) } else { None }
+    }
 
     fn keys(&self) -> Vec<Key> {
         vec![Key::Order(self.order_id)]
@@ -261,15 +356,24 @@ impl Command for CommitOrder {
         products_of(&order.lines, order.release.is_none() && !order.committed)
     }
 
-    fn decide(&self, books: &mut Books) -> Decided<()> {
+    fn decide(&self, books: &mut Books) -> Decided<Answer<()>> {
         let decision = books.order(self.order_id).commit();
         books.carry_out(self.order_id, decision, self.at)
     }
 }
 
+impl From<RestockProduct> for AnyCommand {
+    fn from(command: RestockProduct) -> Self {
+        Self::Restock(command)
+    }
+}
+
 impl Command for RestockProduct {
     type Outcome = Stock;
-    const WHAT: &'static str = "restock";
+
+    fn answer(any: AnyAnswer) -> Option<Answer<Stock>> {
+        if let AnyAnswer::Restock(answer) = any { Some(answer) } else { None }
+    }
 
     fn keys(&self) -> Vec<Key> {
         vec![Key::Restock(self.restock.id.clone()), Key::Product(self.restock.product_id)]
@@ -279,7 +383,7 @@ impl Command for RestockProduct {
         vec![self.restock.product_id]
     }
 
-    fn decide(&self, books: &mut Books) -> Decided<Stock> {
+    fn decide(&self, books: &mut Books) -> Decided<Answer<Stock>> {
         let Restock { id, product_id, quantity } = &self.restock;
         let stock = books.stock.get(product_id).copied().unwrap_or(Stock::none(*product_id));
         let units = (*product_id, i64::from(quantity.get()));

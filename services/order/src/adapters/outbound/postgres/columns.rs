@@ -66,17 +66,14 @@ pub struct Events {
     kind: Vec<String>,
     data: Vec<String>,
     occurred_at: Vec<i64>,
-    traceparent: Option<String>,
+    traceparent: Vec<Option<String>>,
 }
 
 impl Events {
-    /// In the trace of the current request.
-    pub fn new() -> Self {
-        Self { traceparent: super::super::rows::traceparent(), ..Self::default() }
-    }
-
-    pub fn push(&mut self, id: OrderId, events: Vec<Event>) {
+    /// Events of one order, written in this trace.
+    pub fn push(&mut self, id: OrderId, events: Vec<Event>, trace: Option<&String>) {
         for event in events {
+            self.traceparent.push(trace.cloned());
             self.order.push(*id.as_uuid());
             self.version.push(event.version);
             self.kind.push(event.kind);

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chassis::StoreError;
+use chassis::gather::{Failed, Traced};
 use chassis::postgres::{Db, is_taken};
 use kernel::OrderId;
 use sqlx::Row as _;
@@ -23,8 +24,8 @@ use crate::domain::Tries;
 const MET_MAX: u32 = 3;
 
 /// A command of which a statement takes many.
-pub trait Command: Send + Sync + Sized {
-    type Answer: Send;
+pub trait Command: Send + Sync + Sized + 'static {
+    type Answer: Send + 'static;
 
     fn id(&self) -> OrderId;
 
@@ -32,35 +33,21 @@ pub trait Command: Send + Sync + Sized {
     /// or none.
     fn write(
         db: &Db,
-        batch: &[&Self],
+        batch: &[&Traced<Self>],
     ) -> impl Future<Output = Result<Vec<Result<Self::Answer, StoreError>>, Failed>> + Send;
 }
 
-/// Why nothing of a batch was written.
-pub enum Failed {
-    /// Something about one of them.
-    OneOfThem(StoreError),
-    All(StoreError),
-}
-
-impl From<StoreError> for Failed {
-    fn from(error: StoreError) -> Self {
-        Self::OneOfThem(error)
-    }
-}
-
-impl From<sqlx::Error> for Failed {
-    fn from(error: sqlx::Error) -> Self {
-        let code = error.as_database_error().and_then(|refused| refused.code());
-        // Integrity, data, and what a trigger raises; everything else is nothing that one row is to blame for.
-        let of_a_row = code.is_some_and(|code| ["22", "23", "P0"].iter().any(|class| code.starts_with(class)));
-        match error {
-            taken if is_taken(&taken) => {
-                Self::OneOfThem(StoreError::Conflict("somebody else has written this already".into()))
-            }
-            refused if of_a_row => Self::OneOfThem(refused.into()),
-            lost => Self::All(lost.into()),
+/// Whether one row is to blame: integrity, data, and what a trigger raises. Everything else would be no
+/// different for another row.
+fn failed(error: sqlx::Error) -> Failed {
+    let code = error.as_database_error().and_then(|refused| refused.code());
+    let of_a_row = code.is_some_and(|code| ["22", "23", "P0"].iter().any(|class| code.starts_with(class)));
+    match error {
+        taken if is_taken(&taken) => {
+            Failed::OneOfThem(StoreError::Conflict("somebody else has written this already".into()))
         }
+        refused if of_a_row => Failed::OneOfThem(refused.into()),
+        lost => Failed::All(lost.into()),
     }
 }
 
@@ -85,9 +72,9 @@ macro_rules! append {
     () => {
         "appended AS (
              INSERT INTO order_events (aggregate, version, kind, data, occurred_at, traceparent)
-             SELECT e.order_id::text, e.version, e.kind, e.data, e.occurred_at, $15::text
-             FROM unnest((SELECT $10::uuid[]), $11::bigint[], $12::text[], $13::text[], $14::bigint[])
-                  AS e (order_id, version, kind, data, occurred_at)
+             SELECT e.order_id::text, e.version, e.kind, e.data, e.occurred_at, e.traceparent
+             FROM unnest((SELECT $10::uuid[]), $11::bigint[], $12::text[], $13::text[], $14::bigint[], $15::text[])
+                  AS e (order_id, version, kind, data, occurred_at, traceparent)
              JOIN passed ON passed.id = e.order_id), "
     };
 }
@@ -106,10 +93,11 @@ pub const CREATE: &str = concat!(
     "WITH passed AS (
          INSERT INTO orders (id, user_id, status, total_minor, currency, lines, fingerprint, version, due_at,
                              traceparent, created_at, updated_at)
-         SELECT c.id, c.user_id, c.status, c.total_minor, c.currency, c.lines, c.fingerprint, 1, c.due_at, $15, c.at, c.at
+         SELECT c.id, c.user_id, c.status, c.total_minor, c.currency, c.lines, c.fingerprint, 1, c.due_at,
+                c.traceparent, c.at, c.at
          FROM unnest((SELECT $16::uuid[]), $17::uuid[], $18::text[], $19::bigint[], $20::text[], $21::text[],
-                     $22::text[], $23::bigint[], $24::bigint[])
-              AS c (id, user_id, status, total_minor, currency, lines, fingerprint, due_at, at)
+                     $22::text[], $23::bigint[], $24::bigint[], $25::text[])
+              AS c (id, user_id, status, total_minor, currency, lines, fingerprint, due_at, at, traceparent)
          ON CONFLICT (id) DO NOTHING RETURNING id), ",
     append!(),
     record!()
@@ -167,14 +155,14 @@ async fn passed<'q>(
             Ok(rows) => break rows,
             // Another write of the same owner, waited for, has numbered its attempts meanwhile.
             Err(error) if met < MET_MAX && is_attempt_taken(&error) => met += 1,
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(failed(error)),
         }
     };
     if !rows.is_empty() {
         db.wrote(what, started);
     }
     let ids = rows.iter().map(|row| Ok(OrderId::from_uuid(row.try_get(0)?)));
-    ids.collect::<Result<_, sqlx::Error>>().map_err(Failed::from)
+    ids.collect::<Result<_, sqlx::Error>>().map_err(failed)
 }
 
 fn is_attempt_taken(error: &sqlx::Error) -> bool {
@@ -182,8 +170,8 @@ fn is_attempt_taken(error: &sqlx::Error) -> bool {
         && error.as_database_error().is_some_and(|refused| refused.constraint() == Some("saga_attempts_pkey"))
 }
 
-fn column<'a, C, T>(batch: &[&'a C], of: impl Fn(&'a C) -> T) -> Vec<T> {
-    batch.iter().map(|command| of(command)).collect()
+fn column<'a, C, T>(batch: &[&'a Traced<C>], of: impl Fn(&'a C) -> T) -> Vec<T> {
+    batch.iter().map(|traced| of(&traced.command)).collect()
 }
 
 impl Command for NewOrder {
@@ -193,14 +181,15 @@ impl Command for NewOrder {
         self.id
     }
 
-    async fn write(db: &Db, batch: &[&Self]) -> Result<Vec<Result<Created, StoreError>>, Failed> {
-        let (mut attempts, mut events) = (Attempts::default(), Events::new());
+    async fn write(db: &Db, batch: &[&Traced<Self>]) -> Result<Vec<Result<Created, StoreError>>, Failed> {
+        let (mut attempts, mut events) = (Attempts::default(), Events::default());
         let mut orders = Vec::with_capacity(batch.len());
         let mut lines = Vec::with_capacity(batch.len());
-        for new in batch {
+        for Traced { command: new, trace } in batch {
             let order = rows::begun(new)?;
             attempts.push(new.id, 1, &[rows::creation(new.at)]);
-            events.push(new.id, rows::encode(new.id, 0, std::slice::from_ref(&new.created), new.at)?);
+            let created = rows::encode(new.id, 0, std::slice::from_ref(&new.created), new.at)?;
+            events.push(new.id, created, trace.as_ref());
             lines.push(rows::lines(&order)?);
             orders.push(order);
         }
@@ -216,15 +205,16 @@ impl Command for NewOrder {
                 .bind(column(batch, |new| new.fingerprint.as_str()))
                 .bind(column(batch, |new| new.due_at.as_micros()))
                 .bind(column(batch, |new| new.at.as_micros()))
+                .bind(batch.iter().map(|traced| traced.trace.as_deref()).collect::<Vec<_>>())
         })
         .await?;
-        let before: Vec<OrderId> = batch.iter().map(|new| new.id).filter(|id| !made.contains(id)).collect();
+        let before: Vec<OrderId> =
+            batch.iter().map(|traced| traced.command.id).filter(|id| !made.contains(id)).collect();
         let mut before = existing(db, &before).await?;
-        let traceparent = rows::traceparent();
-        let answers = orders.into_iter().map(|order| match before.remove(&order.id) {
+        let answers = orders.into_iter().zip(batch).map(|(order, traced)| match before.remove(&order.id) {
             Some(existed) => existed,
             None if made.contains(&order.id) => {
-                let (tries, traceparent) = (Tries::default(), traceparent.clone());
+                let (tries, traceparent) = (Tries::default(), traced.trace.clone());
                 Ok(Created::New(Stored { order, epoch: 1, tries, traceparent }))
             }
             None => Err(StoreError::Conflict(format!("order {} was there and is gone", order.id))),
@@ -247,23 +237,24 @@ async fn existing(db: &Db, ids: &[OrderId]) -> Result<BTreeMap<OrderId, Result<C
 }
 
 /// A commit, and the epoch that it leaves.
-pub struct Moved<'a> {
-    pub commit: &'a Commit,
+pub struct Moved {
+    pub commit: Commit,
     pub epoch_after: i64,
 }
 
-impl Command for Moved<'_> {
+impl Command for Moved {
     type Answer = ();
 
     fn id(&self) -> OrderId {
         self.commit.id
     }
 
-    async fn write(db: &Db, batch: &[&Self]) -> Result<Vec<Result<(), StoreError>>, Failed> {
-        let (mut attempts, mut events) = (Attempts::default(), Events::new());
-        for Moved { commit, .. } in batch {
+    async fn write(db: &Db, batch: &[&Traced<Self>]) -> Result<Vec<Result<(), StoreError>>, Failed> {
+        let (mut attempts, mut events) = (Attempts::default(), Events::default());
+        for Traced { command: Moved { commit, .. }, trace } in batch {
             attempts.push(commit.id, commit.epoch, &commit.attempts);
-            events.push(commit.id, rows::encode(commit.id, commit.expected_version, &commit.events, commit.at)?);
+            let appended = rows::encode(commit.id, commit.expected_version, &commit.events, commit.at)?;
+            events.push(commit.id, appended, trace.as_ref());
         }
         let reason = |moved: &Self| moved.commit.order.cancel_reason.map(|reason| reason.as_str());
         let passed = passed(db, "commit_order", || {
@@ -281,9 +272,10 @@ impl Command for Moved<'_> {
                 .bind(column(batch, |moved| moved.commit.at.as_micros()))
         })
         .await?;
-        let answer =
-            |moved: &&Self| if passed.contains(&moved.id()) { Ok(()) } else { Err(rows::overtaken(moved.commit)) };
-        Ok(batch.iter().map(answer).collect())
+        let answer = |moved: &Self| {
+            if passed.contains(&moved.commit.id) { Ok(()) } else { Err(rows::overtaken(&moved.commit)) }
+        };
+        Ok(column(batch, answer))
     }
 }
 
@@ -294,9 +286,9 @@ impl Command for Postpone {
         self.id
     }
 
-    async fn write(db: &Db, batch: &[&Self]) -> Result<Vec<Result<(), StoreError>>, Failed> {
+    async fn write(db: &Db, batch: &[&Traced<Self>]) -> Result<Vec<Result<(), StoreError>>, Failed> {
         let mut attempts = Attempts::default();
-        for postpone in batch {
+        for Traced { command: postpone, .. } in batch {
             attempts.push(postpone.id, postpone.epoch, &postpone.attempts);
         }
         let passed = passed(db, "postpone_order", || {
@@ -311,7 +303,7 @@ impl Command for Postpone {
                 .bind(column(batch, |postpone| postpone.due_at.as_micros()))
         })
         .await?;
-        let answer = |one: &&Self| if passed.contains(&one.id) { Ok(()) } else { Err(rows::not_its_owner(one.id)) };
-        Ok(batch.iter().map(answer).collect())
+        let answer = |one: &Self| if passed.contains(&one.id) { Ok(()) } else { Err(rows::not_its_owner(one.id)) };
+        Ok(column(batch, answer))
     }
 }

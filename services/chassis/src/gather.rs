@@ -1,0 +1,267 @@
+//! Group commit: one writer a store, that takes whatever waits.
+//!
+//! A command that finds nobody writing is written at once and alone. Those that come while a batch is
+//! being written gather, and the next batch is all of them: no command ever waits for a timer, and the
+//! busier the store, the fewer its transactions. The writer is a task that exists while there is
+//! something to write; a caller that goes away takes nothing with it.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use crate::context::Context;
+use crate::metrics::Metrics;
+use crate::store::StoreError;
+
+/// Most commands of one batch.
+const BATCH_MAX: usize = 256;
+/// Most commands that are passed over when a batch is taken, because their key is in it already.
+const LEFT_MAX: usize = 1024;
+/// Most commands that wait; more are refused.
+const WAITING_MAX: usize = 8192;
+
+/// A command and the trace that it came in.
+#[derive(Debug, Clone)]
+pub struct Traced<C> {
+    pub command: C,
+    /// W3C `traceparent`.
+    pub trace: Option<String>,
+}
+
+impl<C> Traced<C> {
+    /// In the trace of the current request.
+    pub fn now(command: C) -> Self {
+        Self { command, trace: Context::current().trace.map(|trace| trace.to_string()) }
+    }
+}
+
+/// Why nothing of a batch was written, as far as is known.
+#[derive(Debug, Clone)]
+pub enum Failed {
+    /// One of the commands may be to blame: each is tried alone.
+    OneOfThem(StoreError),
+    /// None would fare better alone.
+    All(StoreError),
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self::OneOfThem(error)
+    }
+}
+
+impl Failed {
+    pub fn into_inner(self) -> StoreError {
+        match self {
+            Self::OneOfThem(error) | Self::All(error) => error,
+        }
+    }
+}
+
+/// What writes the batches of one store.
+#[async_trait]
+pub trait Writer: Send + Sync + 'static {
+    type Command: Send + Sync + 'static;
+    type Answer: Send + 'static;
+    /// What two commands of one batch must not have in common; `()` if they may be about anything.
+    type Key: Ord + Send;
+
+    /// Of the store, for metrics.
+    fn name(&self) -> &'static str;
+
+    /// `None` for a command that goes with every other.
+    fn key(&self, command: &Self::Command) -> Option<Self::Key>;
+
+    /// Writes all of them, in their order, or none. MUST answer each by itself, in that order. May be
+    /// called again with commands that were written although it answered an error: such a command MUST
+    /// find by its own key, version or epoch what became of it. MUST end within a bounded time.
+    async fn write(&self, batch: &[Traced<Self::Command>]) -> Result<Vec<Self::Answer>, Failed>;
+}
+
+/// The queue in front of a [`Writer`]. Cheap to clone.
+pub struct Gather<W: Writer> {
+    inner: Arc<Inner<W>>,
+}
+
+impl<W: Writer> Clone for Gather<W> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+}
+
+struct Inner<W: Writer> {
+    writer: W,
+    metrics: Metrics,
+    queue: Mutex<Queue<W>>,
+}
+
+struct Queue<W: Writer> {
+    waiting: VecDeque<Waiting<W>>,
+    /// Whether the writer's task exists.
+    writing: bool,
+}
+
+struct Waiting<W: Writer> {
+    traced: Traced<W::Command>,
+    answer: oneshot::Sender<Result<W::Answer, StoreError>>,
+}
+
+impl<W: Writer> Gather<W> {
+    pub fn new(writer: W, metrics: &Metrics) -> Self {
+        let queue = Mutex::new(Queue { waiting: VecDeque::new(), writing: false });
+        Self { inner: Arc::new(Inner { writer, metrics: metrics.clone(), queue }) }
+    }
+
+    pub fn writer(&self) -> &W {
+        &self.inner.writer
+    }
+
+    /// Has the command written, with whatever else waits.
+    ///
+    /// # Errors
+    /// What the writer answered to all of its batch; `Unavailable` when too many wait (nothing was
+    /// written then), or the writer broke down (nobody knows).
+    pub async fn submit(&self, command: W::Command) -> Result<W::Answer, StoreError> {
+        let lost = || Err(StoreError::Unavailable("there is no answer".into()));
+        self.submit_all([command]).await.pop().unwrap_or_else(lost)
+    }
+
+    /// Has the commands written in their order, one answer each.
+    pub async fn submit_all(
+        &self,
+        commands: impl IntoIterator<Item = W::Command>,
+    ) -> Vec<Result<W::Answer, StoreError>> {
+        let trace = Traced::now(()).trace;
+        let commands = commands.into_iter().map(|command| Traced { command, trace: trace.clone() });
+        let mut answers = Vec::new();
+        let broke_down = |_| Err(StoreError::Unavailable("the writer broke down".into()));
+        for answer in self.push(commands) {
+            answers.push(match answer {
+                Some(answer) => answer.await.unwrap_or_else(broke_down),
+                None => Err(StoreError::Unavailable(format!("{WAITING_MAX} writes wait already"))),
+            });
+        }
+        answers
+    }
+
+    fn push(
+        &self,
+        commands: impl Iterator<Item = Traced<W::Command>>,
+    ) -> Vec<Option<oneshot::Receiver<Result<W::Answer, StoreError>>>> {
+        let mut queue = self.inner.lock();
+        let answers = commands
+            .map(|traced| {
+                if queue.waiting.len() >= WAITING_MAX {
+                    return None;
+                }
+                let (answer, answered) = oneshot::channel();
+                queue.waiting.push_back(Waiting { traced, answer });
+                Some(answered)
+            })
+            .collect();
+        if !queue.writing && !queue.waiting.is_empty() {
+            queue.writing = true;
+            tokio::spawn(AtWork { inner: self.inner.clone(), ended: false }.write_all());
+        }
+        answers
+    }
+}
+
+impl<W: Writer> Inner<W> {
+    fn lock(&self) -> MutexGuard<'_, Queue<W>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All that wait and go together, in their order; `None`, and the task is to end, when nothing waits.
+    fn next_batch(&self) -> Option<Batch<W>> {
+        let mut queue = self.lock();
+        if queue.waiting.is_empty() {
+            queue.writing = false;
+            return None;
+        }
+        let (mut keys, mut batch) = (BTreeSet::new(), Batch { commands: Vec::new(), answers: Vec::new() });
+        let mut left = VecDeque::new();
+        while batch.commands.len() < BATCH_MAX && left.len() < LEFT_MAX {
+            let Some(waiting) = queue.waiting.pop_front() else { break };
+            // One that has to wait is in nobody's way, and is the first of its key in the next batch.
+            if self.writer.key(&waiting.traced.command).is_some_and(|key| !keys.insert(key)) {
+                left.push_back(waiting);
+                continue;
+            }
+            batch.commands.push(waiting.traced);
+            batch.answers.push(waiting.answer);
+        }
+        left.append(&mut queue.waiting);
+        queue.waiting = left;
+        self.metrics.gathered(self.writer.name(), batch.commands.len(), queue.waiting.len());
+        Some(batch)
+    }
+
+    /// The batch together; if that fails and one of them may be to blame, each alone.
+    async fn write(&self, commands: &[Traced<W::Command>]) -> Vec<Result<W::Answer, StoreError>> {
+        let failed = match self.writer.write(commands).await {
+            Ok(answers) => return answers.into_iter().map(Ok).collect(),
+            Err(failed) => failed,
+        };
+        let (store, size) = (self.writer.name(), commands.len());
+        match failed {
+            Failed::OneOfThem(error) if size > 1 => {
+                tracing::warn!(store, %error, commands = size, "a batch failed and is written singly");
+            }
+            Failed::OneOfThem(error) | Failed::All(error) => return repeat(error, size).collect(),
+        }
+        let mut answers = Vec::with_capacity(size);
+        for command in commands {
+            match self.writer.write(std::slice::from_ref(command)).await {
+                Ok(mut answered) => answers.extend(answered.pop().map(Ok)),
+                Err(Failed::OneOfThem(error)) => answers.push(Err(error)),
+                Err(Failed::All(error)) => {
+                    answers.extend(repeat(error, size - answers.len()));
+                    break;
+                }
+            }
+        }
+        answers
+    }
+}
+
+fn repeat<T>(error: StoreError, times: usize) -> impl Iterator<Item = Result<T, StoreError>> {
+    std::iter::repeat_with(move || Err(error.clone())).take(times)
+}
+
+/// Commands that are written together, and who waits for them.
+struct Batch<W: Writer> {
+    commands: Vec<Traced<W::Command>>,
+    answers: Vec<oneshot::Sender<Result<W::Answer, StoreError>>>,
+}
+
+/// The writer's task. If it is cut off, nobody is left waiting for it.
+struct AtWork<W: Writer> {
+    inner: Arc<Inner<W>>,
+    ended: bool,
+}
+
+impl<W: Writer> AtWork<W> {
+    async fn write_all(mut self) {
+        while let Some(batch) = self.inner.next_batch() {
+            let answers = self.inner.write(&batch.commands).await;
+            for (waiting, answer) in batch.answers.into_iter().zip(answers) {
+                // Who went away does not want to know.
+                let _ = waiting.send(answer);
+            }
+        }
+        self.ended = true;
+    }
+}
+
+impl<W: Writer> Drop for AtWork<W> {
+    fn drop(&mut self) {
+        if !self.ended {
+            let mut queue = self.inner.lock();
+            queue.writing = false;
+            queue.waiting.clear();
+        }
+    }
+}
