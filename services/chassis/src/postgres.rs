@@ -12,11 +12,14 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::env::Servers;
+use crate::gather::Failed;
 use crate::metrics::Metrics;
 use crate::store::StoreError;
 
 /// Connections of one service. More of them only queue inside the server.
 const POOL: u32 = 8;
+/// And those that do not wait for the disk.
+const RELAXED: u32 = 1;
 /// How long a request waits for one of them.
 const ACQUIRE_DEADLINE: Duration = Duration::from_secs(2);
 /// A connection that nobody used for so long is tried before it is lent: the server may have gone and come back.
@@ -42,6 +45,7 @@ const PLANS: [(&str, &str); 5] = [
 pub struct Db {
     name: &'static str,
     pool: PgPool,
+    relaxed: PgPool,
     metrics: Metrics,
     committed: Notify,
 }
@@ -93,24 +97,34 @@ impl Db {
         };
         migrate(&mut connection, &database, migrations, servers.create).await?;
         connection.close().await?;
-        let pool = PgPoolOptions::new()
-            .max_connections(POOL)
-            .acquire_timeout(ACQUIRE_DEADLINE)
-            .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    // A connection that does not answer is dropped, and the next one tried.
-                    Ok(meta.idle_for < TRIED_AFTER || connection.ping().await.is_ok())
+        let pool = |connections: u32| {
+            PgPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE_DEADLINE)
+                .test_before_acquire(false)
+                .before_acquire(|connection, meta| {
+                    Box::pin(async move {
+                        // A connection that does not answer is dropped, and the next one tried.
+                        Ok(meta.idle_for < TRIED_AFTER || connection.ping().await.is_ok())
+                    })
                 })
-            })
-            // The server has just answered: the pool's own connections are made when they are needed.
-            .connect_lazy_with(options.options(GUARDS).options(PLANS));
-        Ok(Self { name, pool, metrics: metrics.clone(), committed: Notify::new() })
+        };
+        // The server has just answered: the pools' own connections are made when they are needed.
+        let options = options.options(GUARDS).options(PLANS);
+        let relaxed = pool(RELAXED).connect_lazy_with(options.clone().options([("synchronous_commit", "off")]));
+        let pool = pool(POOL).connect_lazy_with(options);
+        Ok(Self { name, pool, relaxed, metrics: metrics.clone(), committed: Notify::new() })
     }
 
     /// For reads of one statement.
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// For what may be forgotten if the server dies, because whoever finds it missing finds it out again:
+    /// its commits do not wait for the disk.
+    pub fn relaxed(&self) -> &PgPool {
+        &self.relaxed
     }
 
     /// Begins a transaction; dropped without [`Tx::commit`] it changes nothing. `what` names the
@@ -266,6 +280,16 @@ pub fn plain(error: &sqlx::Error) -> String {
 /// Whether the database refused a row because its key is taken.
 pub fn is_taken(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.is_unique_violation())
+}
+
+/// Why a batch of one statement was not written: one row is to blame for what is refused as a matter of
+/// integrity or data, and for what a trigger raises; everything else would be no different for another row.
+pub fn failed(error: sqlx::Error) -> Failed {
+    let code = error.as_database_error().and_then(|refused| refused.code());
+    match code.is_some_and(|code| ["22", "23", "P0"].iter().any(|class| code.starts_with(class))) {
+        true => Failed::OneOfThem(error.into()),
+        false => Failed::All(error.into()),
+    }
 }
 
 impl From<sqlx::Error> for StoreError {

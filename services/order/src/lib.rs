@@ -53,6 +53,9 @@ use application::steps::StepRecorder;
 use application::waiters::Waiters;
 use domain::saga::Patience;
 
+/// How many events of participants are looked at at once: what they wake is written together.
+const NEWS_AT_ONCE: usize = 64;
+
 /// The name of this role.
 pub const ROLE: &str = "order";
 
@@ -100,7 +103,7 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
 
     let wake: Arc<dyn Handler> = Arc::new(WakeOrders { driver: driver.clone() });
     let listen = |stream| -> Task {
-        Box::pin(consume::listen(log.clone(), stream, CONSUMER, wake.clone(), 1, env.shutdown.clone()))
+        Box::pin(consume::listen(log.clone(), stream, CONSUMER, wake.clone(), NEWS_AT_ONCE, env.shutdown.clone()))
     };
     let relay = Relay { stream: Stream::Orders, outbox, log: log.clone() };
     let tasks: Vec<Task> = vec![

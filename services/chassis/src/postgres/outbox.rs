@@ -141,6 +141,7 @@ impl Outbox for PostgresOutbox {
         events_of(&mut connection, self.table, aggregate).await
     }
 
+    /// A mark that a crash of the server has undone is made again: the relay finds the event in the log.
     async fn mark_published(&self, rows: &[(String, i64, i64)]) -> Result<(), StoreError> {
         if rows.is_empty() {
             return Ok(());
@@ -156,7 +157,7 @@ impl Outbox for PostgresOutbox {
             .bind(rows.iter().map(|row| row.1).collect::<Vec<_>>())
             .bind(rows.iter().map(|row| row.2).collect::<Vec<_>>())
             .bind(self.clock.now().as_micros())
-            .execute(self.db.pool())
+            .execute(self.db.relaxed())
             .await?;
         Ok(())
     }

@@ -147,12 +147,13 @@ impl Payments {
         let at = self.clock.now();
         let terms = Terms { user, amount, not_after: at.plus(self.charge_window) };
         let intend = Command { order, action: Action::Intend(terms), at };
-        if let Some(known) = self.store.find(order).await? {
+        // Before the intent: what an open breaker refuses leaves no trace. What is known is answered all the
+        // same.
+        let Some(admitted) = self.breaker.admit() else {
+            let Some(known) = self.store.find(order).await? else { return Ok(Outcome::Unavailable) };
             decide(Some(&known), &intend)?;
             return self.again(known).await;
-        }
-        // Before the intent: what an open breaker refuses leaves no trace.
-        let Some(admitted) = self.breaker.admit() else { return Ok(Outcome::Unavailable) };
+        };
         let Decided { payment, changed } = self.execute(intend).await?;
         if changed {
             return self.attempt(admitted, payment.order, terms).await;

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use chassis::gather::{Failed, Gather, Traced, Writer};
 use chassis::metrics::Metrics;
-use chassis::postgres::Db;
+use chassis::postgres::{self, Db};
 use chassis::{Servers, StoreError};
 use kernel::Timestamp;
+use sqlx::Row as _;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row as _};
+use tokio::time::Instant;
 
 use super::courier::{DATABASE, Ledger};
 use crate::application::ports::Accepted;
@@ -17,14 +19,26 @@ use crate::domain::OutgoingMessage;
 pub const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_initial.sql")];
 
 pub struct PostgresLedger {
+    gather: Gather<LedgerWriter>,
+}
+
+/// Writes batches of messages, each in one statement.
+pub struct LedgerWriter {
     db: Db,
+}
+
+/// A message, and when it came.
+pub struct Received {
+    message: OutgoingMessage,
+    at: Timestamp,
 }
 
 impl PostgresLedger {
     /// # Errors
     /// When the database cannot be opened.
     pub async fn open(servers: &Servers, metrics: &Metrics) -> Result<Self, StoreError> {
-        Ok(Self { db: Db::open(servers, DATABASE, MIGRATIONS, metrics).await? })
+        let db = Db::open(servers, DATABASE, MIGRATIONS, metrics).await?;
+        Ok(Self { gather: Gather::new(LedgerWriter { db }, metrics) })
     }
 }
 
@@ -37,71 +51,91 @@ fn key(message: &OutgoingMessage) -> Key<'_> {
 
 /// Writes those messages that are new; answers how many. One that somebody else is writing is waited
 /// for; all write in the order of the keys, so that nobody waits for each other.
-async fn insert(
-    tx: &mut PgConnection,
-    messages: &BTreeMap<Key<'_>, &OutgoingMessage>,
-    now: Timestamp,
-) -> Result<usize, StoreError> {
+async fn insert(db: &Db, messages: &BTreeMap<Key<'_>, &Received>) -> Result<usize, sqlx::Error> {
     let sql = "INSERT INTO accepted (event_id, channel, recipient, subject, body, order_id, accepted_at)
-               SELECT new.event_id, new.channel, new.recipient, new.subject, new.body, new.order_id, $7
-               FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[]) WITH ORDINALITY
-                    AS new (event_id, channel, recipient, subject, body, order_id, place)
+               SELECT new.event_id, new.channel, new.recipient, new.subject, new.body, new.order_id, new.at
+               FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::bigint[])
+                    WITH ORDINALITY AS new (event_id, channel, recipient, subject, body, order_id, at, place)
                ORDER BY new.place
                ON CONFLICT (event_id, channel) DO NOTHING";
+    let started = Instant::now();
     let (events, channels): (Vec<&str>, Vec<&str>) = messages.keys().copied().unzip();
+    let text = |of: fn(&OutgoingMessage) -> &str| messages.values().map(|one| of(&one.message)).collect::<Vec<&str>>();
     let written = sqlx::query(sql)
         .bind(events)
         .bind(channels)
-        .bind(messages.values().map(|message| message.recipient.as_str()).collect::<Vec<_>>())
-        .bind(messages.values().map(|message| message.subject.as_str()).collect::<Vec<_>>())
-        .bind(messages.values().map(|message| message.body.as_str()).collect::<Vec<_>>())
-        .bind(messages.values().map(|message| *message.order.as_uuid()).collect::<Vec<_>>())
-        .bind(now.as_micros())
-        .execute(tx)
+        .bind(text(|message| &message.recipient))
+        .bind(text(|message| &message.subject))
+        .bind(text(|message| &message.body))
+        .bind(messages.values().map(|one| *one.message.order.as_uuid()).collect::<Vec<_>>())
+        .bind(messages.values().map(|one| one.at.as_micros()).collect::<Vec<_>>())
+        .execute(db.pool())
         .await?;
+    if written.rows_affected() > 0 {
+        db.wrote("accept", started);
+    }
     Ok(usize::try_from(written.rows_affected()).unwrap_or(usize::MAX))
 }
 
 /// When each message was first accepted. It is a statement after [`insert`]'s, and so sees what that one
 /// waited for.
 async fn first_acceptances(
-    tx: &mut PgConnection,
-    messages: &BTreeMap<Key<'_>, &OutgoingMessage>,
-) -> Result<BTreeMap<(String, String), Accepted>, StoreError> {
+    db: &Db,
+    messages: &BTreeMap<Key<'_>, &Received>,
+) -> Result<BTreeMap<(String, String), Accepted>, sqlx::Error> {
     let sql = "SELECT event_id, channel, accepted_at
                FROM accepted JOIN unnest($1::text[], $2::text[]) AS asked (event_id, channel)
                     USING (event_id, channel)";
     let (events, channels): (Vec<&str>, Vec<&str>) = messages.keys().copied().unzip();
-    let rows = sqlx::query(sql).bind(events).bind(channels).fetch_all(tx).await?;
+    let rows = sqlx::query(sql).bind(events).bind(channels).fetch_all(db.pool()).await?;
     let acceptance = |row: &PgRow| {
         let at = Timestamp::from_micros(row.try_get("accepted_at")?);
         Ok(((row.try_get("event_id")?, row.try_get("channel")?), Accepted { at }))
     };
-    Ok(rows.iter().map(acceptance).collect::<Result<_, sqlx::Error>>()?)
+    rows.iter().map(acceptance).collect()
+}
+
+#[async_trait]
+impl Writer for LedgerWriter {
+    type Command = Received;
+    type Answer = Accepted;
+    type Key = ();
+
+    fn name(&self) -> &'static str {
+        DATABASE
+    }
+
+    fn key(&self, _: &Received) -> Option<()> {
+        None
+    }
+
+    async fn write(&self, batch: &[Traced<Received>]) -> Result<Vec<Accepted>, Failed> {
+        let mut distinct: BTreeMap<Key<'_>, &Received> = BTreeMap::new();
+        for Traced { command, .. } in batch {
+            distinct.entry(key(&command.message)).or_insert(command);
+        }
+        let new = insert(&self.db, &distinct).await.map_err(postgres::failed)?;
+        let first = match new == distinct.len() {
+            true => distinct.iter().map(|(key, one)| (owned(*key), Accepted { at: one.at })).collect(),
+            false => first_acceptances(&self.db, &distinct).await.map_err(postgres::failed)?,
+        };
+        let acceptance = |Traced { command, .. }: &Traced<Received>| {
+            let (event, channel) = key(&command.message);
+            let gone = || StoreError::Corrupt(format!("{event} by {channel} was accepted and is gone"));
+            Ok(*first.get(&owned((event, channel))).ok_or_else(gone)?)
+        };
+        batch.iter().map(acceptance).collect()
+    }
+}
+
+fn owned((event, channel): Key<'_>) -> (String, String) {
+    (event.to_owned(), channel.to_owned())
 }
 
 #[async_trait]
 impl Ledger for PostgresLedger {
     async fn accept(&self, messages: &[&OutgoingMessage], now: Timestamp) -> Result<Vec<Accepted>, StoreError> {
-        let mut distinct: BTreeMap<Key<'_>, &OutgoingMessage> = BTreeMap::new();
-        for message in messages {
-            distinct.entry(key(message)).or_insert(message);
-        }
-        let mut tx = self.db.begin("accept").await?;
-        let new = insert(&mut tx, &distinct, now).await?;
-        if new == distinct.len() {
-            tx.commit().await?;
-            return Ok(vec![Accepted { at: now }; messages.len()]);
-        }
-        let first = first_acceptances(&mut tx, &distinct).await?;
-        if new > 0 {
-            tx.commit().await?;
-        }
-        let acceptance = |message: &&OutgoingMessage| {
-            let (event, channel) = key(message);
-            let accepted = first.get(&(event.to_owned(), channel.to_owned())).copied();
-            accepted.ok_or_else(|| StoreError::Corrupt(format!("{event} by {channel} was accepted and is gone")))
-        };
-        messages.iter().map(acceptance).collect()
+        let received = messages.iter().map(|message| Received { message: (*message).clone(), at: now });
+        self.gather.submit_all(received).await.into_iter().collect()
     }
 }

@@ -25,7 +25,7 @@ use uuid::Uuid;
 use super::rows::{self, parsed};
 use crate::application::ports::{After, Attempt, Commit, Created, NewOrder, Orders, Postpone, Recorded, Stored, Stuck};
 use crate::domain::{Order, Step, Tries};
-use commands::{Command, Moved};
+use commands::{Command, Moved, Wake};
 
 pub use super::rows::{DATABASE, EVENTS};
 
@@ -88,6 +88,7 @@ pub const HOT: &[(&str, &str, usize)] = &[
     ("create", commands::CREATE, 25),
     ("commit", commands::COMMIT, 25),
     ("postpone", commands::POSTPONE, 16),
+    ("wake", commands::WAKE, 3),
     ("load", LOAD, 1),
     ("list_of_user", LIST_OF_USER, 4),
     ("claim", CLAIM, 3),
@@ -99,6 +100,7 @@ pub struct PostgresOrders {
     creations: Gather<OrderWriter<NewOrder>>,
     commits: Gather<OrderWriter<Moved>>,
     postponements: Gather<OrderWriter<Postpone>>,
+    news: Gather<OrderWriter<Wake>>,
 }
 
 /// Writes batches of one kind of command, each one statement.
@@ -144,7 +146,8 @@ impl PostgresOrders {
         let creations = OrderWriter::gather(&db, "order_db.create", metrics);
         let commits = OrderWriter::gather(&db, "order_db.commit", metrics);
         let postponements = OrderWriter::gather(&db, "order_db.postpone", metrics);
-        Self { db, creations, commits, postponements }
+        let news = OrderWriter::gather(&db, "order_db.wake", metrics);
+        Self { db, creations, commits, postponements, news }
     }
 
     /// A write of one statement that answers how many rows it changed.
@@ -299,10 +302,7 @@ impl Orders for PostgresOrders {
     }
 
     async fn wake(&self, id: OrderId, step: Step, now: Timestamp) -> Result<bool, StoreError> {
-        let sql = "UPDATE orders SET due_at = least(due_at, $3)
-                   WHERE id = $1 AND unknown_step = $2 AND due_at IS NOT NULL";
-        let query = sqlx::query(sql).bind(id.as_uuid()).bind(step.as_str()).bind(now.as_micros());
-        Ok(self.changed("wake_order", query).await? > 0)
+        self.news.submit(Wake { id, step, now }).await?
     }
 
     async fn get(&self, id: OrderId) -> Result<Option<Stored>, StoreError> {

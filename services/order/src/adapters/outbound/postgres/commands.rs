@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chassis::StoreError;
 use chassis::gather::{Failed, Traced};
-use chassis::postgres::{Db, is_taken};
-use kernel::OrderId;
+use chassis::postgres::{self, Db, is_taken};
+use kernel::{OrderId, Timestamp};
 use sqlx::Row as _;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -18,7 +18,7 @@ use super::columns::{Attempts, Events, Statement};
 use super::load;
 use crate::adapters::outbound::rows;
 use crate::application::ports::{Commit, Created, NewOrder, Postpone, Stored};
-use crate::domain::Tries;
+use crate::domain::{Step, Tries};
 
 /// So often a statement is made again that met another one of the same owner.
 const MET_MAX: u32 = 3;
@@ -37,17 +37,11 @@ pub trait Command: Send + Sync + Sized + 'static {
     ) -> impl Future<Output = Result<Vec<Result<Self::Answer, StoreError>>, Failed>> + Send;
 }
 
-/// Whether one row is to blame: integrity, data, and what a trigger raises. Everything else would be no
-/// different for another row.
+/// Who is refused because of another's row is told so without the row.
 fn failed(error: sqlx::Error) -> Failed {
-    let code = error.as_database_error().and_then(|refused| refused.code());
-    let of_a_row = code.is_some_and(|code| ["22", "23", "P0"].iter().any(|class| code.starts_with(class)));
-    match error {
-        taken if is_taken(&taken) => {
-            Failed::OneOfThem(StoreError::Conflict("somebody else has written this already".into()))
-        }
-        refused if of_a_row => Failed::OneOfThem(refused.into()),
-        lost => Failed::All(lost.into()),
+    match is_taken(&error) {
+        true => Failed::OneOfThem(StoreError::Conflict("somebody else has written this already".into())),
+        false => postgres::failed(error),
     }
 }
 
@@ -141,6 +135,19 @@ pub const POSTPONE: &str = concat!(
          RETURNING o.id), ",
     record!()
 );
+
+/// Makes due what waits for news of a step and has it.
+pub const WAKE: &str = "
+    WITH c AS (
+        SELECT * FROM unnest((SELECT $1::uuid[]), $2::text[], $3::bigint[]) AS c (id, step, now)
+    ), locked AS MATERIALIZED (
+        SELECT o.id FROM orders AS o JOIN c ON c.id = o.id AND c.step = o.unknown_step
+        WHERE o.due_at IS NOT NULL ORDER BY o.id FOR UPDATE OF o
+    )
+    UPDATE orders AS o SET due_at = least(o.due_at, c.now)
+    FROM c JOIN locked USING (id)
+    WHERE o.id = c.id AND o.unknown_step = c.step AND o.due_at IS NOT NULL
+    RETURNING o.id";
 
 /// Runs the statement; answers which orders passed.
 async fn passed<'q>(
@@ -268,7 +275,7 @@ impl Command for Moved {
                 .bind(column(batch, |moved| moved.commit.order.version))
                 .bind(column(batch, |moved| moved.commit.order.stock_committed))
                 .bind(column(batch, |moved| moved.epoch_after))
-                .bind(column(batch, |moved| moved.commit.due_at.map(kernel::Timestamp::as_micros)))
+                .bind(column(batch, |moved| moved.commit.due_at.map(Timestamp::as_micros)))
                 .bind(column(batch, |moved| moved.commit.at.as_micros()))
         })
         .await?;
@@ -305,5 +312,32 @@ impl Command for Postpone {
         .await?;
         let answer = |one: &Self| if passed.contains(&one.id) { Ok(()) } else { Err(rows::not_its_owner(one.id)) };
         Ok(column(batch, answer))
+    }
+}
+
+/// News of a step.
+pub struct Wake {
+    pub id: OrderId,
+    pub step: Step,
+    pub now: Timestamp,
+}
+
+impl Command for Wake {
+    /// Whether the order waited for that.
+    type Answer = bool;
+
+    fn id(&self) -> OrderId {
+        self.id
+    }
+
+    async fn write(db: &Db, batch: &[&Traced<Self>]) -> Result<Vec<Result<bool, StoreError>>, Failed> {
+        let passed = passed(db, "wake_order", || {
+            sqlx::query(WAKE)
+                .bind(column(batch, |wake| *wake.id.as_uuid()))
+                .bind(column(batch, |wake| wake.step.as_str()))
+                .bind(column(batch, |wake| wake.now.as_micros()))
+        })
+        .await?;
+        Ok(column(batch, |wake| Ok(passed.contains(&wake.id))))
     }
 }
