@@ -103,7 +103,10 @@ impl LocalServers {
     /// What services connect to. `namespace` sets shops apart that share these servers.
     pub fn connections(&self, namespace: &str) -> chassis::Servers {
         chassis::Servers {
-            postgres: self.postgres.url().to_owned(),
+            postgres: match postgres::socket(&self.place) {
+                Some(folder) => format!("{}?host={folder}", self.postgres.url()),
+                None => self.postgres.url().to_owned(),
+            },
             nats: self.nats.url().to_owned(),
             redis: self.redis.url().to_owned(),
             namespace: namespace.to_owned(),

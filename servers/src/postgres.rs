@@ -43,11 +43,12 @@ pub(crate) fn prepare(binaries: &Binaries, place: &Place, meanwhile: &mut dyn Fn
     arguments.extend([OsString::from("-D"), data.clone().into_os_string()]);
     let (log, home) = (place.log(NAME), place.path.clone());
     let sync = if place.durable { "on" } else { "off" };
+    let socket = socket(place);
     Server::new(Box::new(move |address| {
         let settings = [
             ("listen_addresses", "127.0.0.1".to_owned()),
             ("port", address.port().to_string()),
-            ("unix_socket_directories", String::new()),
+            ("unix_socket_directories", socket.clone().unwrap_or_default()),
             ("max_connections", "200".to_owned()),
             ("shared_buffers", "64MB".to_owned()),
             ("fsync", sync.to_owned()),
@@ -80,6 +81,15 @@ pub(crate) fn prepare(binaries: &Binaries, place: &Place, meanwhile: &mut dyn Fn
             is_ready: Box::new(move |pid| is_ready(&status, pid)),
         })
     }))
+}
+
+/// The folder with the server's socket, which spares both sides much of what TCP costs; `None` where its
+/// path would be too long (`sun_path` takes 108 bytes), or is no plain word in a URL and a list of folders.
+pub fn socket(place: &Place) -> Option<String> {
+    const NAME_MAX: usize = "/.s.PGSQL.65535.lock".len();
+    let folder = place.path.join(NAME).to_str()?.to_owned();
+    let plain = folder.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte));
+    (plain && folder.len() + NAME_MAX < 108).then_some(folder)
 }
 
 /// The server notes its process in the first line and its state in the eighth; the file of one that was

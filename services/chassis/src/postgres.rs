@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::store::StoreError;
 
 /// Connections of one service. More of them only queue inside the server.
-const POOL: u32 = 8;
+const POOL: u32 = 4;
 /// And those that do not wait for the disk.
 const RELAXED: u32 = 1;
 /// How long a request waits for one of them.
