@@ -245,7 +245,10 @@ struct AtWork<W: Writer> {
 
 impl<W: Writer> AtWork<W> {
     async fn write_all(mut self) {
-        while let Some(batch) = self.inner.next_batch() {
+        loop {
+            // Whoever is ready to submit does so first.
+            tokio::task::yield_now().await;
+            let Some(batch) = self.inner.next_batch() else { break };
             let answers = self.inner.write(&batch.commands).await;
             for (waiting, answer) in batch.answers.into_iter().zip(answers) {
                 // Who went away does not want to know.

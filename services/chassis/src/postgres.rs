@@ -3,12 +3,14 @@
 pub mod outbox;
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, PgPool, Postgres, SqlSafeStr};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, MutexGuard, Notify};
 use tokio::time::Instant;
 
 use crate::env::Servers;
@@ -18,8 +20,10 @@ use crate::store::StoreError;
 
 /// Connections of one service. More of them only queue inside the server.
 const POOL: u32 = 4;
+/// Those that writers keep to themselves, beside the pool: one each, so that they take none from readers.
+const KEPT: u32 = 8;
 /// And those that do not wait for the disk.
-const RELAXED: u32 = 1;
+const RELAXED: u32 = 2;
 /// How long a request waits for one of them.
 const ACQUIRE_DEADLINE: Duration = Duration::from_secs(2);
 /// A connection that nobody used for so long is tried before it is lent: the server may have gone and come back.
@@ -45,6 +49,7 @@ const PLANS: [(&str, &str); 5] = [
 pub struct Db {
     name: &'static str,
     pool: PgPool,
+    kept: PgPool,
     relaxed: PgPool,
     metrics: Metrics,
     committed: Notify,
@@ -112,8 +117,9 @@ impl Db {
         // The server has just answered: the pools' own connections are made when they are needed.
         let options = options.options(GUARDS).options(PLANS);
         let relaxed = pool(RELAXED).connect_lazy_with(options.clone().options([("synchronous_commit", "off")]));
+        let kept = pool(KEPT).connect_lazy_with(options.clone());
         let pool = pool(POOL).connect_lazy_with(options);
-        Ok(Self { name, pool, relaxed, metrics: metrics.clone(), committed: Notify::new() })
+        Ok(Self { name, pool, kept, relaxed, metrics: metrics.clone(), committed: Notify::new() })
     }
 
     /// For reads of one statement.
@@ -142,7 +148,7 @@ impl Db {
                 _ => break,
             }
         }
-        Ok(Tx { db: self, what, started, inner: begun? })
+        Ok(Tx { db: self, what, started, inner: Inner::Pooled(begun?) })
     }
 
     /// Says of a statement on [`Db::pool`], which is a transaction by itself, that it has changed
@@ -159,12 +165,131 @@ impl Db {
     }
 }
 
+/// A connection that one writer keeps: the pool tries each one that is given back, and that is a round
+/// trip more for every batch.
+pub struct Kept {
+    db: Arc<Db>,
+    relaxed: bool,
+    connection: Mutex<Option<(PoolConnection<Postgres>, Instant)>>,
+}
+
+impl Kept {
+    pub fn new(db: Arc<Db>) -> Self {
+        Self { db, relaxed: false, connection: Mutex::default() }
+    }
+
+    /// One whose commits do not wait for the disk, see [`Db::relaxed`].
+    pub fn relaxed(db: Arc<Db>) -> Self {
+        Self { db, relaxed: true, connection: Mutex::default() }
+    }
+
+    pub fn db(&self) -> &Arc<Db> {
+        &self.db
+    }
+
+    /// The connection, for one at a time. It is closed if it is not given back with [`Lent::done`].
+    ///
+    /// # Errors
+    /// When no connection is to be had in time.
+    pub async fn lend(&self) -> Result<Lent<'_>, StoreError> {
+        let mut home = self.connection.lock().await;
+        if let Some((mut kept, used)) = home.take() {
+            // As with those of the pool: the server may have gone and come back.
+            if used.elapsed() < TRIED_AFTER || kept.ping().await.is_ok() {
+                return Ok(Lent { home, connection: Some(kept) });
+            }
+            kept.close_on_drop();
+        }
+        let pool = if self.relaxed { &self.db.relaxed } else { &self.db.kept };
+        Ok(Lent { home, connection: Some(pool.acquire().await?) })
+    }
+
+    /// As [`Db::begin`].
+    ///
+    /// # Errors
+    /// When no connection is to be had in time.
+    pub async fn begin(&self, what: &'static str) -> Result<Tx<'_>, StoreError> {
+        let started = Instant::now();
+        // One that died just now is found out here; nothing has happened yet.
+        for _ in 0..POOL {
+            let mut lent = self.lend().await?;
+            match sqlx::raw_sql("BEGIN").execute(&mut *lent).await {
+                Ok(_) => return Ok(Tx { db: &self.db, what, started, inner: Inner::Kept(lent) }),
+                Err(error) if is_lost(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Unavailable("PostgreSQL ends every connection".into()))
+    }
+
+    /// Runs one statement, which is a transaction by itself.
+    ///
+    /// # Errors
+    /// When it fails, or no connection is to be had in time.
+    pub async fn fetch_all<'q>(
+        &self,
+        statement: sqlx::query::Query<'q, Postgres, PgArguments>,
+    ) -> Result<Vec<PgRow>, sqlx::Error> {
+        let mut lent = self.lend().await.map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))?;
+        let rows = statement.fetch_all(&mut *lent).await;
+        // What the server refuses does the connection no harm.
+        if matches!(rows, Ok(_) | Err(sqlx::Error::Database(_))) {
+            lent.done();
+        }
+        rows
+    }
+}
+
+/// A connection that is in use.
+pub struct Lent<'a> {
+    home: MutexGuard<'a, Option<(PoolConnection<Postgres>, Instant)>>,
+    /// Always there until it is given back or closed.
+    connection: Option<PoolConnection<Postgres>>,
+}
+
+impl Lent<'_> {
+    /// Gives it back: nothing is under way on it.
+    pub fn done(mut self) {
+        *self.home = self.connection.take().map(|connection| (connection, Instant::now()));
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if let Some(mut connection) = self.connection.take() {
+            connection.close_on_drop();
+        }
+    }
+}
+
+impl std::ops::Deref for Lent<'_> {
+    type Target = PgConnection;
+    fn deref(&self) -> &PgConnection {
+        // Only `done` and `drop` take it, and both take the whole.
+        #[expect(clippy::expect_used)]
+        self.connection.as_ref().expect("a connection that is lent is there")
+    }
+}
+
+impl std::ops::DerefMut for Lent<'_> {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        // As above.
+        #[expect(clippy::expect_used)]
+        self.connection.as_mut().expect("a connection that is lent is there")
+    }
+}
+
 /// A write under way.
 pub struct Tx<'a> {
     db: &'a Db,
     what: &'static str,
     started: Instant,
-    inner: sqlx::Transaction<'static, Postgres>,
+    inner: Inner<'a>,
+}
+
+enum Inner<'a> {
+    Pooled(sqlx::Transaction<'static, Postgres>),
+    Kept(Lent<'a>),
 }
 
 impl Tx<'_> {
@@ -174,7 +299,11 @@ impl Tx<'_> {
     /// # Errors
     /// When it was refused, or no answer came.
     pub async fn commit(self) -> Result<(), StoreError> {
-        match self.inner.commit().await {
+        let committed = match self.inner {
+            Inner::Pooled(transaction) => transaction.commit().await,
+            Inner::Kept(mut lent) => sqlx::raw_sql("COMMIT").execute(&mut *lent).await.map(|_| lent.done()),
+        };
+        match committed {
             Ok(()) => self.db.wrote(self.what, self.started),
             Err(error) => {
                 // It may have happened all the same: the relay has to look.
@@ -186,16 +315,39 @@ impl Tx<'_> {
     }
 }
 
+impl Tx<'_> {
+    /// Ends it without having changed anything.
+    ///
+    /// # Errors
+    /// When no answer came; nothing is changed then either.
+    pub async fn rollback(self) -> Result<(), StoreError> {
+        match self.inner {
+            Inner::Pooled(transaction) => transaction.rollback().await?,
+            Inner::Kept(mut lent) => {
+                sqlx::raw_sql("ROLLBACK").execute(&mut *lent).await?;
+                lent.done();
+            }
+        }
+        Ok(())
+    }
+}
+
 impl std::ops::Deref for Tx<'_> {
     type Target = PgConnection;
     fn deref(&self) -> &PgConnection {
-        &self.inner
+        match &self.inner {
+            Inner::Pooled(transaction) => transaction,
+            Inner::Kept(lent) => lent,
+        }
     }
 }
 
 impl std::ops::DerefMut for Tx<'_> {
     fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.inner
+        match &mut self.inner {
+            Inner::Pooled(transaction) => transaction,
+            Inner::Kept(lent) => lent,
+        }
     }
 }
 

@@ -26,7 +26,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use tokio::sync::Notify;
 
-use super::{Db, is_taken};
+use super::{Db, Kept, is_taken};
 use crate::clock::SharedClock;
 use crate::context::Context;
 use crate::events::{Event, Outbox, Published, Unpublished};
@@ -106,13 +106,16 @@ const LOST_AT_ONCE: i64 = 10_000;
 /// The [`Outbox`] over a table of the shape above.
 pub struct PostgresOutbox {
     db: Arc<Db>,
+    /// For what the relay does all the time.
+    kept: Kept,
     table: &'static str,
     clock: SharedClock,
 }
 
 impl PostgresOutbox {
     pub fn new(db: Arc<Db>, table: &'static str, clock: SharedClock) -> Self {
-        Self { db, table, clock }
+        let kept = Kept::relaxed(db.clone());
+        Self { db, kept, table, clock }
     }
 }
 
@@ -130,7 +133,7 @@ impl Outbox for PostgresOutbox {
              ORDER BY o.occurred_at, o.aggregate"
         );
         let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let rows = sqlx::query(AssertSqlSafe(sql)).bind(most).fetch_all(self.db.pool()).await?;
+        let rows = self.kept.fetch_all(sqlx::query(AssertSqlSafe(sql)).bind(most)).await?;
         let unpublished =
             rows.iter().map(|row| Ok(Unpublished { event: event_of(row)?, previous_sequence: row.try_get(6)? }));
         Ok(unpublished.collect::<Result<_, sqlx::Error>>()?)
@@ -152,13 +155,12 @@ impl Outbox for PostgresOutbox {
              WHERE o.aggregate = mark.aggregate AND o.version = mark.version",
             self.table
         );
-        sqlx::query(AssertSqlSafe(sql))
+        let marks = sqlx::query(AssertSqlSafe(sql))
             .bind(rows.iter().map(|row| row.0.as_str()).collect::<Vec<_>>())
             .bind(rows.iter().map(|row| row.1).collect::<Vec<_>>())
             .bind(rows.iter().map(|row| row.2).collect::<Vec<_>>())
-            .bind(self.clock.now().as_micros())
-            .execute(self.db.relaxed())
-            .await?;
+            .bind(self.clock.now().as_micros());
+        self.kept.fetch_all(marks).await?;
         Ok(())
     }
 

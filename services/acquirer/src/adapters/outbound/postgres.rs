@@ -1,11 +1,12 @@
 //! The ledger in PostgreSQL.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chassis::gather::{Failed, Gather, Traced, Writer};
 use chassis::metrics::Metrics;
-use chassis::postgres::{Db, is_taken};
+use chassis::postgres::{Db, Kept, is_taken};
 use chassis::{Servers, StoreError};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
@@ -22,15 +23,15 @@ pub struct PostgresLedger {
 
 /// Writes batches of postings, each in one transaction and decided in its order.
 pub struct LedgerWriter {
-    db: Db,
+    kept: Kept,
 }
 
 impl PostgresLedger {
     /// # Errors
     /// When the database cannot be opened.
     pub async fn open(servers: &Servers, metrics: &Metrics) -> Result<Self, StoreError> {
-        let db = Db::open(servers, DATABASE, MIGRATIONS, metrics).await?;
-        Ok(Self { gather: Gather::new(LedgerWriter { db }, metrics) })
+        let db = Arc::new(Db::open(servers, DATABASE, MIGRATIONS, metrics).await?);
+        Ok(Self { gather: Gather::new(LedgerWriter { kept: Kept::new(db) }, metrics) })
     }
 }
 
@@ -159,7 +160,7 @@ impl Writer for LedgerWriter {
         let mixed = batch.iter().any(|other| other.command.action.name() != what);
         let keys: BTreeSet<&str> = batch.iter().map(|traced| traced.command.key.as_str()).collect();
         let keys: Vec<&str> = keys.into_iter().collect();
-        let mut tx = self.db.begin(if mixed { "ledger_batch" } else { what }).await.map_err(Failed::All)?;
+        let mut tx = self.kept.begin(if mixed { "ledger_batch" } else { what }).await.map_err(Failed::All)?;
         lock(&mut tx, &keys).await?;
         let mut standing = load(&mut tx, &keys).await?;
         let (answers, changes) = decide_all(&mut standing, batch);
@@ -169,6 +170,8 @@ impl Writer for LedgerWriter {
             save(&mut tx, &last).await?;
             append(&mut tx, &changes).await?;
             tx.commit().await?;
+        } else {
+            tx.rollback().await?;
         }
         Ok(answers)
     }
@@ -182,7 +185,7 @@ impl Ledger for PostgresLedger {
 
     async fn find(&self, key: &Key) -> Result<Option<Charge>, StoreError> {
         let sql = "SELECT amount_minor, currency, state, reason, updated_at FROM charges WHERE key = $1";
-        let row = sqlx::query(sql).bind(key.as_str()).fetch_optional(self.gather.writer().db.pool()).await?;
+        let row = sqlx::query(sql).bind(key.as_str()).fetch_optional(self.gather.writer().kept.db().pool()).await?;
         row.map(|row| read(&row)?.into_charge(key)).transpose()
     }
 }

@@ -20,7 +20,7 @@ use chassis::env::Servers;
 use chassis::gather::{Failed, Gather, Traced, Writer};
 use chassis::metrics::Metrics;
 use chassis::postgres::outbox::{self, PostgresOutbox};
-use chassis::postgres::{Db, is_taken, plain};
+use chassis::postgres::{Db, Kept, is_taken, plain};
 use kernel::{OrderId, ProductId, Timestamp};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
@@ -96,7 +96,7 @@ pub struct PostgresStock {
 
 /// Writes batches of commands of all kinds, each in one transaction and decided in its order.
 pub struct StockWriter {
-    db: Arc<Db>,
+    kept: Kept,
     #[cfg(feature = "planted-bugs")]
     planted_bug: Option<PlantedBug>,
 }
@@ -109,7 +109,7 @@ impl PostgresStock {
     pub async fn open(servers: &Servers, metrics: &Metrics) -> Result<Self, StoreError> {
         let db = Arc::new(Db::open(servers, DATABASE, MIGRATIONS, metrics).await?);
         let writer = StockWriter {
-            db,
+            kept: Kept::new(db),
             #[cfg(feature = "planted-bugs")]
             planted_bug: None,
         };
@@ -118,13 +118,13 @@ impl PostgresStock {
 
     #[cfg(feature = "planted-bugs")]
     pub fn with_planted_bug(self, planted_bug: Option<PlantedBug>, metrics: &Metrics) -> Self {
-        let writer = StockWriter { db: self.gather.writer().db.clone(), planted_bug };
+        let writer = StockWriter { kept: Kept::new(self.gather.writer().kept.db().clone()), planted_bug };
         Self { gather: Gather::new(writer, metrics) }
     }
 
     /// The outbox that a relay empties.
     pub fn outbox(&self, clock: SharedClock) -> PostgresOutbox {
-        PostgresOutbox::new(self.gather.writer().db.clone(), OUTBOX, clock)
+        PostgresOutbox::new(self.gather.writer().kept.db().clone(), OUTBOX, clock)
     }
 
     async fn decide<C: Command>(&self, batch: &[C]) -> Answers<C::Outcome> {
@@ -154,7 +154,7 @@ impl Writer for StockWriter {
         let Some(first) = batch.first() else { return Ok(Vec::new()) };
         let mixed = batch.iter().any(|other| other.command.what() != first.command.what());
         let what = if mixed { "stock_batch" } else { first.command.what() };
-        let mut tx = self.db.begin(what).await.map_err(Failed::All)?;
+        let mut tx = self.kept.begin(what).await.map_err(Failed::All)?;
         let mut books = Books::default();
         #[cfg(feature = "planted-bugs")]
         {
@@ -195,7 +195,7 @@ impl StockStore for PostgresStock {
 
     async fn stock(&self, product_id: ProductId) -> Result<Option<Stock>, StoreError> {
         let sql = "SELECT product_id, available, reserved, sold, version FROM stock WHERE product_id = $1";
-        let row = sqlx::query(sql).bind(product_id.0).fetch_optional(self.gather.writer().db.pool()).await?;
+        let row = sqlx::query(sql).bind(product_id.0).fetch_optional(self.gather.writer().kept.db().pool()).await?;
         Ok(row.as_ref().map(stock_of).transpose()?)
     }
 }

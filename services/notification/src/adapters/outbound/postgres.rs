@@ -1,11 +1,12 @@
 //! The simulated provider's ledger in PostgreSQL.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chassis::gather::{Failed, Gather, Traced, Writer};
 use chassis::metrics::Metrics;
-use chassis::postgres::{self, Db};
+use chassis::postgres::{self, Db, Kept};
 use chassis::{Servers, StoreError};
 use kernel::Timestamp;
 use sqlx::Row as _;
@@ -24,7 +25,7 @@ pub struct PostgresLedger {
 
 /// Writes batches of messages, each in one statement.
 pub struct LedgerWriter {
-    db: Db,
+    kept: Kept,
 }
 
 /// A message, and when it came.
@@ -37,8 +38,8 @@ impl PostgresLedger {
     /// # Errors
     /// When the database cannot be opened.
     pub async fn open(servers: &Servers, metrics: &Metrics) -> Result<Self, StoreError> {
-        let db = Db::open(servers, DATABASE, MIGRATIONS, metrics).await?;
-        Ok(Self { gather: Gather::new(LedgerWriter { db }, metrics) })
+        let db = Arc::new(Db::open(servers, DATABASE, MIGRATIONS, metrics).await?);
+        Ok(Self { gather: Gather::new(LedgerWriter { kept: Kept::new(db) }, metrics) })
     }
 }
 
@@ -51,43 +52,42 @@ fn key(message: &OutgoingMessage) -> Key<'_> {
 
 /// Writes those messages that are new; answers how many. One that somebody else is writing is waited
 /// for; all write in the order of the keys, so that nobody waits for each other.
-async fn insert(db: &Db, messages: &BTreeMap<Key<'_>, &Received>) -> Result<usize, sqlx::Error> {
+async fn insert(kept: &Kept, messages: &BTreeMap<Key<'_>, &Received>) -> Result<usize, sqlx::Error> {
     let sql = "INSERT INTO accepted (event_id, channel, recipient, subject, body, order_id, accepted_at)
                SELECT new.event_id, new.channel, new.recipient, new.subject, new.body, new.order_id, new.at
                FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::bigint[])
                     WITH ORDINALITY AS new (event_id, channel, recipient, subject, body, order_id, at, place)
                ORDER BY new.place
-               ON CONFLICT (event_id, channel) DO NOTHING";
+               ON CONFLICT (event_id, channel) DO NOTHING RETURNING 1";
     let started = Instant::now();
     let (events, channels): (Vec<&str>, Vec<&str>) = messages.keys().copied().unzip();
     let text = |of: fn(&OutgoingMessage) -> &str| messages.values().map(|one| of(&one.message)).collect::<Vec<&str>>();
-    let written = sqlx::query(sql)
+    let statement = sqlx::query(sql)
         .bind(events)
         .bind(channels)
         .bind(text(|message| &message.recipient))
         .bind(text(|message| &message.subject))
         .bind(text(|message| &message.body))
         .bind(messages.values().map(|one| *one.message.order.as_uuid()).collect::<Vec<_>>())
-        .bind(messages.values().map(|one| one.at.as_micros()).collect::<Vec<_>>())
-        .execute(db.pool())
-        .await?;
-    if written.rows_affected() > 0 {
-        db.wrote("accept", started);
+        .bind(messages.values().map(|one| one.at.as_micros()).collect::<Vec<_>>());
+    let new = kept.fetch_all(statement).await?.len();
+    if new > 0 {
+        kept.db().wrote("accept", started);
     }
-    Ok(usize::try_from(written.rows_affected()).unwrap_or(usize::MAX))
+    Ok(new)
 }
 
 /// When each message was first accepted. It is a statement after [`insert`]'s, and so sees what that one
 /// waited for.
 async fn first_acceptances(
-    db: &Db,
+    kept: &Kept,
     messages: &BTreeMap<Key<'_>, &Received>,
 ) -> Result<BTreeMap<(String, String), Accepted>, sqlx::Error> {
     let sql = "SELECT event_id, channel, accepted_at
                FROM accepted JOIN unnest($1::text[], $2::text[]) AS asked (event_id, channel)
                     USING (event_id, channel)";
     let (events, channels): (Vec<&str>, Vec<&str>) = messages.keys().copied().unzip();
-    let rows = sqlx::query(sql).bind(events).bind(channels).fetch_all(db.pool()).await?;
+    let rows = kept.fetch_all(sqlx::query(sql).bind(events).bind(channels)).await?;
     let acceptance = |row: &PgRow| {
         let at = Timestamp::from_micros(row.try_get("accepted_at")?);
         Ok(((row.try_get("event_id")?, row.try_get("channel")?), Accepted { at }))
@@ -114,10 +114,10 @@ impl Writer for LedgerWriter {
         for Traced { command, .. } in batch {
             distinct.entry(key(&command.message)).or_insert(command);
         }
-        let new = insert(&self.db, &distinct).await.map_err(postgres::failed)?;
+        let new = insert(&self.kept, &distinct).await.map_err(postgres::failed)?;
         let first = match new == distinct.len() {
             true => distinct.iter().map(|(key, one)| (owned(*key), Accepted { at: one.at })).collect(),
-            false => first_acceptances(&self.db, &distinct).await.map_err(postgres::failed)?,
+            false => first_acceptances(&self.kept, &distinct).await.map_err(postgres::failed)?,
         };
         let acceptance = |Traced { command, .. }: &Traced<Received>| {
             let (event, channel) = key(&command.message);

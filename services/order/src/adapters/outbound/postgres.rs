@@ -15,7 +15,7 @@ use chassis::StoreError;
 use chassis::events::Event;
 use chassis::gather::{Failed, Gather, Traced, Writer};
 use chassis::metrics::Metrics;
-use chassis::postgres::Db;
+use chassis::postgres::{Db, Kept};
 use kernel::{OrderId, Timestamp, UserId};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
@@ -105,14 +105,14 @@ pub struct PostgresOrders {
 
 /// Writes batches of one kind of command, each one statement.
 pub struct OrderWriter<C> {
-    db: Arc<Db>,
+    kept: Kept,
     name: &'static str,
     kind: PhantomData<fn(C)>,
 }
 
 impl<C: Command> OrderWriter<C> {
     fn gather(db: &Arc<Db>, name: &'static str, metrics: &Metrics) -> Gather<Self> {
-        Gather::new(Self { db: db.clone(), name, kind: PhantomData }, metrics)
+        Gather::new(Self { kept: Kept::new(db.clone()), name, kind: PhantomData }, metrics)
     }
 }
 
@@ -135,7 +135,7 @@ impl<C: Command> Writer for OrderWriter<C> {
         let mut by_id: Vec<(usize, &Traced<C>)> = batch.iter().enumerate().collect();
         by_id.sort_by_key(|(_, traced)| traced.command.id());
         let (places, commands): (Vec<usize>, Vec<&Traced<C>>) = by_id.into_iter().unzip();
-        let answers = C::write(&self.db, &commands).await?;
+        let answers = C::write(&self.kept, &commands).await?;
         let answers: BTreeMap<usize, Self::Answer> = places.into_iter().zip(answers).collect();
         Ok(answers.into_values().collect())
     }

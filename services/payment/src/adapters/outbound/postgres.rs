@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use chassis::events::Event;
 use chassis::gather::{Failed, Gather, Traced, Writer};
 use chassis::metrics::Metrics;
-use chassis::postgres::{Db, outbox};
+use chassis::postgres::{Db, Kept, outbox};
 use chassis::{Servers, StoreError};
 use kernel::OrderId;
 use sqlx::postgres::PgRow;
@@ -28,7 +28,7 @@ pub struct PostgresPayments {
 
 /// Writes batches of commands, each in one transaction and decided in its order.
 pub struct PaymentWriter {
-    db: Arc<Db>,
+    kept: Kept,
 }
 
 impl PostgresPayments {
@@ -36,16 +36,16 @@ impl PostgresPayments {
     /// When the database cannot be opened.
     pub async fn open(servers: &Servers, metrics: &Metrics) -> Result<Self, StoreError> {
         let db = Arc::new(Db::open(servers, DATABASE, MIGRATIONS, metrics).await?);
-        Ok(Self { gather: Gather::new(PaymentWriter { db }, metrics) })
+        Ok(Self { gather: Gather::new(PaymentWriter { kept: Kept::new(db) }, metrics) })
     }
 
     /// The database, for the outbox that stands in it.
     pub fn db(&self) -> Arc<Db> {
-        self.gather.writer().db.clone()
+        self.gather.writer().kept.db().clone()
     }
 
     fn pool(&self) -> &PgPool {
-        self.gather.writer().db.pool()
+        self.gather.writer().kept.db().pool()
     }
 }
 
@@ -149,7 +149,7 @@ impl Writer for PaymentWriter {
         let what = first.command.action.name();
         let mixed = batch.iter().any(|other| other.command.action.name() != what);
         let orders: BTreeSet<OrderId> = batch.iter().map(|traced| traced.command.order).collect();
-        let mut tx = self.db.begin(if mixed { "payment_batch" } else { what }).await.map_err(Failed::All)?;
+        let mut tx = self.kept.begin(if mixed { "payment_batch" } else { what }).await.map_err(Failed::All)?;
         lock(&mut tx, &orders).await?;
         let mut accounts = load(&mut tx, &orders).await?;
         let mut events = Vec::new();
@@ -172,6 +172,8 @@ impl Writer for PaymentWriter {
             save(&mut tx, &payments).await?;
             outbox::append(&mut tx, OUTBOX, &events).await?;
             tx.commit().await?;
+        } else {
+            tx.rollback().await?;
         }
         Ok(answers)
     }

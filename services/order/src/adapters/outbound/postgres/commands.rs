@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chassis::StoreError;
 use chassis::gather::{Failed, Traced};
-use chassis::postgres::{self, Db, is_taken};
+use chassis::postgres::{self, Db, Kept, is_taken};
 use kernel::{OrderId, Timestamp};
 use sqlx::Row as _;
 use tokio::time::Instant;
@@ -32,7 +32,7 @@ pub trait Command: Send + Sync + Sized + 'static {
     /// Writes all of them, no two about the same order and in the order of ids, each answered by itself;
     /// or none.
     fn write(
-        db: &Db,
+        kept: &Kept,
         batch: &[&Traced<Self>],
     ) -> impl Future<Output = Result<Vec<Result<Self::Answer, StoreError>>, Failed>> + Send;
 }
@@ -151,14 +151,14 @@ pub const WAKE: &str = "
 
 /// Runs the statement; answers which orders passed.
 async fn passed<'q>(
-    db: &Db,
+    kept: &Kept,
     what: &'static str,
     statement: impl Fn() -> Statement<'q> + Send,
 ) -> Result<BTreeSet<OrderId>, Failed> {
     let started = Instant::now();
     let mut met = 0;
     let rows = loop {
-        match statement().fetch_all(db.pool()).await {
+        match kept.fetch_all(statement()).await {
             Ok(rows) => break rows,
             // Another write of the same owner, waited for, has numbered its attempts meanwhile.
             Err(error) if met < MET_MAX && is_attempt_taken(&error) => met += 1,
@@ -166,7 +166,7 @@ async fn passed<'q>(
         }
     };
     if !rows.is_empty() {
-        db.wrote(what, started);
+        kept.db().wrote(what, started);
     }
     let ids = rows.iter().map(|row| Ok(OrderId::from_uuid(row.try_get(0)?)));
     ids.collect::<Result<_, sqlx::Error>>().map_err(failed)
@@ -188,7 +188,7 @@ impl Command for NewOrder {
         self.id
     }
 
-    async fn write(db: &Db, batch: &[&Traced<Self>]) -> Result<Vec<Result<Created, StoreError>>, Failed> {
+    async fn write(kept: &Kept, batch: &[&Traced<Self>]) -> Result<Vec<Result<Created, StoreError>>, Failed> {
         let (mut attempts, mut events) = (Attempts::default(), Events::default());
         let mut orders = Vec::with_capacity(batch.len());
         let mut lines = Vec::with_capacity(batch.len());
@@ -200,7 +200,7 @@ impl Command for NewOrder {
             lines.push(rows::lines(&order)?);
             orders.push(order);
         }
-        let made = passed(db, "create_order", || {
+        let made = passed(kept, "create_order", || {
             events
                 .bind(attempts.bind(sqlx::query(CREATE)))
                 .bind(column(batch, |new| *new.id.as_uuid()))
@@ -217,7 +217,7 @@ impl Command for NewOrder {
         .await?;
         let before: Vec<OrderId> =
             batch.iter().map(|traced| traced.command.id).filter(|id| !made.contains(id)).collect();
-        let mut before = existing(db, &before).await?;
+        let mut before = existing(kept.db(), &before).await?;
         let answers = orders.into_iter().zip(batch).map(|(order, traced)| match before.remove(&order.id) {
             Some(existed) => existed,
             None if made.contains(&order.id) => {
@@ -256,7 +256,7 @@ impl Command for Moved {
         self.commit.id
     }
 
-    async fn write(db: &Db, batch: &[&Traced<Self>]) -> Result<Vec<Result<(), StoreError>>, Failed> {
+    async fn write(kept: &Kept, batch: &[&Traced<Self>]) -> Result<Vec<Result<(), StoreError>>, Failed> {
         let (mut attempts, mut events) = (Attempts::default(), Events::default());
         for Traced { command: Moved { commit, .. }, trace } in batch {
             attempts.push(commit.id, commit.epoch, &commit.attempts);
@@ -264,7 +264,7 @@ impl Command for Moved {
             events.push(commit.id, appended, trace.as_ref());
         }
         let reason = |moved: &Self| moved.commit.order.cancel_reason.map(|reason| reason.as_str());
-        let passed = passed(db, "commit_order", || {
+        let passed = passed(kept, "commit_order", || {
             events
                 .bind(attempts.bind(sqlx::query(COMMIT)))
                 .bind(column(batch, |moved| *moved.commit.id.as_uuid()))
@@ -293,12 +293,12 @@ impl Command for Postpone {
         self.id
     }
 
-    async fn write(db: &Db, batch: &[&Traced<Self>]) -> Result<Vec<Result<(), StoreError>>, Failed> {
+    async fn write(kept: &Kept, batch: &[&Traced<Self>]) -> Result<Vec<Result<(), StoreError>>, Failed> {
         let mut attempts = Attempts::default();
         for Traced { command: postpone, .. } in batch {
             attempts.push(postpone.id, postpone.epoch, &postpone.attempts);
         }
-        let passed = passed(db, "postpone_order", || {
+        let passed = passed(kept, "postpone_order", || {
             attempts
                 .bind(sqlx::query(POSTPONE))
                 .bind(column(batch, |postpone| *postpone.id.as_uuid()))
@@ -330,8 +330,8 @@ impl Command for Wake {
         self.id
     }
 
-    async fn write(db: &Db, batch: &[&Traced<Self>]) -> Result<Vec<Result<bool, StoreError>>, Failed> {
-        let passed = passed(db, "wake_order", || {
+    async fn write(kept: &Kept, batch: &[&Traced<Self>]) -> Result<Vec<Result<bool, StoreError>>, Failed> {
+        let passed = passed(kept, "wake_order", || {
             sqlx::query(WAKE)
                 .bind(column(batch, |wake| *wake.id.as_uuid()))
                 .bind(column(batch, |wake| wake.step.as_str()))
