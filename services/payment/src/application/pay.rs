@@ -147,13 +147,12 @@ impl Payments {
         let at = self.clock.now();
         let terms = Terms { user, amount, not_after: at.plus(self.charge_window) };
         let intend = Command { order, action: Action::Intend(terms), at };
-        // Before the intent: what an open breaker refuses leaves no trace. What is known is answered all the
-        // same.
-        let Some(admitted) = self.breaker.admit() else {
-            let Some(known) = self.store.find(order).await? else { return Ok(Outcome::Unavailable) };
+        if let Some(known) = self.store.find(order).await? {
             decide(Some(&known), &intend)?;
             return self.again(known).await;
-        };
+        }
+        // Before the intent: what an open breaker refuses leaves no trace.
+        let Some(admitted) = self.breaker.admit() else { return Ok(Outcome::Unavailable) };
         let Decided { payment, changed } = self.execute(intend).await?;
         if changed {
             return self.attempt(admitted, payment.order, terms).await;
