@@ -13,6 +13,7 @@ pub mod env;
 pub mod events;
 pub mod expiring;
 pub mod grpc;
+pub mod hazard;
 pub mod metrics;
 pub mod net;
 pub mod postgres;

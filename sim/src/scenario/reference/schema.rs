@@ -194,6 +194,8 @@ fn parameter(parameter: &chaos::Parameter) -> Value {
     let schema = match parameter.shape {
         chaos::Shape::Share => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
         chaos::Shape::Durations => durations(),
+        chaos::Shape::Offset => text_like(&format!("-?{DURATION}")),
+        chaos::Shape::Count => json!({ "type": "integer", "minimum": 1 }),
     };
     let mut more = json!({ "description": parameter.meaning });
     if let (Some(default), Value::Object(more)) = (parameter.default, &mut more) {
