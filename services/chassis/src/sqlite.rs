@@ -183,7 +183,10 @@ impl Db {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::hazard::{CallFate, Fate, Passage};
 
     #[test]
     fn an_error_in_the_work_leaves_nothing_behind() {
@@ -208,5 +211,51 @@ mod tests {
         drop(Db::open(&storage, "test", &two, &Metrics::new("test")).unwrap());
         assert!(Db::open(&storage, "test", &two[..1], &Metrics::new("test")).is_err());
         assert!(Db::open(&storage, "test", &two, &Metrics::new("test")).is_ok());
+    }
+
+    /// Lets one thing happen.
+    struct Once(&'static str);
+
+    impl Fate for Once {
+        fn pass(&self, point: &str) -> Passage {
+            if point == self.0 { Passage::Dead } else { Passage::On }
+        }
+        fn is_dead(&self) -> bool {
+            false
+        }
+        fn call(&self, _: &str) -> CallFate {
+            CallFate::default()
+        }
+        fn storage_refuses(&self, write: bool) -> Option<&'static str> {
+            (self.0 == "down" || (self.0 == "refused" && write)).then_some("nobody answers")
+        }
+        fn storage_loses_answer(&self) -> bool {
+            self.0 == "lost"
+        }
+    }
+
+    #[test]
+    fn what_befalls_a_write_leaves_all_of_it_or_nothing() {
+        let count = |db: &Db| -> Result<i64, StoreError> {
+            db.read(|connection| Ok(connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0))?))
+        };
+        for (befalls, succeeds, rows) in [
+            ("nothing", true, 1),
+            ("refused", false, 0),
+            ("test.try.before", false, 0),
+            ("test.try.after", false, 1),
+            ("lost", false, 1),
+        ] {
+            let hazards = Hazards::new(Arc::new(Once(befalls)));
+            let storage = Storage::Simulated(format!("befalls-{befalls}"), hazards);
+            let db = Db::open(&storage, "test", &["CREATE TABLE t (x INTEGER)"], &Metrics::new("test")).unwrap();
+            let written = db.write("try", |tx| Ok::<_, StoreError>(tx.execute("INSERT INTO t VALUES (1)", [])?));
+            assert_eq!((written.is_ok(), count(&db).unwrap()), (succeeds, rows), "{befalls}");
+            let looked = db.write("try", |tx| Ok::<_, StoreError>(tx.execute("DELETE FROM t WHERE x = 2", [])?));
+            assert_eq!(looked.is_ok(), befalls != "refused", "a write that changes nothing has no crash points");
+        }
+        let storage = Storage::Simulated("befalls-down".into(), Hazards::new(Arc::new(Once("down"))));
+        let db = Db::open(&storage, "test", &["CREATE TABLE t (x INTEGER)"], &Metrics::new("test")).unwrap();
+        assert!(count(&db).is_err());
     }
 }

@@ -338,6 +338,25 @@ pub fn how(fault: &Fault, world: World) -> How {
     })
 }
 
+/// What stands for a name in each pattern.
+pub const PATTERNS: [(&str, &str); 6] = [
+    ("link:A->B", "calls of one role to another, by whole requests or by connections"),
+    ("link:ROLE->storage", "a role's own database"),
+    ("link:ROLE->log", "a role's way to the event log"),
+    ("process:ROLE", "a role's process"),
+    ("clock:ROLE", "a role's wall clock"),
+    ("point:NAME", "a crash point, just before or after a commit, a call, an answer or an event"),
+];
+
+/// The targets that a pattern stands for.
+pub fn named_by(pattern: &str) -> impl Iterator<Item = &'static str> {
+    NAMED
+        .iter()
+        .map(|named| &named.target)
+        .filter(move |target| self::pattern(target) == pattern)
+        .map(|target| target.name)
+}
+
 /// The first of these that cannot be injected in `world`, in a line: which, and where it could be.
 ///
 /// # Errors

@@ -181,6 +181,8 @@ impl Fate for RoleFate {
                     fate.again = Some(active.duration("after"));
                     true
                 }
+                // What becomes of it is up to its connection.
+                "down" | "timeout" | "reset_peer" => true,
                 _ => false,
             };
             active.hits += u64::from(befell);

@@ -40,18 +40,13 @@ impl PerilousNetwork {
             return Ok(None);
         }
         let place = Place::Link { from: self.from, to };
-        if state.strike(place, "down") {
+        if state.active.iter().any(|active| active.place == place && active.kind == "down") {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         let mut expires = None;
         for active in state.active.iter_mut().filter(|active| active.place == place) {
-            match active.kind {
-                "reset_peer" => {
-                    active.hits += 1;
-                    expires = Some(Box::pin(sleep(active.duration("after"))));
-                }
-                "timeout" => active.hits += 1,
-                _ => {}
+            if active.kind == "reset_peer" {
+                expires = Some(Box::pin(sleep(active.duration("after"))));
             }
         }
         let link = state.links.get(&(self.from, to));
