@@ -11,7 +11,7 @@ use chassis::chaos::{Kind, Parameter, Shape, Target};
 use chassis::rng::{Seeds, Stream};
 use rand::RngExt;
 
-use super::vocabulary;
+use super::vocabulary::{self, Place};
 use crate::scenario::fault::DRAWN;
 use crate::scenario::{PlannedFault, Scenario};
 
@@ -19,6 +19,10 @@ use crate::scenario::{PlannedFault, Scenario};
 const FAULTS_MAX: u32 = 12;
 /// How likely a kind is in play, at least and at most; each seed draws its own.
 const IN_PLAY: std::ops::Range<f64> = 0.05..0.6;
+/// Where the saga goes: what happens there is drawn more often than the same elsewhere.
+const SAGA: [&str; 4] = [acquirer::ROLE, payment::ROLE, inventory::ROLE, order::ROLE];
+const SAGA_WEIGHT: usize = 6;
+
 /// Crash points that no load passes: who works there comes before the load, or is a person.
 const NOT_IN_A_LOAD: [&str; 21] = [
     "rebuild",
@@ -44,10 +48,38 @@ const NOT_IN_A_LOAD: [&str; 21] = [
     ".call.user.GetUser.",
 ];
 
-/// A kind, and everything that it can happen to.
+/// A kind, and everything that it can happen to, each as often as it has weight.
 struct Choice {
     kind: &'static Kind,
+    weight: usize,
     targets: Vec<&'static Target>,
+}
+
+/// How often something of this pattern is drawn, against the others.
+fn weight(pattern: &str) -> usize {
+    match pattern {
+        "point:NAME" => 5,
+        "link:A->B" => 3,
+        "link:ROLE->storage" | "process:ROLE" => 2,
+        _ => 1,
+    }
+}
+
+/// How often a target is drawn, against the others of its kind.
+fn target_weight(target: &Target) -> usize {
+    let saga = |role: &str| SAGA.contains(&role);
+    let on_its_way = match vocabulary::place_of(target) {
+        Some(Place::Link { from, to }) => (saga(from) || from == gateway::ROLE && to == order::ROLE) && saga(to),
+        Some(
+            Place::Storage(role)
+            | Place::Log(role)
+            | Place::Process(role)
+            | Place::Clock(role)
+            | Place::Point { role, .. },
+        ) => saga(role),
+        None => true,
+    };
+    if on_its_way { SAGA_WEIGHT } else { 1 }
 }
 
 /// Each kind of each family once: a family that has many targets is not more likely for that.
@@ -60,8 +92,9 @@ fn choices() -> Vec<Choice> {
         }
         for kind in target.kinds {
             let family = vocabulary::pattern(target);
-            let choice = choices.entry((family, kind.name)).or_insert_with(|| Choice { kind, targets: Vec::new() });
-            choice.targets.push(target);
+            let new = || Choice { kind, weight: weight(family), targets: Vec::new() };
+            let choice = choices.entry((family, kind.name)).or_insert_with(new);
+            choice.targets.extend(std::iter::repeat_n(target, target_weight(target)));
         }
     }
     choices.into_values().collect()
@@ -72,6 +105,7 @@ pub fn draw(scenario: &Scenario, seed: u64) -> Vec<PlannedFault> {
     let mut stream = Seeds::from_number(seed).stream("swarm");
     let share = stream.random_range(IN_PLAY);
     let in_play: Vec<Choice> = choices().into_iter().filter(|_| stream.random_bool(share)).collect();
+    let in_play: Vec<&Choice> = in_play.iter().flat_map(|choice| std::iter::repeat_n(choice, choice.weight)).collect();
     if in_play.is_empty() {
         return Vec::new();
     }
@@ -82,7 +116,7 @@ pub fn draw(scenario: &Scenario, seed: u64) -> Vec<PlannedFault> {
     drawn
 }
 
-fn one(stream: &mut Stream, in_play: &[Choice], number: u32, load: Duration) -> Option<PlannedFault> {
+fn one(stream: &mut Stream, in_play: &[&Choice], number: u32, load: Duration) -> Option<PlannedFault> {
     let choice = in_play.get(stream.random_range(0..in_play.len()))?;
     let target = choice.targets.get(stream.random_range(0..choice.targets.len()))?;
     let kind = choice.kind;
@@ -102,7 +136,9 @@ fn value(stream: &mut Stream, parameter: &Parameter) -> String {
             SHARES[stream.random_range(0..SHARES.len())].to_owned()
         }
         Shape::Durations => {
-            let (one, other) = (millis(stream, 3000), millis(stream, 3000));
+            // Longer than any deadline of the saga's now and then.
+            let most = if stream.random_bool(0.5) { 5000 } else { 100 };
+            let (one, other) = (stream.random_range(0..=most), stream.random_range(0..=most));
             format!("{}ms..{}ms", one.min(other), one.max(other))
         }
         Shape::Offset => {
