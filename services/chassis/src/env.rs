@@ -10,6 +10,7 @@ use crate::clock::SharedClock;
 use crate::context::Tracer;
 use crate::events::EventLog;
 use crate::events::jetstream::JetStreamLog;
+use crate::hazard::Hazards;
 use crate::metrics::Metrics;
 use crate::net::Network;
 use crate::rng::Seeds;
@@ -48,6 +49,11 @@ impl Env {
             Backing::Embedded(embedded) => Ok(embedded.log.clone()),
             Backing::Servers(servers) => Ok(Arc::new(JetStreamLog::connect(servers, self.role).await?)),
         }
+    }
+
+    /// What may befall this service where it runs: nothing, but in a simulated world.
+    pub fn hazards(&self) -> Hazards {
+        self.network.hazards()
     }
 
     /// The address of a peer.

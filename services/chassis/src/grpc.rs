@@ -20,6 +20,10 @@ use crate::auth::{Caller, Role};
 use crate::context::{Context, TRACEPARENT, Trace};
 use crate::env::{Env, StartError};
 
+mod road;
+
+pub use road::Road;
+
 /// No call waits longer than this, whatever its caller says.
 pub const DEADLINE_MAX: Duration = Duration::from_secs(35);
 const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
@@ -29,7 +33,7 @@ const SERVICE_TOKEN_TTL: Duration = Duration::from_secs(60);
 const UNROUTED: &str = "unrouted";
 
 /// A connection to a peer; cheap to clone, connects on first use and again after a loss.
-pub type PeerChannel = InterceptedService<tonic::transport::Channel, Identity>;
+pub type PeerChannel = InterceptedService<Road, Identity>;
 
 /// In whose name calls are made.
 #[derive(Clone)]
@@ -79,7 +83,14 @@ pub fn channel(env: &Env, role: &str, identity: Identity, deadline: Duration) ->
         // Bounded here and not by the endpoint, whose own bound is reported as `UNKNOWN`.
         async move { tokio::time::timeout(CONNECT_DEADLINE, network.connect(&authority)).await?.map(TokioIo::new) }
     });
-    Ok(InterceptedService::new(endpoint.connect_with_connector_lazy(connector), identity))
+    let road = Road {
+        channel: endpoint.connect_with_connector_lazy(connector),
+        hazards: env.hazards(),
+        from: env.role,
+        to: role.into(),
+        deadline: deadline.min(DEADLINE_MAX),
+    };
+    Ok(InterceptedService::new(road, identity))
 }
 
 /// Serves one request: finds its trace, verifies its caller, bounds its time, and says what became
@@ -104,7 +115,14 @@ pub(crate) async fn guard(
     let deadline = header(request.headers(), "grpc-timeout").and_then(grpc_timeout).unwrap_or(DEADLINE_MAX);
     request.extensions_mut().insert(caller);
     let context = Context { trace: Some(trace), token: None };
-    let work = context.scope(async { routes.call(request).await });
+    let hazards = env.hazards();
+    let point = |edge: &str| format!("{}.serve.{}.{edge}", env.role, name_of(&method));
+    let work = context.scope(async {
+        hazards.pass(|| point("before")).await;
+        let answer = routes.call(request).await;
+        hazards.pass(|| point("after")).await;
+        answer
+    });
     let response = match tokio::time::timeout(deadline.min(DEADLINE_MAX), work).await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
@@ -115,6 +133,11 @@ pub(crate) async fn guard(
     let method = if code == Code::Unimplemented { UNROUTED } else { &method };
     finish(&env, method, trace, code, started);
     Ok(response)
+}
+
+/// The last part of a method's path: `ProcessPayment`.
+fn name_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
 }
 
 fn finish(env: &Env, method: &str, trace: Trace, code: Code, started: Instant) {

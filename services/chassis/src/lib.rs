@@ -14,6 +14,7 @@ pub mod events;
 pub mod expiring;
 pub mod gather;
 pub mod grpc;
+pub mod hazard;
 pub mod metrics;
 pub mod net;
 pub mod postgres;

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::hazard::Hazards;
+
 /// A connected byte stream.
 pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Socket for T {}
@@ -20,6 +22,11 @@ pub trait Listener: Send + 'static {
 #[async_trait]
 pub trait Network: Send + Sync + 'static {
     async fn connect(&self, authority: &str) -> io::Result<Box<dyn Socket>>;
+
+    /// What may befall whoever calls over this network.
+    fn hazards(&self) -> Hazards {
+        Hazards::default()
+    }
 }
 
 /// The machine's own network.

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::hazard::Hazards;
 use crate::metrics::Metrics;
 use crate::store::StoreError;
 
@@ -22,6 +23,8 @@ pub enum Storage {
     /// Named databases in this process's memory, which live as long as somebody keeps a connection
     /// to them open; the name sets simulations in one process apart.
     Memory(String),
+    /// The same, for one role of a simulated world, with what may befall it.
+    Simulated(String, Hazards),
 }
 
 impl Storage {
@@ -30,9 +33,16 @@ impl Storage {
             Self::Folder(folder) => {
                 (folder.join(format!("{database}.db")).to_string_lossy().into_owned(), OpenFlags::empty())
             }
-            Self::Memory(space) => {
+            Self::Memory(space) | Self::Simulated(space, _) => {
                 (format!("file:{space}-{database}?mode=memory&cache=shared"), OpenFlags::SQLITE_OPEN_URI)
             }
+        }
+    }
+
+    fn hazards(&self) -> Hazards {
+        match self {
+            Self::Simulated(_, hazards) => hazards.clone(),
+            Self::Folder(_) | Self::Memory(_) => Hazards::default(),
         }
     }
 
@@ -79,6 +89,7 @@ pub struct Db {
     connection: Mutex<Connection>,
     metrics: Metrics,
     committed: Notify,
+    hazards: Hazards,
 }
 
 impl Db {
@@ -107,7 +118,8 @@ impl Db {
             transaction.pragma_update(None, "user_version", index + 1)?;
             transaction.commit()?;
         }
-        Ok(Self { name, connection: Mutex::new(connection), metrics: metrics.clone(), committed: Notify::new() })
+        let (connection, metrics, hazards) = (Mutex::new(connection), metrics.clone(), storage.hazards());
+        Ok(Self { name, connection, metrics, committed: Notify::new(), hazards })
     }
 
     /// Runs `work` in one write transaction: all of it is committed, or, when it answers an error,
@@ -121,28 +133,45 @@ impl Db {
         work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let started = Instant::now();
+        self.hazards.storage(true)?;
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let before = connection.total_changes();
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|error| E::from(error.into()))?;
         let value = work(&transaction)?;
+        if transaction.total_changes() > before {
+            // Dropped, the transaction leaves nothing.
+            self.survives(what, "before")?;
+        }
         transaction.commit().map_err(|error| E::from(error.into()))?;
         let changed = connection.total_changes() - before;
         drop(connection);
         if changed > 0 {
             tracing::debug!(target: "shop::commit", store = self.name, what, rows = changed);
             self.metrics.commit(self.name, what, started.elapsed());
+            // Also if nobody hears of it: the relay has to look.
             self.committed.notify_one();
+            self.survives(what, "after")?;
+            self.hazards.storage_answer()?;
         }
         Ok(value)
+    }
+
+    /// A crash point: `<database>.<what>.before` or `.after` a commit.
+    fn survives(&self, what: &str, edge: &str) -> Result<(), StoreError> {
+        match self.hazards.survives(|| format!("{}.{what}.{edge}", self.name)) {
+            true => Ok(()),
+            false => Err(StoreError::Unavailable("the process is gone".to_owned())),
+        }
     }
 
     /// Runs `work` on the last committed state.
     ///
     /// # Errors
-    /// What `work` answered.
-    pub fn read<T, E>(&self, work: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
+    /// What `work` answered, or that the database does not answer.
+    pub fn read<T, E: From<StoreError>>(&self, work: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
+        self.hazards.storage(false)?;
         work(&self.connection.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -154,7 +183,10 @@ impl Db {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::hazard::{CallFate, Fate, Passage};
 
     #[test]
     fn an_error_in_the_work_leaves_nothing_behind() {
@@ -166,8 +198,8 @@ mod tests {
             Err(StoreError::Conflict("changed my mind".into()))
         });
         assert!(outcome.is_err());
-        let count: Result<i64, rusqlite::Error> =
-            db.read(|connection| connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)));
+        let count: Result<i64, StoreError> =
+            db.read(|connection| Ok(connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0))?));
         assert_eq!(count.unwrap(), 0);
     }
 
@@ -179,5 +211,51 @@ mod tests {
         drop(Db::open(&storage, "test", &two, &Metrics::new("test")).unwrap());
         assert!(Db::open(&storage, "test", &two[..1], &Metrics::new("test")).is_err());
         assert!(Db::open(&storage, "test", &two, &Metrics::new("test")).is_ok());
+    }
+
+    /// Lets one thing happen.
+    struct Once(&'static str);
+
+    impl Fate for Once {
+        fn pass(&self, point: &str) -> Passage {
+            if point == self.0 { Passage::Dead } else { Passage::On }
+        }
+        fn is_dead(&self) -> bool {
+            false
+        }
+        fn call(&self, _: &str) -> CallFate {
+            CallFate::default()
+        }
+        fn storage_refuses(&self, write: bool) -> Option<&'static str> {
+            (self.0 == "down" || (self.0 == "refused" && write)).then_some("nobody answers")
+        }
+        fn storage_loses_answer(&self) -> bool {
+            self.0 == "lost"
+        }
+    }
+
+    #[test]
+    fn what_befalls_a_write_leaves_all_of_it_or_nothing() {
+        let count = |db: &Db| -> Result<i64, StoreError> {
+            db.read(|connection| Ok(connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0))?))
+        };
+        for (befalls, succeeds, rows) in [
+            ("nothing", true, 1),
+            ("refused", false, 0),
+            ("test.try.before", false, 0),
+            ("test.try.after", false, 1),
+            ("lost", false, 1),
+        ] {
+            let hazards = Hazards::new(Arc::new(Once(befalls)));
+            let storage = Storage::Simulated(format!("befalls-{befalls}"), hazards);
+            let db = Db::open(&storage, "test", &["CREATE TABLE t (x INTEGER)"], &Metrics::new("test")).unwrap();
+            let written = db.write("try", |tx| Ok::<_, StoreError>(tx.execute("INSERT INTO t VALUES (1)", [])?));
+            assert_eq!((written.is_ok(), count(&db).unwrap()), (succeeds, rows), "{befalls}");
+            let looked = db.write("try", |tx| Ok::<_, StoreError>(tx.execute("DELETE FROM t WHERE x = 2", [])?));
+            assert_eq!(looked.is_ok(), befalls != "refused", "a write that changes nothing has no crash points");
+        }
+        let storage = Storage::Simulated("befalls-down".into(), Hazards::new(Arc::new(Once("down"))));
+        let db = Db::open(&storage, "test", &["CREATE TABLE t (x INTEGER)"], &Metrics::new("test")).unwrap();
+        assert!(count(&db).is_err());
     }
 }

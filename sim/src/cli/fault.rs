@@ -13,6 +13,7 @@ use super::exit::{ExitCode, Failure};
 use super::target::Target;
 use super::{runtime, say};
 use crate::fault::api::{FaultApi, Told};
+use crate::fault::vocabulary::{self, How};
 use crate::world::shop;
 
 pub fn run(command: &FaultCommand) -> Result<ExitCode, Failure> {
@@ -76,20 +77,41 @@ fn failed(why: impl std::fmt::Display) -> Failure {
     Failure { code: ExitCode::FaultFailed, message: format!("error: {why}") }
 }
 
+/// The matrix: each target's kinds, and what they are in which world.
 fn kinds() -> Result<ExitCode, Failure> {
-    for target in shop::TARGETS {
-        say(target.name);
-        for kind in target.kinds {
-            let parameter = |one: &chassis::chaos::Parameter| match one.default {
-                Some(default) => format!("[{}={default}]", one.name),
-                None => format!("{}=…", one.name),
-            };
-            let parameters: Vec<String> = kind.parameters.iter().map(parameter).collect();
-            let head = format!("{} {}", kind.name, parameters.join(" "));
-            say(format_args!("  {head:<30} {}", kind.meaning));
+    let (mut target, mut whys) = ("", Vec::new());
+    for row in vocabulary::matrix() {
+        if row.target != target {
+            target = row.target;
+            say(target);
         }
+        let head = format!("{} {}", row.kind, row.parameters);
+        say(format_args!("  {head:<44} {}", row.meaning));
+        let worlds = [("simulate", row.simulate), ("run", row.embedded), ("run on servers", row.servers)];
+        let told: Vec<String> =
+            worlds.iter().map(|(world, how)| format!("{world}: {}", noted(*how, &mut whys))).collect();
+        say(format_args!("  {:<44} {}", "", told.join(" · ")));
+    }
+    say("");
+    for (number, why) in whys.iter().enumerate() {
+        say(format_args!("[{}] {why}", number + 1));
+    }
+    for (pattern, words) in vocabulary::PATTERNS {
+        let names: Vec<&str> = vocabulary::named_by(pattern).collect();
+        say(format_args!("\n{pattern}: {words}"));
+        names.chunks(4).for_each(|line| say(format_args!("  {}", line.join("  "))));
     }
     Ok(ExitCode::Kept)
+}
+
+/// `emulated [1]`: the word, and which of the notes says more.
+fn noted(how: How, whys: &mut Vec<&'static str>) -> String {
+    let (How::Emulated(why) | How::NotApplicable(why)) = how else { return how.word().to_owned() };
+    let place = whys.iter().position(|one| *one == why).unwrap_or_else(|| {
+        whys.push(why);
+        whys.len() - 1
+    });
+    format!("{} [{}]", how.word(), place + 1)
 }
 
 async fn list(shop: &TargetArgs) -> Result<ExitCode, Failure> {
@@ -142,6 +164,9 @@ fn fault(injection: &Injection) -> Result<chassis::chaos::Fault, String> {
 fn target(name: &str) -> Result<&'static Breakable, String> {
     let known = shop::TARGETS.into_iter().find(|target| target.name == name);
     known.ok_or_else(|| {
+        if vocabulary::targets().iter().any(|target| target.name == name) {
+            return format!("`{name}` can be broken in simulate only; no role of a running shop is told of it");
+        }
         let names: Vec<&str> = shop::TARGETS.iter().map(|target| target.name).collect();
         format!("nothing here is called `{name}`; there are {} (see shopctl fault kinds)", names.join(" and "))
     })

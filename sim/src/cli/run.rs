@@ -12,6 +12,7 @@ use super::exit::{ExitCode, Failure};
 use super::live::{self, Standing, Watched};
 use super::pictures::Pictures;
 use super::{logs, runtime, say};
+use crate::fault::vocabulary;
 use crate::infra::Infra;
 use crate::report::{Summary, markdown, terminal};
 use crate::scenario::{self, Scenario};
@@ -33,6 +34,13 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         .map(|path| scenario::load(path, &overrides, &known))
         .collect::<Result<_, _>>()
         .map_err(Failure::invalid)?;
+    for scenario in &scenarios {
+        let faults = scenario.faults.iter().map(|planned| &planned.fault);
+        vocabulary::applicable(faults, args.infra.infra.world()).map_err(|why| Failure {
+            code: ExitCode::FaultFailed,
+            message: format!("error: {}: {why}", scenario.name),
+        })?;
+    }
     if scenarios.len() > 1 && !(args.output.is_empty() && args.picture.is_empty()) {
         return Err(Failure::invalid("error: -o and --picture take one scenario; with several see --out"));
     }

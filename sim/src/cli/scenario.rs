@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::args::{NewScenarioArgs, ScenarioArgs, ScenarioCommand};
 use super::exit::{ExitCode, Failure};
 use super::say;
+use crate::fault::vocabulary;
 use crate::scenario;
 use crate::scenario::reference::{self, Services};
 use crate::scenario::template;
@@ -36,7 +37,7 @@ fn with_services<T>(tell: impl FnOnce(&Services<'_>) -> T) -> T {
     let mut settings = shop::described_settings();
     // Bugs to plant exist in builds for tests only, and what is told is the same in all builds.
     settings.retain(|setting| !setting.name.ends_with(".planted_bug"));
-    tell(&Services { settings: &settings, targets: &shop::TARGETS })
+    tell(&Services { settings: &settings, targets: &vocabulary::targets() })
 }
 
 fn docs(into: Option<&Path>) -> Result<ExitCode, Failure> {

@@ -1,5 +1,6 @@
 //! `shopctl simulate`.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -30,6 +31,8 @@ pub struct Simulated {
     pub trace: String,
     /// The witness's record.
     pub record: Vec<u8>,
+    /// The crash points that were passed, and how often.
+    pub points: BTreeMap<String, u64>,
 }
 
 pub fn run(args: &SimulateArgs) -> Result<ExitCode, Failure> {
@@ -149,12 +152,14 @@ pub fn play_by_hand(scenario: &Scenario, hands: Vec<(Duration, Control)>) -> Res
     let conducted = tracing::subscriber::with_default(subscriber, || {
         simulate(options, |surroundings| async move {
             let asking = tokio::spawn(asking);
+            let hand = surroundings.hand.clone();
             let conducted = conduct(surroundings, experiment).await;
             asking.abort();
-            conducted
+            (conducted, hand.map(|hand| hand.points()).unwrap_or_default())
         })
     });
-    let conducted = conducted.map_err(|error| Failure::shop(format!("error: {error}")))?.map_err(Failure::from)?;
+    let (conducted, points) = conducted.map_err(|error| Failure::shop(format!("error: {error}")))?;
+    let conducted = conducted.map_err(Failure::from)?;
     let around = Circumstances {
         durability: "SQLite in memory, kept outside the simulated hosts".into(),
         commit: commit(),
@@ -163,5 +168,5 @@ pub fn play_by_hand(scenario: &Scenario, hands: Vec<(Duration, Control)>) -> Res
     };
     let record = std::mem::take(&mut *record.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
     let summary = Summary::of(scenario, &conducted, World::Simulated, around);
-    Ok(Simulated { summary, trace: layer.take(), record })
+    Ok(Simulated { summary, trace: layer.take(), record, points })
 }

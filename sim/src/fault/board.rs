@@ -75,7 +75,7 @@ impl Board {
             // Whatever went wrong before, it is gone now.
             entry.failure = None;
             entry.lifted_at_us = told.lifted_at_us;
-            entry.hits = told.hits;
+            entry.hits = entry.hits.max(told.hits);
         })
     }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chassis::chaos::{Fault, LASTS_MAX, Target};
+use chassis::chaos::{Fault, LASTS_MAX, Target, WORLD};
 use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,13 +17,16 @@ use crate::run::observe::{self, StepHistograms, Transition};
 use crate::run::progress::{Event, Sink};
 use crate::scenario::fault::BY_HAND;
 use crate::scenario::{PlannedFault, Scenario};
-use crate::world::Surroundings;
+use crate::world::{Hand, Surroundings};
 
 /// A role lifts a fault by itself so long after its planned end, should nobody be left to do so. Longer
 /// than anybody pauses a load.
 const SAFETY: Duration = Duration::from_secs(600);
 /// The same for faults by hand, which have no planned end.
 const BY_HAND_LONGEST: Duration = Duration::from_secs(3600);
+/// How often it is looked whether a role is there again, and how long for at most.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+const BACK_LONGEST: Duration = Duration::from_secs(15);
 /// Most faults by hand in one run.
 const BY_HAND_MAX: usize = 1000;
 /// The breaker remembers a bounded number of transitions: it is asked before they can have been pushed out.
@@ -62,6 +65,8 @@ struct Inner {
     judged: BTreeSet<String>,
     steps: Mutex<BTreeMap<String, DuringSteps>>,
     transitions: Mutex<Vec<Transition>>,
+    /// Which life the role of each fault lived when it was told of it.
+    lives: Mutex<BTreeMap<String, u32>>,
     /// Ends the waiting of the faults that have not had their time.
     over: CancellationToken,
     tasks: TaskTracker,
@@ -92,10 +97,10 @@ impl Lookout {
     }
 }
 
-/// The targets of those entries that are `wanted`, each once.
+/// The targets of those entries that are `wanted`, each once, where a role is told.
 fn targets(entries: &[Entry], wanted: impl Fn(&Entry) -> bool) -> Vec<&'static Target> {
     let mut targets: Vec<&'static Target> = Vec::new();
-    for entry in entries.iter().filter(|entry| wanted(entry)) {
+    for entry in entries.iter().filter(|entry| entry.fault.target.role != WORLD && wanted(entry)) {
         if !targets.contains(&entry.fault.target) {
             targets.push(entry.fault.target);
         }
@@ -122,6 +127,7 @@ impl Conductor {
             judged: scenario.expect.during.iter().map(|during| during.fault.clone()).collect(),
             steps: Mutex::default(),
             transitions: Mutex::default(),
+            lives: Mutex::default(),
             over: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -147,6 +153,11 @@ impl Conductor {
     pub async fn finish(&self) {
         let inner = &self.inner;
         inner.over.cancel();
+        if let Some(hand) = inner.hand() {
+            // First of all: what is down cannot be told that its faults are over.
+            hand.heal();
+            inner.while_not(|| hand.is_whole()).await;
+        }
         inner.tasks.close();
         inner.tasks.wait().await;
         for entry in inner.board.entries().into_iter().filter(Entry::is_active) {
@@ -264,7 +275,62 @@ impl Inner {
         }
     }
 
+    fn hand(&self) -> Option<&dyn Hand> {
+        self.surroundings.hand.as_deref()
+    }
+
+    /// Waits until it holds, for a bounded time.
+    async fn while_not(&self, holds: impl Fn() -> bool) {
+        let latest = Instant::now() + BACK_LONGEST;
+        while !holds() && Instant::now() < latest {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Whether the role of this target was away at any time, so that it may not have heard, or has forgotten.
+    fn was_disturbed(&self, target: &Target) -> bool {
+        self.hand().is_some_and(|hand| hand.was_disturbed(target))
+    }
+
+    /// Injects by whoever can: the role that is told, or the world's hand.
+    async fn bring(&self, fault: &Fault, longest: Duration) -> Result<Told, NotInjected> {
+        let Some(hand) = self.hand() else {
+            return match fault.target.role {
+                WORLD => Err(NotInjected::Refused("nothing here can break it".to_owned())),
+                _ => self.api.inject(fault, Some(longest)).await,
+            };
+        };
+        if fault.target.role == WORLD {
+            hand.inject(fault).map_err(NotInjected::Refused)?;
+            return Ok(self.told(fault, 0));
+        }
+        self.while_not(|| hand.is_up(fault.target) || self.over.is_cancelled()).await;
+        let life = hand.lives(fault.target);
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner).insert(fault.name.clone(), life);
+        self.api.inject(fault, Some(longest)).await
+    }
+
+    /// What there is to tell of a fault that no role tells of.
+    fn told(&self, fault: &Fault, hits: u64) -> Told {
+        let now = self.surroundings.clock.now().as_micros();
+        Told {
+            name: fault.name.clone(),
+            target: fault.target.name.to_owned(),
+            kind: fault.kind.name.to_owned(),
+            parameters: fault.written.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+            injected_at_us: now,
+            until_us: None,
+            hits,
+            lifted_at_us: Some(now),
+            lifted_because: Some("asked".to_owned()),
+        }
+    }
+
     async fn ask_breaker(&self) {
+        // One that is away would hold up whoever acts.
+        if self.hand().is_some_and(|hand| !hand.is_up(&payment::FAULTS)) {
+            return;
+        }
         if let Ok(breaker) = observe::breaker(&self.surroundings).await {
             let mut known = self.transitions.lock().unwrap_or_else(PoisonError::into_inner);
             merge(&mut known, &breaker.transitions);
@@ -279,7 +345,7 @@ impl Inner {
             self.steps().insert(fault.name.clone(), DuringSteps { from, to: None });
         }
         self.ask_breaker().await;
-        let injected = self.api.inject(fault, Some(longest)).await;
+        let injected = self.bring(fault, longest).await;
         let glance = match &injected {
             Ok(told) => {
                 let now = Instant::now();
@@ -293,7 +359,11 @@ impl Inner {
                     // The answer may have been lost, not the injection.
                     let _ = self.api.lift(fault.target, &fault.name).await;
                 }
-                self.board.failed(&fault.name, format!("not injected: {why}"))
+                match self.was_disturbed(fault.target) {
+                    // It was down at that moment.
+                    true => None,
+                    false => self.board.failed(&fault.name, format!("not injected: {why}")),
+                }
             }
         };
         glance.into_iter().for_each(|glance| (self.sink)(&Event::Fault(glance)));
@@ -323,6 +393,17 @@ impl Inner {
 
     /// What the role says of a fault that is not active any more, whoever lifted it.
     async fn lift_or_look_it_up(&self, fault: &Fault) -> Result<Told, String> {
+        if let Some(hand) = self.hand() {
+            if fault.target.role == WORLD {
+                return Ok(self.told(fault, hand.lift(&fault.name).unwrap_or_default()));
+            }
+            self.while_not(|| hand.is_up(fault.target)).await;
+            let told_to = self.lives.lock().unwrap_or_else(PoisonError::into_inner).get(&fault.name).copied();
+            if told_to != Some(hand.lives(fault.target)) {
+                // Its role has started anew since, and has forgotten what it was told.
+                return Ok(self.told(fault, 0));
+            }
+        }
         if let Some(told) = self.api.lift(fault.target, &fault.name).await? {
             return Ok(told);
         }

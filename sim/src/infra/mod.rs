@@ -27,6 +27,16 @@ pub enum Infra {
     External,
 }
 
+impl Infra {
+    pub const fn world(self) -> World {
+        match self {
+            Self::Embedded => World::Embedded,
+            Self::Local => World::Local,
+            Self::External => World::External,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Args)]
 pub struct InfraArgs {
     /// What the shop stands on.

@@ -4,12 +4,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use chassis::hazard::{CallFate, Lost};
 use chassis::net::Network;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use tokio::time::{Duration, Instant, timeout_at};
+use tokio::time::{Duration, Instant, sleep, timeout, timeout_at};
+
+use crate::world::MAIN_PORT;
 
 /// Larger answers are an error.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -102,12 +105,65 @@ impl HttpClient {
     /// # Errors
     /// When there is no whole answer within the deadline.
     pub async fn call(&self, call: Call<'_>) -> Result<Answer, NoAnswer> {
-        let deadline = Instant::now() + call.deadline;
+        let request = self.request(&call).map_err(|why| NoAnswer { sent: false, why })?;
+        let fate = self.fate();
+        if fate.is_plain() {
+            return self.exchange(request, call.deadline).await;
+        }
+        self.befall(request, &fate, call.deadline).await
+    }
+
+    /// What becomes of the next call. It depends on the link between two roles' main ports; others are safe.
+    fn fate(&self) -> CallFate {
+        let hazards = self.network.hazards();
+        match self.authority.rsplit_once(':') {
+            Some((role, port)) if !hazards.is_none() && port == MAIN_PORT.to_string() => hazards.call(role),
+            _ => CallFate::default(),
+        }
+    }
+
+    /// What is on its way goes on when its caller has given up: hence tasks of their own.
+    async fn befall(
+        &self,
+        request: Request<Full<Bytes>>,
+        fate: &CallFate,
+        longest: Duration,
+    ) -> Result<Answer, NoAnswer> {
+        let sent = |after: Duration| {
+            let (client, request) = (self.clone(), request.clone());
+            tokio::spawn(async move {
+                sleep(after).await;
+                client.exchange(request, longest).await
+            })
+        };
+        if let Some(later) = fate.again {
+            drop(sent(fate.delay + later));
+        }
+        let answered = async {
+            match fate.lost {
+                None => sent(fate.delay).await,
+                Some(lost) => {
+                    if lost == Lost::Reply {
+                        drop(sent(fate.delay));
+                    }
+                    std::future::pending().await
+                }
+            }
+        };
+        let silent = |why: String| Err(NoAnswer { sent: true, why });
+        match timeout(longest, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => silent(error.to_string()),
+            Err(_) => silent(format!("no answer within {longest:?}")),
+        }
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>, longest: Duration) -> Result<Answer, NoAnswer> {
+        let deadline = Instant::now() + longest;
         let unsent = |why: String| NoAnswer { sent: false, why };
-        let request = self.request(&call).map_err(unsent)?;
         let mut connection = match timeout_at(deadline, self.connection()).await {
             Ok(connection) => connection.map_err(unsent)?,
-            Err(_) => return Err(unsent(format!("no connection within {:?}", call.deadline))),
+            Err(_) => return Err(unsent(format!("no connection within {longest:?}"))),
         };
         let exchange = async {
             let answer = connection.send_request(request).await.map_err(|error| error.to_string())?;
@@ -122,7 +178,7 @@ impl HttpClient {
                 Ok(answer)
             }
             Ok(Err(why)) => Err(NoAnswer { sent: true, why }),
-            Err(_) => Err(NoAnswer { sent: true, why: format!("no answer within {:?}", call.deadline) }),
+            Err(_) => Err(NoAnswer { sent: true, why: format!("no answer within {longest:?}") }),
         }
     }
 

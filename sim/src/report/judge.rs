@@ -15,6 +15,7 @@ use crate::fault::conductor::DuringSteps;
 use crate::run::Conducted;
 use crate::scenario::Scenario;
 use crate::scenario::expect::Threshold;
+use crate::scenario::fault::DRAWN;
 
 /// A journey that began later than this after its plan says nothing about the shop.
 const SCHEDULE_LAG_MAX_US: u64 = 100_000;
@@ -250,6 +251,7 @@ fn idle(entry: &Entry) -> Option<String> {
     let name = &entry.fault.name;
     match (entry.planned, entry.injected, entry.hits) {
         (None, ..) => None,
+        _ if name.starts_with(DRAWN) => None,
         _ if entry.failure.is_some() => None,
         (Some(_), None, _) => Some(format!("fault {name} never came: the load was over before")),
         (Some(_), Some(_), 0) => Some(format!("fault {name} touched no call")),

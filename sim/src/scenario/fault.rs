@@ -18,7 +18,7 @@ const LASTS_MIN: Duration = Duration::from_millis(1);
 const LASTS_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Targets that the format knows by their beginning and this build cannot break.
-const TARGETS_TO_COME: &[&str] = &["link:", "process:", "server:", "point:", "clock:"];
+const TARGETS_TO_COME: &[&str] = &["server:"];
 
 /// The keys of every fault; the parameters of its kind stand beside them.
 pub(super) const KEYS: &[Key] = &[
@@ -59,6 +59,10 @@ pub(super) type FaultFile = IndexMap<String, Option<String>>;
 
 /// How the names of faults begin that somebody injects during a run.
 pub const BY_HAND: &str = "by-hand-";
+
+/// How the names of faults begin that a seed has drawn: nobody asked for them, so they need not touch
+/// anything.
+pub const DRAWN: &str = "swarm-";
 
 /// The faults of a file.
 #[derive(Debug, Default)]
@@ -136,9 +140,8 @@ fn target(text: &str, at: &NodePath, known: &Known, check: &mut Check) -> Option
     if found.is_none() {
         let names = known.targets.iter().map(|target| target.name);
         if TARGETS_TO_COME.iter().any(|prefix| text.starts_with(prefix)) {
-            let names: Vec<_> = names.collect();
             let problem = check.value(at, format!("the target {} is not in this build yet", quote(text)));
-            problem.help(format!("available are: {}", names.join(", ")));
+            problem.help("`shopctl fault kinds` lists what can be broken".to_owned());
         } else {
             check.value(at, format!("unknown target {}", quote(text))).suggest(text, names);
         }
@@ -268,12 +271,38 @@ faults:
 
     #[test]
     fn targets_that_are_to_come_are_told_from_slips() {
-        for target in
-            ["'link:order->payment'", "process:order", "server:redis", "point:payment.after_charge", "clock:order"]
-        {
+        for target in ["server:redis", "server:postgres"] {
             let fault = OUTAGE.replace("payment-provider", target);
-            let message = format!("the target `{}` is not in this build yet", target.trim_matches('\''));
-            check(&faults(&[&fault]), &[("6:44", &message)]);
+            check(&faults(&[&fault]), &[("6:44", &format!("the target `{target}` is not in this build yet"))]);
+        }
+    }
+
+    #[test]
+    fn the_world_can_be_broken_too() {
+        let known = crate::world::shop::known();
+        for (fault, read) in [
+            ("target: 'link:order->payment', kind: drop, rate: 0.5", "link:order->payment drop(rate=0.5)"),
+            ("target: 'link:order->storage', kind: down", "link:order->storage down"),
+            ("target: process:order, kind: crash", "process:order crash(restart_after=500ms)"),
+            ("target: clock:payment, kind: jump, by: -3s", "clock:payment jump(by=-3s)"),
+            (
+                "target: point:payment_db.settle.after, kind: crash, nth: 3, restart_after: 1s",
+                "point:payment_db.settle.after crash(nth=3, restart_after=1s)",
+            ),
+        ] {
+            let text = faults(&[&format!("name: x, at: 1s, for: 1s, {fault}")]);
+            let scenario = super::super::parse(&text, "x.yaml", &[], &known).unwrap();
+            assert_eq!(scenario.faults[0].fault.to_string(), read);
+        }
+        for (fault, said) in [
+            ("target: 'link:order->user', kind: down", "unknown target"),
+            ("target: point:order_db.commit_order.after, kind: stall", "has no fault of kind `stall`"),
+            ("target: clock:order, kind: jump, by: 0s", "is not a jump of 1us to 24h"),
+            ("target: process:ordr, kind: crash", "did you mean `process:order`?"),
+        ] {
+            let text = faults(&[&format!("name: x, at: 1s, for: 1s, {fault}")]);
+            let why = super::super::parse(&text, "x.yaml", &[], &known).unwrap_err().to_string();
+            assert!(why.contains(said), "{fault}: {why}");
         }
     }
 

@@ -141,6 +141,8 @@ impl MenuItem {
             (Some(default), _) => default,
             (None, Shape::Share) => "0.5",
             (None, Shape::Durations) => "400ms..800ms",
+            (None, Shape::Offset) => "5s",
+            (None, Shape::Count) => "1",
         }
     }
 

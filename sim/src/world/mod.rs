@@ -1,6 +1,7 @@
 //! Where the shop runs: the real machine, or virtual time.
 
 pub mod lock;
+mod peril;
 pub mod plan;
 pub mod processes;
 pub mod real;
@@ -12,6 +13,7 @@ pub mod trace;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use chassis::chaos::{Fault, Target};
 use chassis::clock::SharedClock;
 use chassis::net::Network;
 use chassis::rng::Seeds;
@@ -22,6 +24,27 @@ use crate::audit::shelf::BookShelf;
 pub const MAIN_PORT: u16 = 7000;
 /// And the one with `/metrics` and what else operators read.
 pub const OPS_PORT: u16 = 7001;
+
+/// Breaks what no role can be told to break, where the world allows it. Answers at once.
+pub trait Hand: Send + Sync {
+    /// # Errors
+    /// One line: this is not for this hand.
+    fn inject(&self, fault: &Fault) -> Result<(), String>;
+    /// Answers how often it struck, also if it was lifted before; `None` if there was none of that name.
+    fn lift(&self, name: &str) -> Option<u64>;
+    /// Lifts everything, starts what is down, lets go on what stands still.
+    fn heal(&self);
+    /// Whether every role is there.
+    fn is_whole(&self) -> bool;
+    /// Whether the role that would be told of `target` is there.
+    fn is_up(&self, target: &Target) -> bool;
+    /// Which life that role lives, from 1 on: in a new one it has forgotten what it was told.
+    fn lives(&self, target: &Target) -> u32;
+    /// Whether that role was down, stood still or had a wrong clock at any time.
+    fn was_disturbed(&self, target: &Target) -> bool;
+    /// How often each crash point was passed.
+    fn points(&self) -> BTreeMap<String, u64>;
+}
 
 /// What an experiment needs of the world that it is conducted in.
 #[derive(Clone)]
@@ -36,6 +59,8 @@ pub struct Surroundings {
     pub ops: BTreeMap<&'static str, String>,
     /// Where the books are.
     pub books: BookShelf,
+    /// What breaks the world itself; `None` where nothing can.
+    pub hand: Option<Arc<dyn Hand>>,
 }
 
 /// The account that seeds and resolves.

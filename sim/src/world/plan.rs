@@ -100,6 +100,7 @@ impl Shop {
             gateway: processes.addresses.get(gateway::ROLE).cloned().unwrap_or_default(),
             ops: processes.ops.clone(),
             books: BookShelf::Servers(servers),
+            hand: None,
         };
         Ok(Apart { processes, surroundings, _lock: lock })
     }

@@ -119,6 +119,7 @@ impl RunningShop {
                 gateway: addresses.get(gateway::ROLE).cloned().unwrap_or_default(),
                 ops,
                 books,
+                hand: None,
             },
             addresses,
             threads: BTreeMap::new(),

@@ -7,6 +7,7 @@ use chassis::env::StartError;
 use chassis::serve::Service;
 use chassis::settings::{self, Described};
 
+use crate::fault::vocabulary;
 use crate::scenario::Known;
 
 /// Every role, peers before those who call them.
@@ -33,7 +34,7 @@ pub const DATABASES: [&str; 8] = [
     "event_log",
 ];
 
-/// Everything that faults can be injected into.
+/// What roles declare that faults can be told of. The world's own targets are in [`vocabulary`].
 pub const TARGETS: [&chassis::chaos::Target; 2] = [&acquirer::FAULTS, &payment::FAULTS];
 
 /// What a role cannot start without.
@@ -117,7 +118,7 @@ pub fn described_settings() -> Vec<Described> {
 /// Every setting, and how to check a value: what `shop.settings` may hold.
 pub fn known() -> Known {
     let names = described_settings().into_iter().map(|setting| setting.name).collect();
-    Known { names, check: Box::new(check), targets: TARGETS.to_vec() }
+    Known { names, check: Box::new(check), targets: vocabulary::targets() }
 }
 
 fn check(name: &str, value: &str) -> Result<(), String> {

@@ -4,18 +4,15 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use async_trait::async_trait;
 use chassis::auth::Keys;
 use chassis::clock::{Clock, SharedClock};
 use chassis::context::Tracer;
 use chassis::events::sqlite::SqliteEventLog;
 use chassis::metrics::Metrics;
-use chassis::net::{Listener, Network, Socket};
 use chassis::rng::Seeds;
 use chassis::sqlite::Storage;
 use chassis::{Backing, Embedded, Env};
@@ -24,8 +21,10 @@ use rand::Rng;
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+use super::peril::Perils;
 use super::{MAIN_PORT, OPS_PORT, Surroundings, WorldError, shop};
 use crate::audit::shelf::BookShelf;
+use crate::fault::vocabulary::GENERATOR;
 
 /// 2026-01-01T00:00:00Z, when every simulation begins.
 const EPOCH_US: i64 = 1_767_225_600_000_000;
@@ -54,25 +53,6 @@ impl Clock for VirtualClock {
     }
 }
 
-struct VirtualNetwork;
-
-#[async_trait]
-impl Network for VirtualNetwork {
-    async fn connect(&self, authority: &str) -> io::Result<Box<dyn Socket>> {
-        Ok(Box::new(turmoil::net::TcpStream::connect(authority).await?))
-    }
-}
-
-struct VirtualListener(turmoil::net::TcpListener);
-
-#[async_trait]
-impl Listener for VirtualListener {
-    async fn accept(&mut self) -> io::Result<Box<dyn Socket>> {
-        let (stream, _) = self.0.accept().await?;
-        Ok(Box::new(stream))
-    }
-}
-
 /// What a simulation is made with.
 pub struct SimulatedOptions {
     /// `role.name` → value, as written in a scenario.
@@ -94,14 +74,13 @@ where
     align_task_ids()?;
     let seeds = Seeds::from_number(options.seed);
     let space = format!("sim{}", SPACES.fetch_add(1, Ordering::Relaxed));
-    let storage = Storage::Memory(space);
+    let storage = Storage::Memory(space.clone());
     let failed = |error: chassis::StoreError| WorldError(error.to_string());
     // The databases live as long as these connections: longer than any host.
     let keepers: Vec<_> =
         shop::DATABASES.iter().map(|name| storage.open(name)).collect::<Result<_, _>>().map_err(failed)?;
     let clock: SharedClock = Arc::new(VirtualClock::default());
     let log = Arc::new(SqliteEventLog::open(&storage, clock.clone()).map_err(failed)?);
-    let backing = Backing::Embedded(Embedded { storage: storage.clone(), log });
     let mut secret = [0; 32];
     seeds.stream("jwt-secret").fill_bytes(&mut secret);
     let keys = Keys::new(&secret).map_err(WorldError)?;
@@ -118,32 +97,30 @@ where
     let address = |role: &'static str, port: u16| (role, format!("{role}:{port}"));
     let peers: Arc<BTreeMap<_, _>> = Arc::new(shop::ROLES.map(|role| address(role, MAIN_PORT)).into());
     let ops: Arc<BTreeMap<_, _>> = Arc::new(shop::ROLES.map(|role| address(role, OPS_PORT)).into());
+    let perils = Perils::new(seeds.scope("faults"));
+    let host = Arc::new(Hosting {
+        settings: options.settings,
+        seeds: seeds.clone(),
+        clock: clock.clone(),
+        space,
+        log,
+        keys,
+        peers,
+        ops: ops.clone(),
+        perils: perils.clone(),
+    });
     for role in shop::ROLES {
-        let role_seeds = seeds.scope(role);
-        let env = Env {
-            role,
-            clock: clock.clone(),
-            tracer: Tracer::new(&role_seeds),
-            seeds: role_seeds,
-            network: Arc::new(VirtualNetwork),
-            peers: peers.clone(),
-            ops: ops.clone(),
-            chaos: true,
-            keys: keys.clone(),
-            backing: backing.clone(),
-            metrics: Metrics::new(role),
-            shutdown: CancellationToken::new(),
-        };
-        let settings = options.settings.clone();
-        sim.host(role, move || serve(role, settings.clone(), env.clone()));
+        let host = host.clone();
+        sim.host(role, move || host.clone().serve(role));
     }
     let surroundings = Surroundings {
-        network: Arc::new(VirtualNetwork),
-        seeds: seeds.scope("generator"),
+        network: perils.network(GENERATOR),
+        seeds: seeds.scope(GENERATOR),
         gateway: format!("{}:{MAIN_PORT}", gateway::ROLE),
         ops: (*ops).clone(),
-        clock: clock.clone(),
+        clock,
         books: BookShelf::Sqlite(storage),
+        hand: Some(Arc::new(perils.clone())),
     };
     let answer = Rc::new(RefCell::new(None));
     let (experiment, slot) = (experiment(surroundings), answer.clone());
@@ -151,7 +128,13 @@ where
         *slot.borrow_mut() = Some(experiment.await);
         Ok(())
     });
-    let outcome = sim.run().map_err(|error| WorldError(error.to_string()));
+    let outcome = loop {
+        match sim.step() {
+            Ok(true) => break Ok(()),
+            Ok(false) => perils.carry_out(&mut sim),
+            Err(error) => break Err(WorldError(error.to_string())),
+        }
+    };
     drop(sim);
     drop(keepers);
     outcome?;
@@ -159,13 +142,63 @@ where
     answer.ok_or_else(|| WorldError("the experiment did not end".into()))
 }
 
-async fn serve(role: &'static str, settings: BTreeMap<String, String>, env: Env) -> turmoil::Result {
-    let service = shop::build(role, &settings, env).await?;
-    let bind = |port: u16| turmoil::net::TcpListener::bind(("0.0.0.0", port));
-    let main = Box::new(VirtualListener(bind(MAIN_PORT).await?));
-    let ops = Box::new(VirtualListener(bind(OPS_PORT).await?));
-    chassis::serve::run(service, main, ops).await;
-    Ok(())
+/// What every life of every role is made of.
+struct Hosting {
+    settings: BTreeMap<String, String>,
+    seeds: Seeds,
+    clock: SharedClock,
+    /// Names the databases.
+    space: String,
+    log: Arc<SqliteEventLog>,
+    keys: Keys,
+    peers: Arc<BTreeMap<&'static str, String>>,
+    ops: Arc<BTreeMap<&'static str, String>>,
+    perils: Perils,
+}
+
+impl Hosting {
+    async fn serve(self: Arc<Self>, role: &'static str) -> turmoil::Result {
+        let (life, shutdown) = self.perils.begin_life(role);
+        if life > 1 {
+            tracing::debug!(target: "shop::fault", role, life, "started");
+        }
+        let service = match shop::build(role, &self.settings, self.env(role, life, shutdown)).await {
+            Ok(service) => service,
+            Err(error) if life == 1 => return Err(error.into()),
+            // What it needs is broken as well.
+            Err(_) => {
+                self.perils.start_failed(role);
+                return Ok(());
+            }
+        };
+        let bind = |port: u16| turmoil::net::TcpListener::bind(("0.0.0.0", port));
+        let main = self.perils.listener(role, bind(MAIN_PORT).await?);
+        let ops = self.perils.listener(role, bind(OPS_PORT).await?);
+        chassis::serve::run(service, main, ops).await;
+        Ok(())
+    }
+
+    /// A process that starts again draws other numbers than before.
+    fn env(&self, role: &'static str, life: u32, shutdown: CancellationToken) -> Env {
+        let seeds = self.seeds.scope(role);
+        let seeds = if life == 1 { seeds } else { seeds.scope(&format!("life-{life}")) };
+        let storage = Storage::Simulated(self.space.clone(), self.perils.hazards(role));
+        let log = self.perils.log(role, self.log.clone());
+        Env {
+            role,
+            clock: self.perils.clock(role, self.clock.clone()),
+            tracer: Tracer::new(&seeds),
+            seeds,
+            network: self.perils.network(role),
+            peers: self.peers.clone(),
+            ops: self.ops.clone(),
+            chaos: true,
+            keys: self.keys.clone(),
+            backing: Backing::Embedded(Embedded { storage, log }),
+            metrics: Metrics::new(role),
+            shutdown,
+        }
+    }
 }
 
 /// tokio's task ids count up in the whole process, and its list of tasks is sharded by them; the

@@ -48,6 +48,42 @@ expect:
 warmup: 500ms
 "#;
 
+/// Thirty orders in a second and a half, in virtual time: enough for every step of the saga and for cancellations.
+pub const SMALL: &str = r#"
+version: 1
+name: small
+shop:
+  users: 20
+  catalog:
+    generate: 2
+    stock: 1000
+    items:
+      - { sku: LAMP, name: Lamp, price: 19.90 EUR, stock: 12 }
+  settings:
+    acquirer.decline_rate: 0.1
+    acquirer.latency: 5ms..60ms
+    gateway.rate_limit_per_minute: 6000
+load:
+  buyers:
+    executor: constant-arrival-rate
+    rate: 12
+    duration: 1500ms
+    max_vus: 30
+    journey:
+      - order: { items: [{ sku: LAMP, quantity: 1 }], copies: 2 }
+      - retry_same_key
+  undecided:
+    executor: constant-arrival-rate
+    rate: 8
+    duration: 1500ms
+    max_vus: 30
+    journey:
+      - order: { items: [{ sku: any, quantity: 1 }], wait: 0s }
+      - think: 0ms..100ms
+      - cancel
+      - await
+"#;
+
 /// A folder of its own for each test, with a scenario in it.
 pub struct Bench {
     folder: TempDir,

@@ -15,5 +15,7 @@ mod kill;
 mod planted;
 mod reference;
 mod serve;
+mod swarm;
 mod tamperings;
 mod verdict;
+mod world;

@@ -10,17 +10,21 @@ mod switchboard;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
-use crate::settings::{DurationRange, share};
+use crate::settings::{DurationRange, duration, share};
 
 pub use switchboard::{ACTIVE_MAX, Active, Because, HISTORY_MAX, LASTS_MAX, Lifted, NotInjected, Switchboard};
+
+/// Stands for a role in targets that no role is told of: links, processes, clocks.
+pub const WORLD: &str = "world";
 
 /// Something that can be broken on purpose.
 #[derive(Debug, PartialEq)]
 pub struct Target {
     /// As it is written in a scenario: `payment-provider`.
     pub name: &'static str,
-    /// The role that is told.
+    /// The role that is told, or [`WORLD`].
     pub role: &'static str,
     pub kinds: &'static [Kind],
 }
@@ -51,6 +55,10 @@ pub enum Shape {
     Share,
     /// A duration, or an inclusive range of durations to draw from.
     Durations,
+    /// A duration that may go back: `-3s`.
+    Offset,
+    /// A whole number from 1 on.
+    Count,
 }
 
 /// A parameter's value.
@@ -58,6 +66,9 @@ pub enum Shape {
 pub enum Value {
     Share(f64),
     Durations(DurationRange),
+    /// Microseconds.
+    Offset(i64),
+    Count(u64),
 }
 
 /// A fault that can be injected.
@@ -158,11 +169,48 @@ impl Shape {
         match self {
             Self::Share => share(text).map(Value::Share),
             Self::Durations => text.parse().map(Value::Durations),
+            Self::Offset => offset(text).map(Value::Offset),
+            Self::Count => count(text).map(Value::Count),
         }
     }
 }
 
+/// Longest jump of a clock.
+const OFFSET_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Greatest count.
+const COUNT_MAX: u64 = 1_000_000;
+
+fn offset(text: &str) -> Result<i64, String> {
+    let (sign, length) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
+    let length = duration(length).map_err(|_| format!("`{text}` is not a jump; write it like 5s or -500ms"))?;
+    if length.is_zero() || length > OFFSET_MAX {
+        return Err(format!("`{text}` is not a jump of 1us to 24h, forwards or back"));
+    }
+    Ok(sign * i64::try_from(length.as_micros()).unwrap_or(i64::MAX))
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| (1..=COUNT_MAX).contains(number));
+    number.ok_or_else(|| format!("`{text}` is not a whole number from 1 to {COUNT_MAX}"))
+}
+
 impl Fault {
+    /// A jump that its kind has, in microseconds; zero for one that it has not.
+    pub fn offset(&self, parameter: &str) -> i64 {
+        match self.values.get(parameter) {
+            Some(Value::Offset(micros)) => *micros,
+            _ => 0,
+        }
+    }
+
+    /// A count that its kind has; one for one that it has not.
+    pub fn count(&self, parameter: &str) -> u64 {
+        match self.values.get(parameter) {
+            Some(Value::Count(count)) => *count,
+            _ => 1,
+        }
+    }
+
     /// A share that its kind has; zero for one that it has not.
     pub fn share(&self, parameter: &str) -> f64 {
         match self.values.get(parameter) {

@@ -42,6 +42,9 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::world::soon;
 
+#[path = "hazard.rs"]
+mod hazard;
+
 type Client = AcquirerServiceClient<PeerChannel>;
 
 const CALLER: &str = "caller";

@@ -1,7 +1,7 @@
 //! The JSON Schema of scenario files. It is for editors: what only the whole file can tell (products
 //! that exist, faults within the load) is left to `shopctl scenario check`, which has the last word.
 
-use chassis::chaos::{self, Kind};
+use chassis::chaos::{self, Kind, Target};
 use serde_json::{Map, Value, json};
 
 use super::super::invariants::INVARIANTS_DESCRIBED;
@@ -132,7 +132,15 @@ fn durations() -> Value {
 
 /// One of these words, each with its meaning.
 fn choice<'a>(words: impl Iterator<Item = (&'a str, &'a str)>) -> Value {
-    let words: Vec<_> = words.map(|(word, meaning)| json!({ "const": word, "description": meaning })).collect();
+    let mut told: Vec<_> = Vec::new();
+    for word in words {
+        // Many targets share their kinds.
+        if !told.contains(&word) {
+            told.push(word);
+        }
+    }
+    let words: Vec<_> =
+        told.into_iter().map(|(word, meaning)| json!({ "const": word, "description": meaning })).collect();
     json!({ "anyOf": words })
 }
 
@@ -164,17 +172,31 @@ fn fault(services: &Services<'_>) -> Value {
         }
     }
     let mut rules = Vec::new();
-    for target in services.targets {
-        let kinds: Vec<_> = target.kinds.iter().map(|kind| kind.name).collect();
-        let named = json!({ "properties": { "target": { "const": target.name } }, "required": ["target"] });
+    for alike in alike(services.targets) {
+        let Some(first) = alike.first() else { continue };
+        let kinds: Vec<_> = first.kinds.iter().map(|kind| kind.name).collect();
+        let names: Vec<_> = alike.iter().map(|target| target.name).collect();
+        let named = json!({ "properties": { "target": { "enum": names } }, "required": ["target"] });
         rules.push(json!({ "if": named, "then": { "properties": { "kind": { "enum": kinds } } } }));
-        rules.extend(target.kinds.iter().map(|kind| parameters(target.name, kind)));
+        rules.extend(first.kinds.iter().map(|kind| parameters(&names, kind)));
     }
     extended(fault, json!({ "allOf": rules }))
 }
 
+/// The targets, those with the same kinds together.
+fn alike(targets: &[&'static Target]) -> Vec<Vec<&'static Target>> {
+    let mut groups: Vec<Vec<&'static Target>> = Vec::new();
+    for target in targets {
+        match groups.iter_mut().find(|group| group.first().is_some_and(|first| first.kinds == target.kinds)) {
+            Some(group) => group.push(target),
+            None => groups.push(vec![target]),
+        }
+    }
+    groups
+}
+
 /// What a fault of this kind takes.
-fn parameters(target: &str, kind: &Kind) -> Value {
+fn parameters(targets: &[&str], kind: &Kind) -> Value {
     let keys = super::fault::KEYS.iter().map(|key| key.name);
     let taken: Vec<_> = keys.chain(kind.parameters.iter().map(|parameter| parameter.name)).collect();
     let needed = kind.parameters.iter().filter(|parameter| parameter.default.is_none());
@@ -183,7 +205,7 @@ fn parameters(target: &str, kind: &Kind) -> Value {
         kind.parameters.iter().map(|one| (one.name.to_owned(), parameter(one))).collect();
     json!({
         "if": {
-            "properties": { "target": { "const": target }, "kind": { "const": kind.name } },
+            "properties": { "target": { "enum": targets }, "kind": { "const": kind.name } },
             "required": ["target", "kind"],
         },
         "then": { "propertyNames": { "enum": taken }, "required": required, "properties": properties },
@@ -194,6 +216,8 @@ fn parameter(parameter: &chaos::Parameter) -> Value {
     let schema = match parameter.shape {
         chaos::Shape::Share => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
         chaos::Shape::Durations => durations(),
+        chaos::Shape::Offset => text_like(&format!("-?{DURATION}")),
+        chaos::Shape::Count => json!({ "type": "integer", "minimum": 1 }),
     };
     let mut more = json!({ "description": parameter.meaning });
     if let (Some(default), Value::Object(more)) = (parameter.default, &mut more) {

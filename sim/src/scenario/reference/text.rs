@@ -1,5 +1,6 @@
 //! The reference part of `docs/scenarios.md`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::super::KEYS;
@@ -9,6 +10,7 @@ use super::super::keys::{Key, Need};
 use super::super::load::EXECUTORS;
 use super::super::metrics::{METRICS, Metric, MetricKind, WHOLE_RUN_ONLY, aggregates};
 use super::{SECTIONS, Services};
+use crate::fault::vocabulary::{self, How};
 
 /// Everything that a scenario may hold, in Markdown.
 pub fn text(services: &Services<'_>) -> String {
@@ -85,14 +87,44 @@ fn steps(text: &mut String) {
 fn targets(text: &mut String, services: &Services<'_>) {
     text.push('\n');
     table(text, &["target", "kind", "parameters", "meaning"]);
+    let mut told = BTreeSet::new();
     for (target, kind) in services.targets.iter().flat_map(|target| target.kinds.iter().map(move |kind| (target, kind)))
     {
+        let target = vocabulary::pattern(target);
+        if !told.insert((target, kind.name)) {
+            continue;
+        }
         let parameters = kind.parameters.iter().map(|parameter| {
             let default = parameter.default.map_or_else(|| "required".to_owned(), |default| format!("`{default}`"));
             format!("`{}`: {} ({default})", parameter.name, parameter.meaning)
         });
         let parameters = parameters.collect::<Vec<_>>().join("; ");
-        row(text, &[&format!("`{}`", target.name), &format!("`{}`", kind.name), &parameters, kind.meaning]);
+        row(text, &[&format!("`{target}`"), &format!("`{}`", kind.name), &parameters, kind.meaning]);
+    }
+    worlds(text);
+    text.push('\n');
+    table(text, &["name", "stands for", "there are"]);
+    for (pattern, words) in vocabulary::PATTERNS {
+        let names: Vec<_> = vocabulary::named_by(pattern).collect();
+        let listed = match pattern {
+            "point:NAME" => format!("{}; `shopctl fault kinds` lists them", names.len()),
+            _ => quoted(names),
+        };
+        row(text, &[&format!("`{pattern}`"), words, &listed]);
+    }
+}
+
+/// What a fault is in which world.
+fn worlds(text: &mut String) {
+    text.push('\n');
+    table(text, &["target", "kind", "`simulate`", "`run`", "`run` on servers"]);
+    for row_of in vocabulary::matrix() {
+        let told = |how: How| match how {
+            How::Real => how.word().to_owned(),
+            How::Emulated(why) | How::NotApplicable(why) => format!("{}: {why}", how.word()),
+        };
+        let [simulate, embedded, servers] = [row_of.simulate, row_of.embedded, row_of.servers].map(told);
+        row(text, &[&format!("`{}`", row_of.target), &format!("`{}`", row_of.kind), &simulate, &embedded, &servers]);
     }
 }
 

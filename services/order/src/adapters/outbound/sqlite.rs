@@ -277,7 +277,7 @@ impl Orders for SqliteOrders {
         // Nearly every event finds nothing to wake: look before writing.
         let asleep: bool = self.db.read(|connection| {
             let sql = "SELECT EXISTS (SELECT 1 FROM orders WHERE id = ?1 AND unknown_step = ?2)";
-            connection.prepare_cached(sql)?.query_row(params![id, step], |row| row.get(0))
+            Ok::<_, StoreError>(connection.prepare_cached(sql)?.query_row(params![id, step], |row| row.get(0))?)
         })?;
         if !asleep {
             return Ok(false);

@@ -1,0 +1,130 @@
+//! What may befall a role in a simulated world: a crash at an exact point, a call that is lost or made
+//! twice, a store that refuses. On a real machine nothing does, and asking costs a look at an `Option`.
+//!
+//! A *crash point* is a named place just before or just after something that others can see: a commit, a
+//! call, an answer, an event. A role that dies at one has done everything before it and does nothing after it:
+//! from then on its stores refuse, its sockets are silent, and whoever passes a point stays there.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::store::StoreError;
+
+/// What becomes of whoever passes a crash point.
+#[derive(Debug, Clone)]
+pub enum Passage {
+    On,
+    /// The role is dead, perhaps since this very point.
+    Dead,
+    /// It stands still until this is cancelled.
+    Wait(CancellationToken),
+}
+
+/// Where a call gets lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// It never arrives.
+    Request,
+    /// It has been served; its answer never arrives.
+    Reply,
+}
+
+/// What becomes of one call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallFate {
+    /// How much longer it takes to arrive. It arrives although its caller may have given up.
+    pub delay: Duration,
+    pub lost: Option<Lost>,
+    /// It is made a second time, so much later than the first; nobody hears that answer.
+    pub again: Option<Duration>,
+}
+
+impl CallFate {
+    /// Whether nothing befalls it.
+    pub fn is_plain(&self) -> bool {
+        self.delay.is_zero() && self.lost.is_none() && self.again.is_none()
+    }
+}
+
+/// Who decides what befalls one role. Answers at once, and MUST NOT depend on anything but seeds, virtual
+/// time and what it was asked before.
+pub trait Fate: Send + Sync + 'static {
+    fn pass(&self, point: &str) -> Passage;
+    fn is_dead(&self) -> bool;
+    /// Of a call to the role `to`.
+    fn call(&self, to: &str) -> CallFate;
+    /// Why the role's database does not take a write or, if `write` is false, does not answer a read.
+    fn storage_refuses(&self, write: bool) -> Option<&'static str>;
+    /// Whether the answer to a commit that has happened is lost.
+    fn storage_loses_answer(&self) -> bool;
+}
+
+/// A role's own handle on what may befall it. Cheap to clone; the default is a world without hazards.
+#[derive(Clone, Default)]
+pub struct Hazards(Option<Arc<dyn Fate>>);
+
+impl fmt::Debug for Hazards {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Hazards" } else { "NoHazards" })
+    }
+}
+
+impl Hazards {
+    pub fn new(fate: Arc<dyn Fate>) -> Self {
+        Self(Some(fate))
+    }
+
+    /// Whether nothing can ever befall.
+    pub fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Passes a crash point where nobody can wait; answers whether the role lives on.
+    pub fn survives(&self, point: impl FnOnce() -> String) -> bool {
+        match &self.0 {
+            Some(fate) => !matches!(fate.pass(&point()), Passage::Dead),
+            None => true,
+        }
+    }
+
+    /// Passes a crash point. Does not return if the role dies there: its runtime is about to go.
+    pub async fn pass(&self, point: impl FnOnce() -> String) {
+        let Some(fate) = &self.0 else { return };
+        match fate.pass(&point()) {
+            Passage::On => {}
+            Passage::Dead => std::future::pending().await,
+            Passage::Wait(over) => {
+                over.cancelled().await;
+                if fate.is_dead() {
+                    std::future::pending().await
+                }
+            }
+        }
+    }
+
+    /// What becomes of a call to the role `to`.
+    pub fn call(&self, to: &str) -> CallFate {
+        self.0.as_ref().map(|fate| fate.call(to)).unwrap_or_default()
+    }
+
+    /// # Errors
+    /// When the role's database does not answer.
+    pub fn storage(&self, write: bool) -> Result<(), StoreError> {
+        let refusal = self.0.as_ref().and_then(|fate| fate.storage_refuses(write));
+        refusal.map_or(Ok(()), |why| Err(StoreError::Unavailable(why.to_owned())))
+    }
+
+    /// # Errors
+    /// When the commit that has just happened is not heard of.
+    pub fn storage_answer(&self) -> Result<(), StoreError> {
+        match &self.0 {
+            Some(fate) if fate.storage_loses_answer() => {
+                Err(StoreError::Unavailable("the connection was lost during the commit".to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
