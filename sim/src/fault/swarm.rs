@@ -15,6 +15,8 @@ use crate::scenario::{PlannedFault, Scenario};
 
 static PROVIDER_TARGET: &Target = &acquirer::FAULTS;
 
+/// The version of what seeds draw: another one draws other faults for the same seed.
+pub const VERSION: u32 = 1;
 /// Most faults of one seed.
 const FAULTS_MAX: u32 = 6;
 
