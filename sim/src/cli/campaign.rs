@@ -18,7 +18,7 @@ use super::exit::{ExitCode, Failure};
 use super::run::commit;
 use super::signals::Signals;
 use super::{runtime, say};
-use crate::campaign::crew::{Answer, Assignment, Crew, Launch, Next};
+use crate::campaign::crew::{Answer, Assignment, Crew, Ending, Launch, Next};
 use crate::campaign::play::{Changes, Played, Source, play};
 use crate::campaign::results::{Failed, Fingerprint, Results};
 use crate::campaign::seeds::SeedRange;
@@ -27,6 +27,8 @@ use crate::fault::swarm;
 use crate::scenario::{self, Known, ScenarioErrors};
 use crate::world::shop;
 
+/// After so many lost processes in a row there is something wrong with all of them.
+const LOST_MAX: u32 = 20;
 /// The longest that one seed may take, in real time.
 const LONGEST: Duration = Duration::from_secs(300);
 /// How many failing seeds are told in full.
@@ -72,7 +74,7 @@ pub fn command(args: &SimulateArgs, path: &Path, seed: Option<u64>) -> String {
 }
 
 fn crew(args: &SimulateArgs, path: &Path) -> Result<Crew, Failure> {
-    let program = std::env::current_exe().map_err(|error| Failure::shop(format!("error: this program: {error}")))?;
+    let program = program().map_err(|error| Failure::shop(format!("error: this program: {error}")))?;
     let mut arguments: Vec<OsString> = vec!["simulate".into(), path.into(), "--job".into()];
     if let Some(scale) = args.scale {
         arguments.push(format!("--scale={scale}").into());
@@ -86,10 +88,16 @@ fn crew(args: &SimulateArgs, path: &Path) -> Result<Crew, Failure> {
     Ok(Crew::new(Launch { program, arguments, longest: LONGEST }, jobs))
 }
 
-/// The last panic of this process. tokio catches those of tasks, so that nobody else would notice.
+/// This program, also where its file has been replaced by a newer one meanwhile.
+fn program() -> io::Result<PathBuf> {
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() { Ok(running) } else { std::env::current_exe() }
+}
+
+/// The first panic of this process that nobody has asked for. tokio catches those of tasks, so that nobody else would notice.
 static PANICKED: Mutex<Option<String>> = Mutex::new(None);
 
-fn watch_for_panics() {
+pub fn watch_for_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
@@ -99,6 +107,11 @@ fn watch_for_panics() {
             before(panicked);
         }));
     });
+}
+
+/// What a task of the play that has just ended said when it panicked, if one did.
+pub fn panicked() -> Option<String> {
+    PANICKED.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// One of the processes: plays what it reads.
@@ -121,7 +134,7 @@ pub fn job(args: &SimulateArgs) -> Result<ExitCode, Failure> {
             Some(text) => scenario::parse(text, &source.scenario.origin, &[], &known),
             None => source.seeded(assignment.seed, &known),
         });
-        if let Some(panicked) = PANICKED.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(panicked) = panicked() {
             played = Played::failed(ExitCode::ShopFailed, panicked);
         }
         let answer = serde_json::to_string(&Answer { number: assignment.number, played });
@@ -225,7 +238,7 @@ impl<'a> Campaign<'a> {
         let (mut next, mut under_way) = (missing.next(), 0_u64);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let (mut shown, mut saved) = (Instant::now(), Instant::now());
+        let (mut shown, mut saved, mut lost) = (Instant::now(), Instant::now(), 0);
         let on_terminal = io::stderr().is_terminal();
         while next.is_some() || under_way > 0 {
             tokio::select! {
@@ -255,7 +268,12 @@ impl<'a> Campaign<'a> {
                     Next::Ended(assignment, ending) => {
                         under_way -= 1;
                         self.done += 1;
+                        lost = if let Ending::Lost(_) = &ending { lost + 1 } else { 0 };
                         self.results.take(assignment.seed, ending);
+                        if lost >= LOST_MAX {
+                            let _ = writeln!(io::stderr(), "{lost} processes were lost in a row: the rest is not played");
+                            break;
+                        }
                     }
                     Next::Over => break,
                 }
@@ -399,7 +417,13 @@ impl Shrinking<'_> {
         let shrunk = loop {
             tokio::select! {
                 biased;
-                _ = signals.next(), if !stop.is_cancelled() => stop.cancel(),
+                _ = signals.next() => {
+                    if stop.is_cancelled() {
+                        let (code, message) = (ExitCode::Stopped, format!("seed {seed} is not shrunk: stopped"));
+                        return Err(Failure { code, message });
+                    }
+                    stop.cancel();
+                }
                 shrunk = &mut shrinking => break shrunk,
             }
         };
@@ -439,7 +463,7 @@ fn fingerprint(args: &SimulateArgs, source: &Source) -> Result<Fingerprint, Fail
     let text = fs::read_to_string(&source.path);
     let text = text.map_err(|error| Failure::invalid(format!("error: {}: {error}", source.path.display())))?;
     Ok(Fingerprint {
-        program: program(),
+        program: build(),
         scenario: scenario::hash(&text, &[]),
         set: args.scenario.set.iter().map(|set| format!("{}={}", set.path, set.value)).collect(),
         scale: args.scale.map(|scale| scale.to_string()),
@@ -450,7 +474,7 @@ fn fingerprint(args: &SimulateArgs, source: &Source) -> Result<Fingerprint, Fail
 
 /// The commit of the working folder. Of code that is not committed the commit says too little: then it is
 /// the build as well.
-fn program() -> String {
+fn build() -> String {
     let changed = std::process::Command::new("git").args(["status", "--porcelain", "--untracked-files=no"]).output();
     let clean = changed.is_ok_and(|output| output.status.success() && output.stdout.is_empty());
     let commit = commit();

@@ -89,7 +89,14 @@ fn scenario_of(args: &SimulateArgs, path: &Path, known: &Known) -> Result<Scenar
 /// Plays it and says how it ended.
 fn show(args: &SimulateArgs, path: &Path, scenario: &Scenario, trace: Option<&mut File>) -> Result<ExitCode, Failure> {
     say(format_args!("{} (seed {}), in virtual time: {}", scenario.name, scenario.seed, scenario.about));
-    let simulated = match play(scenario) {
+    campaign::watch_for_panics();
+    let played = play(scenario);
+    if let Some(why) = campaign::panicked() {
+        let _ = writeln!(io::stderr(), "error: a task panicked: {why}");
+        say(format_args!("replay it with: {}", campaign::command(args, path, args.replay)));
+        return Ok(ExitCode::ShopFailed);
+    }
+    let simulated = match played {
         Ok(simulated) => simulated,
         Err(failure) => {
             let _ = writeln!(io::stderr(), "{}", failure.message);

@@ -62,7 +62,7 @@ fn a_replay_is_what_the_campaign_played() {
 #[test]
 fn a_failing_seed_is_told_with_its_history_and_its_replay_fails_alike() {
     let bench = Bench::new(TINY);
-    let ended = seeds(&bench, "1..3", &["--set", UNDOING_NOTHING, "--set", "quiescence_timeout=1s"]).exits(111);
+    let ended = seeds(&bench, "3..4", &["--set", UNDOING_NOTHING, "--set", "quiescence_timeout=1s"]).exits(111);
     let results = results(&bench);
     let failed = results.failures.values().next().unwrap();
     let history = failed.history.as_ref().unwrap();
@@ -94,13 +94,13 @@ fn what_oversells_is_told_by_product() {
 fn a_shrunk_scenario_is_small_and_fails_by_itself() {
     let bench = Bench::new(TINY);
     let arguments = ["--set", UNDOING_NOTHING, "--set", "quiescence_timeout=1s", "--shrink"];
-    let said = seeds(&bench, "5", &arguments).exits(111).stdout();
+    let said = seeds(&bench, "3", &arguments).exits(111).stdout();
     assert!(said.contains("still break cancelled_net_zero"), "{said}");
-    let file = bench.path("reports/simulations/tiny-5.yaml");
+    let file = bench.path("reports/simulations/tiny-3.yaml");
     let text = std::fs::read_to_string(&file).unwrap();
     assert!(text.contains("\n    only: [") && !text.contains("faults:") && !text.contains("swarm-"), "{text}");
     assert!(
-        text.contains("\n# Cancelled") && text.contains("shopctl simulate reports/simulations/tiny-5.yaml"),
+        text.contains("\n# Cancelled") && text.contains("shopctl simulate reports/simulations/tiny-3.yaml"),
         "{text}"
     );
     let path = file.to_string_lossy().into_owned();

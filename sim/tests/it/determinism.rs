@@ -56,7 +56,7 @@ fn another_seed_leaves_another_trace() {
 fn a_seed_played_in_two_processes_leaves_the_same_trace() {
     let bench = Bench::new(TINY);
     for file in ["one.txt", "two.txt"] {
-        bench.shopctl(&["simulate", "scenario.yaml", "--replay", "7", "--calm", "--trace", file]).exits(0);
+        bench.shopctl(&["simulate", "scenario.yaml", "--set", "seed=7", "--trace", file]).exits(0);
     }
     let read = |file: &str| std::fs::read_to_string(bench.path(file)).unwrap();
     assert_eq!(first_difference(&read("one.txt"), &read("two.txt")), None);
