@@ -26,6 +26,8 @@ use super::play::Played;
 const LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// The last words are looked for in so much of what a process has said.
 const SAID_BYTES: u64 = 16 * 1024;
+/// A process that has played so much makes room for a new one: what it holds of the past is bounded.
+const PLAYS_MAX: u32 = 500;
 /// Most processes.
 pub const JOBS_MAX: usize = 256;
 
@@ -168,7 +170,7 @@ async fn end(launch: &Launch, job: &mut Option<Job>, assignment: &Assignment) ->
     };
     match timeout(launch.longest, own.play(assignment)).await {
         Ok(Ok(played)) => {
-            *job = Some(own);
+            *job = Some(own).filter(|own| own.plays < PLAYS_MAX);
             Ending::Played(Box::new(played))
         }
         Ok(Err(why)) => Ending::Lost(own.last_words(&why)),
@@ -182,6 +184,7 @@ struct Job {
     to: pipe::Sender,
     from: BufReader<pipe::Receiver>,
     said: File,
+    plays: u32,
 }
 
 impl Job {
@@ -200,10 +203,11 @@ impl Job {
             return Err(std::io::Error::other("it has no pipes"));
         };
         let (to, from) = (pipe::Sender::from_owned_fd(to)?, pipe::Receiver::from_owned_fd(from)?);
-        Ok(Self { child, to, from: BufReader::new(from), said })
+        Ok(Self { child, to, from: BufReader::new(from), said, plays: 0 })
     }
 
     async fn play(&mut self, assignment: &Assignment) -> Result<Played, String> {
+        self.plays += 1;
         let mut line = serde_json::to_vec(assignment).map_err(|error| error.to_string())?;
         line.push(b'\n');
         self.to.write_all(&line).await.map_err(|error| format!("it takes no work: {error}"))?;
