@@ -4,9 +4,8 @@
 CARGO    ?= cargo
 SHOPCTL   = $(CARGO) run --release --
 SCENARIO ?= scenarios/smoke.yaml
-# What `make soak` plays, and the seeds that `make simulate` always plays.
+# What `make soak` plays.
 SEEDS    ?= 1..10000
-SEEDS_FIXED = 1..100
 SCALE    ?= 0.1
 SOAK     ?= scenarios/oversell-race.yaml
 JOBS_FLAG = $(if $(JOBS),--jobs $(JOBS))
@@ -54,9 +53,10 @@ services-up: ## Put a shop up and leave it running until Ctrl-C. DATA=folder LIS
 seed-data: ## Fill that shop with a scenario's users, products and stock. SCENARIO=file LISTEN=address
 	$(SHOPCTL) seed $(SCENARIO) --target http://$(LISTEN)
 
-simulate: ## Play a fixed set of seeds in virtual time, each with faults of its own: a few minutes.
-	$(SHOPCTL) simulate scenarios/oversell-race.yaml --seeds $(SEEDS_FIXED) --scale $(SCALE) $(JOBS_FLAG)
-	$(SHOPCTL) simulate scenarios/smoke.yaml --seeds $(SEEDS_FIXED) $(JOBS_FLAG)
+simulate: ## Play a fixed set of seeds in virtual time, each with faults of its own: a few minutes. JOBS=number
+	$(SHOPCTL) simulate scenarios/oversell-race.yaml --seeds 1..100 --scale 0.1 $(JOBS_FLAG)
+	$(SHOPCTL) simulate scenarios/smoke.yaml --seeds 1..50 --scale 0.2 $(JOBS_FLAG)
+	$(SHOPCTL) simulate scenarios/payment-outage.yaml --seeds 1..30 --scale 0.1 $(JOBS_FLAG)
 
 soak: ## Play many seeds; what was played before is not played again. SEEDS=A..B JOBS=number SCALE=share SOAK=file
 	$(SHOPCTL) simulate $(SOAK) --seeds $(SEEDS) --scale $(SCALE) $(JOBS_FLAG)

@@ -28,6 +28,8 @@ const LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const SAID_BYTES: u64 = 16 * 1024;
 /// A process that has played so much makes room for a new one: what it holds of the past is bounded.
 const PLAYS_MAX: u32 = 500;
+/// How often a seed that takes too long is played.
+const TRIES_MAX: u32 = 2;
 /// Most processes.
 pub const JOBS_MAX: usize = 256;
 
@@ -159,22 +161,33 @@ async fn work(
     }
 }
 
-/// Has a process play it; one that failed is not used again.
+/// Has a process play it. One that took too long may have stood still with the whole machine: then
+/// another one tries once more.
 async fn end(launch: &Launch, job: &mut Option<Job>, assignment: &Assignment) -> Ending {
+    for _ in 0..TRIES_MAX {
+        if let Some(ending) = end_in_time(launch, job, assignment).await {
+            return ending;
+        }
+    }
+    Ending::Lost(format!("it was still playing after {} s, {TRIES_MAX} times", launch.longest.as_secs()))
+}
+
+/// One that failed is not used again. `None` if it took too long.
+async fn end_in_time(launch: &Launch, job: &mut Option<Job>, assignment: &Assignment) -> Option<Ending> {
     let mut own = match job.take() {
         Some(job) => job,
         None => match Job::start(launch) {
             Ok(job) => job,
-            Err(error) => return Ending::Lost(format!("no process: {error}")),
+            Err(error) => return Some(Ending::Lost(format!("no process: {error}"))),
         },
     };
     match timeout(launch.longest, own.play(assignment)).await {
         Ok(Ok(played)) => {
             *job = Some(own).filter(|own| own.plays < PLAYS_MAX);
-            Ending::Played(Box::new(played))
+            Some(Ending::Played(Box::new(played)))
         }
-        Ok(Err(why)) => Ending::Lost(own.last_words(&why)),
-        Err(_) => Ending::Lost(format!("it was still playing after {} s", launch.longest.as_secs())),
+        Ok(Err(why)) => Some(Ending::Lost(own.last_words(&why))),
+        Err(_) => None,
     }
 }
 
