@@ -4,13 +4,17 @@
 CARGO    ?= cargo
 SHOPCTL   = $(CARGO) run --release --
 SCENARIO ?= scenarios/smoke.yaml
-SEED     ?= 1
+# What `make soak` plays.
+SEEDS    ?= 1..10000
+SCALE    ?= 0.1
+SOAK     ?= scenarios/oversell-race.yaml
+JOBS_FLAG = $(if $(JOBS),--jobs $(JOBS))
 # Under target/, so that git ignores it.
 DATA     ?= target/shop
 LISTEN   ?= 127.0.0.1:8080
 
 .DEFAULT_GOAL := help
-.PHONY: help demo deps test test-all test-kill check proto-gen infra-up services-up seed-data simulate picture
+.PHONY: help demo deps test test-all test-kill check proto-gen infra-up services-up seed-data simulate soak picture
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-12s %s\n", $$1, $$2 }'
@@ -49,8 +53,13 @@ services-up: ## Put a shop up and leave it running until Ctrl-C. DATA=folder LIS
 seed-data: ## Fill that shop with a scenario's users, products and stock. SCENARIO=file LISTEN=address
 	$(SHOPCTL) seed $(SCENARIO) --target http://$(LISTEN)
 
-simulate: ## Play one seed in virtual time. SCENARIO=file SEED=number
-	$(SHOPCTL) simulate $(SCENARIO) --replay $(SEED)
+simulate: ## Play a fixed set of seeds in virtual time, each with faults of its own: a few minutes. JOBS=number
+	$(SHOPCTL) simulate scenarios/oversell-race.yaml --seeds 1..100 --scale 0.1 $(JOBS_FLAG)
+	$(SHOPCTL) simulate scenarios/smoke.yaml --seeds 1..50 --scale 0.2 $(JOBS_FLAG)
+	$(SHOPCTL) simulate scenarios/payment-outage.yaml --seeds 1..30 --scale 0.1 $(JOBS_FLAG)
+
+soak: ## Play many seeds; what was played before is not played again. SEEDS=A..B JOBS=number SCALE=share SOAK=file
+	$(SHOPCTL) simulate $(SOAK) --seeds $(SEEDS) --scale $(SCALE) $(JOBS_FLAG)
 
 picture: ## Renew the dashboard's picture in docs/ from a run of the outage.
 	$(SHOPCTL) run scenarios/payment-outage.yaml --headless --picture 6s=docs/dashboard.svg

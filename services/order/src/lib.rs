@@ -162,7 +162,14 @@ fn pace(config: &Config) -> Pace {
 
 #[cfg(feature = "planted-bugs")]
 fn planted(config: &Config) -> Planted {
-    Planted { compensate_nothing: config.planted_bug.as_deref() == Some("compensate-nothing") }
+    use crate::application::planted::Whim;
+    let bug = config.planted_bug.as_deref();
+    let whim = match bug {
+        Some("hash-order") => Some(Whim::HashOrder),
+        Some("system-clock") => Some(Whim::SystemClock),
+        _ => None,
+    };
+    Planted { compensate_nothing: bug == Some("compensate-nothing"), whim }
 }
 
 #[cfg(not(feature = "planted-bugs"))]

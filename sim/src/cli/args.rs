@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::pictures::Wanted;
 use super::serve::Role;
+use crate::campaign::crew::JOBS_MAX;
+use crate::campaign::seeds::SeedRange;
 use crate::infra::{InfraArgs, external};
 use crate::scenario::template;
 
@@ -23,7 +25,7 @@ pub struct Arguments {
 pub enum Command {
     /// Put a shop up, play scenarios against it, judge them, take it down.
     Run(RunArgs),
-    /// Play one seed of a scenario in virtual time; the same seed gives the same run, to the byte.
+    /// Play seeds of a scenario in virtual time; the same seed gives the same run, to the byte.
     Simulate(SimulateArgs),
     /// Put a shop up and leave it running until Ctrl-C.
     Up(UpArgs),
@@ -121,16 +123,45 @@ fn output(text: &str) -> Result<Output, String> {
     }
 }
 
+/// From above 0 to 1.
+fn factor(text: &str) -> Result<f64, String> {
+    let factor = text.parse::<f64>().ok().filter(|factor| *factor > 0.0 && *factor <= 1.0);
+    factor.ok_or_else(|| "write a number above 0 and up to 1, such as 0.1".to_owned())
+}
+
 #[derive(Debug, Args)]
 pub struct SimulateArgs {
     #[command(flatten)]
     pub scenario: ScenarioArgs,
-    /// The seed to play; the scenario's own seed otherwise.
+    /// Plays every seed from A to B, both included, each with faults of its own beside the scenario's. What earlier
+    /// calls have played is not played again, and their results add up. Thresholds are not judged.
+    #[arg(long, value_name = "A..B", conflicts_with_all = ["replay", "trace"])]
+    pub seeds: Option<SeedRange>,
+    /// Plays one seed exactly as --seeds does; without either, the scenario is played under its own seed, with its
+    /// own faults alone.
     #[arg(long, value_name = "SEED")]
     pub replay: Option<u64>,
+    /// Processes that play side by side; as many as there are cores if left out.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=JOBS_MAX as i64))]
+    pub jobs: Option<u16>,
+    /// Shrinks users, stock and load together, for example to a tenth: 0.1.
+    #[arg(long, value_name = "F", value_parser = factor)]
+    pub scale: Option<f64>,
+    /// Leaves out the faults that seeds draw.
+    #[arg(long)]
+    pub calm: bool,
+    /// Makes a failing seed's scenario smaller while it fails, and keeps it in the folder of --out.
+    #[arg(long)]
+    pub shrink: bool,
     /// Writes every RPC, commit and event with its virtual time.
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+    /// Where results and shrunk scenarios are kept.
+    #[arg(long, value_name = "DIR", default_value = "reports/simulations")]
+    pub out: PathBuf,
+    /// Plays what standard input says, a line each, and answers on standard output.
+    #[arg(long, hide = true, conflicts_with_all = ["seeds", "replay", "trace", "shrink"])]
+    pub job: bool,
 }
 
 #[derive(Debug, Args)]
@@ -384,5 +415,8 @@ mod tests {
         assert!(Arguments::try_parse_from(["shopctl", "run", "x.yaml", "--set", "seed"]).is_err());
         assert!(Arguments::try_parse_from(["shopctl", "run", "x.yaml", "-o", "pdf=x"]).is_err());
         assert!(Arguments::try_parse_from(["shopctl", "run"]).is_err());
+        for wrong in ["--seeds=9..1", "--scale=0", "--scale=1.5", "--jobs=0"] {
+            assert!(Arguments::try_parse_from(["shopctl", "simulate", "x.yaml", wrong]).is_err(), "{wrong}");
+        }
     }
 }

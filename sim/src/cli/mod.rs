@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod audit;
+pub mod campaign;
 pub mod doctor;
 pub mod exit;
 pub mod explain;

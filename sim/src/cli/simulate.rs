@@ -1,6 +1,6 @@
 //! `shopctl simulate`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -13,14 +13,16 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::args::SimulateArgs;
 use super::exit::{ExitCode, Failure};
-use super::run::{commit, longest};
-use super::say;
+use super::run::longest;
+use super::{campaign, say};
+use crate::audit::shelf::BookShelf;
+use crate::campaign::history::{self, History};
 use crate::report::summary::Circumstances;
 use crate::report::{Summary, World, terminal};
 use crate::run::glance::Control;
 use crate::run::progress::{Event, Sink};
 use crate::run::{Experiment, conduct};
-use crate::scenario::{self, Scenario};
+use crate::scenario::{self, Known, Scenario, ScenarioErrors};
 use crate::world::simulated::{SimulatedOptions, simulate};
 use crate::world::trace::TraceLayer;
 use crate::world::{Admin, shop};
@@ -28,55 +30,101 @@ use crate::world::{Admin, shop};
 /// A simulation and all that happened in it.
 pub struct Simulated {
     pub summary: Summary,
+    /// Empty for a play that was not traced.
     pub trace: String,
     /// The witness's record.
     pub record: Vec<u8>,
+    /// Orders by the kinds of their events, in their order.
+    pub paths: BTreeMap<String, u64>,
     /// The crash points that were passed, and how often.
     pub points: BTreeMap<String, u64>,
+    /// The journeys that placed orders, by group.
+    pub journeys: BTreeMap<String, BTreeSet<u64>>,
+    /// The shortest history that shows a violation, if there is one.
+    pub history: Option<History>,
 }
 
 pub fn run(args: &SimulateArgs) -> Result<ExitCode, Failure> {
+    if args.job {
+        return campaign::job(args);
+    }
+    if args.seeds.is_some() {
+        return campaign::run(args);
+    }
     let known = shop::known();
-    let overrides = args.scenario.overrides(args.replay);
-    let scenarios = args
-        .scenario
-        .scenarios
-        .iter()
-        .map(|path| Ok((path, scenario::load(path, &overrides, &known)?)))
-        .collect::<Result<Vec<_>, scenario::ScenarioErrors>>()
-        .map_err(Failure::invalid)?;
+    let mut scenarios = Vec::new();
+    for path in &args.scenario.scenarios {
+        scenarios.push((path, scenario_of(args, path, &known).map_err(Failure::invalid)?));
+    }
     if scenarios.len() > 1 && args.trace.is_some() {
         return Err(Failure::invalid("error: --trace takes one scenario"));
+    }
+    if args.shrink && args.replay.is_none() {
+        return Err(Failure::invalid(
+            "error: --shrink needs the failing seed (--replay SEED), or seeds (--seeds A..B)",
+        ));
     }
     // Opened before the play: a path that cannot be written is better known now than afterwards.
     let mut trace = args.trace.as_deref().map(create).transpose()?;
     let mut worst = ExitCode::Kept;
     for (path, scenario) in &scenarios {
-        say(format_args!("{} (seed {}), in virtual time: {}", scenario.name, scenario.seed, scenario.about));
-        let code = match play(scenario) {
-            Ok(simulated) => {
-                say(terminal::render(&simulated.summary));
-                if let Some(file) = &mut trace {
-                    let written = file.write_all(simulated.trace.as_bytes());
-                    written.map_err(|error| Failure::invalid(format!("error: the trace: {error}")))?;
-                }
-                ExitCode::from_number(simulated.summary.exit_code)
-            }
-            Err(failure) => {
-                let _ = writeln!(io::stderr(), "{}", failure.message);
-                failure.code
-            }
-        };
-        if code != ExitCode::Kept {
-            let set: String =
-                args.scenario.set.iter().map(|one| format!(" --set '{}={}'", one.path, one.value)).collect();
-            say(format_args!("replay it with: shopctl simulate {} --replay {}{set}", path.display(), scenario.seed));
-        }
+        let code = show(args, path, scenario, trace.as_mut())?;
         if code.severity() < worst.severity() {
             worst = code;
         }
     }
     Ok(worst)
+}
+
+/// What is to be played: a seed as a campaign plays it, or the scenario as it is written.
+fn scenario_of(args: &SimulateArgs, path: &Path, known: &Known) -> Result<Scenario, ScenarioErrors> {
+    let calm = args.replay.is_none();
+    if calm && args.scale.is_none() {
+        return scenario::load(path, &args.scenario.overrides(None), known);
+    }
+    let source = campaign::source(args, path, calm || args.calm, known)?;
+    source.seeded(args.replay.unwrap_or(source.scenario.seed), known)
+}
+
+/// Plays it and says how it ended.
+fn show(args: &SimulateArgs, path: &Path, scenario: &Scenario, trace: Option<&mut File>) -> Result<ExitCode, Failure> {
+    say(format_args!("{} (seed {}), in virtual time: {}", scenario.name, scenario.seed, scenario.about));
+    campaign::watch_for_panics();
+    let played = play(scenario);
+    if let Some(why) = campaign::panicked() {
+        let _ = writeln!(io::stderr(), "error: a task panicked: {why}");
+        say(format_args!("replay it with: {}", campaign::command(args, path, args.replay)));
+        return Ok(ExitCode::ShopFailed);
+    }
+    let simulated = match played {
+        Ok(simulated) => simulated,
+        Err(failure) => {
+            let _ = writeln!(io::stderr(), "{}", failure.message);
+            say(format_args!("replay it with: {}", campaign::command(args, path, args.replay)));
+            return Ok(failure.code);
+        }
+    };
+    say(terminal::render(&simulated.summary));
+    if let Some(file) = trace {
+        let written = file.write_all(simulated.trace.as_bytes());
+        written.map_err(|error| Failure::invalid(format!("error: the trace: {error}")))?;
+    }
+    if let Some(history) = &simulated.history {
+        say(format_args!("{}: {}\n\n{}", history.invariant, history.example, history.text));
+    }
+    let code = ExitCode::from_number(simulated.summary.exit_code);
+    if code != ExitCode::Kept {
+        say(format_args!("replay it with: {}", campaign::command(args, path, args.replay)));
+    }
+    match (args.replay, simulated.summary.invariants.iter().find(|finding| finding.violations > 0)) {
+        (Some(seed), Some(broken)) if args.shrink => {
+            let invariant = simulated.history.as_ref().map_or(&broken.name, |history| &history.invariant);
+            campaign::shrink_one(args, path, seed, invariant)?;
+        }
+        (_, None) if args.shrink => say("no invariant is broken: there is nothing to shrink"),
+        _ => {}
+    }
+    Ok(code)
 }
 
 fn create(path: &Path) -> Result<File, Failure> {
@@ -86,6 +134,12 @@ fn create(path: &Path) -> Result<File, Failure> {
 /// Collects what is written to it, for whoever holds the other end.
 #[derive(Clone, Default)]
 struct Shared(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Shared {
+    fn copy(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+}
 
 impl Write for Shared {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -111,6 +165,21 @@ pub fn play(scenario: &Scenario) -> Result<Simulated, Failure> {
 /// # Errors
 /// As [`play`].
 pub fn play_by_hand(scenario: &Scenario, hands: Vec<(Duration, Control)>) -> Result<Simulated, Failure> {
+    let layer = TraceLayer::default();
+    let subscriber = tracing_subscriber::registry().with(layer.clone());
+    let simulated = tracing::subscriber::with_default(subscriber, || play_as_it_is_told(scenario, hands))?;
+    Ok(Simulated { trace: layer.take(), ..simulated })
+}
+
+/// Plays one scenario under its seed without a trace, which takes its time.
+///
+/// # Errors
+/// As [`play`].
+pub fn play_untraced(scenario: &Scenario) -> Result<Simulated, Failure> {
+    play_as_it_is_told(scenario, Vec::new())
+}
+
+fn play_as_it_is_told(scenario: &Scenario, hands: Vec<(Duration, Control)>) -> Result<Simulated, Failure> {
     let admin = Admin::embedded();
     let mut settings = admin.known_to(scenario.shop.settings.clone());
     // What argon2id costs has no meaning where CPU costs nothing; let it cost this process little.
@@ -118,7 +187,7 @@ pub fn play_by_hand(scenario: &Scenario, hands: Vec<(Duration, Control)>) -> Res
         settings.entry(name.into()).or_insert_with(|| value.into());
     }
     let options = SimulatedOptions { settings, seed: scenario.seed, longest: longest(scenario) };
-    let (layer, record) = (TraceLayer::default(), Shared::default());
+    let record = Shared::default();
     let (tell, controls) = mpsc::channel(hands.len().max(1));
     let started = Arc::new(Notify::new());
     let sink: Sink = {
@@ -148,25 +217,33 @@ pub fn play_by_hand(scenario: &Scenario, hands: Vec<(Duration, Control)>) -> Res
         watcher: None,
         stop: CancellationToken::new(),
     };
-    let subscriber = tracing_subscriber::registry().with(layer.clone());
-    let conducted = tracing::subscriber::with_default(subscriber, || {
-        simulate(options, |surroundings| async move {
-            let asking = tokio::spawn(asking);
-            let hand = surroundings.hand.clone();
-            let conducted = conduct(surroundings, experiment).await;
-            asking.abort();
-            (conducted, hand.map(|hand| hand.points()).unwrap_or_default())
-        })
+    let wanted = scenario.expect.invariants.clone();
+    let written = record.clone();
+    let conducted = simulate(options, |surroundings| async move {
+        let asking = tokio::spawn(asking);
+        let (hand, books) = (surroundings.hand.clone(), surroundings.books.clone());
+        let conducted = conduct(surroundings, experiment).await;
+        asking.abort();
+        // While the books are there.
+        let history = match (&conducted, &books) {
+            (Ok(conducted), BookShelf::Sqlite(storage)) => {
+                history::shortest(storage, conducted, &wanted, written.copy())
+            }
+            _ => None,
+        };
+        let points = hand.map(|hand| hand.points()).unwrap_or_default();
+        conducted.map(|conducted| (conducted, history, points))
     });
-    let (conducted, points) = conducted.map_err(|error| Failure::shop(format!("error: {error}")))?;
-    let conducted = conducted.map_err(Failure::from)?;
+    let conducted = conducted.map_err(|error| Failure::shop(format!("error: {error}")))?;
+    let (conducted, history, points) = conducted.map_err(Failure::from)?;
     let around = Circumstances {
         durability: "SQLite in memory, kept outside the simulated hosts".into(),
-        commit: commit(),
         machine: "virtual time".into(),
         ..Circumstances::default()
     };
-    let record = std::mem::take(&mut *record.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
     let summary = Summary::of(scenario, &conducted, World::Simulated, around);
-    Ok(Simulated { summary, trace: layer.take(), record, points })
+    let keys = conducted.witness.orders.keys().map(|(_, key)| key.as_str());
+    let journeys = history::journeys(keys, scenario.seed);
+    let (paths, trace) = (conducted.audit.paths, String::new());
+    Ok(Simulated { summary, trace, record: record.copy(), paths, points, journeys, history })
 }

@@ -30,8 +30,17 @@ pub struct Folder {
     storage: Storage,
     orders: Connection,
     record: Option<RunRecord>,
-    summary: Option<Summary>,
+    around: Option<Around>,
     notes: Vec<String>,
+}
+
+/// What surrounded the orders of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Around {
+    pub faults: Vec<Fault>,
+    pub breaker: Vec<Transition>,
+    /// The shop's clock at the load's start, in microseconds since 1970; 0 if nobody has noted it.
+    pub started_at_us: i64,
 }
 
 impl Folder {
@@ -51,7 +60,7 @@ impl Folder {
         if FolderLock::is_taken(path) {
             notes.push("a shop is running on this folder: what is under way is not in the books yet".into());
         }
-        Ok(Self { path: path.to_owned(), storage, orders, record: None, summary: None, notes })
+        Ok(Self { path: path.to_owned(), storage, orders, record: None, around: None, notes })
     }
 
     /// A run's folder, of `shopctl run`.
@@ -73,11 +82,22 @@ impl Folder {
         if summary.exists() {
             let named = |error: &dyn std::fmt::Display| format!("{}: {error}", summary.display());
             let text = std::fs::read_to_string(&summary).map_err(|error| named(&error))?;
-            folder.summary = Some(serde_json::from_str(&text).map_err(|error| named(&error))?);
+            let summary: Summary = serde_json::from_str(&text).map_err(|error| named(&error))?;
+            folder.around = Some(Around::from(&summary));
         } else {
             folder.notes.push("there is no summary.json here: faults and breaker are not known".into());
         }
         Ok(folder)
+    }
+
+    /// The books of a simulation, while they are there.
+    ///
+    /// # Errors
+    /// One line: there are none, or the record cannot be read.
+    pub fn simulated(storage: &Storage, record: Vec<u8>, around: Around) -> Result<Self, String> {
+        let orders = storage.open_read_only("order_db").map_err(|error| format!("no books: {error}"))?;
+        let (path, record) = (PathBuf::from("the simulation"), Some(RunRecord::of(record)?));
+        Ok(Self { path, storage: storage.clone(), orders, record, around: Some(around), notes: Vec::new() })
     }
 
     /// The id of the order that is meant: by its id, the beginning of it, or an idempotency key of the run.
@@ -133,6 +153,20 @@ impl Folder {
         format!("{}: {error}", self.path.display())
     }
 
+    /// Whether there is an order with this id.
+    pub fn has(&self, id: &str) -> bool {
+        matches!(self.created(id), Ok(Some(_)))
+    }
+
+    /// The first orders, by id, that somebody has to look at again.
+    ///
+    /// # Errors
+    /// When the books cannot be read.
+    pub fn due(&self) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT id FROM orders WHERE due_at IS NOT NULL ORDER BY id LIMIT 5";
+        all(&self.orders, sql, [], |row| row.get(0))
+    }
+
     fn ids(&self) -> Result<Vec<String>, StoreError> {
         all(&self.orders, "SELECT id FROM orders ORDER BY id", [], |row| row.get(0))
     }
@@ -154,7 +188,7 @@ impl Folder {
         if behind.messages.is_none() {
             notes.push("this shop keeps no book of messages".into());
         }
-        let (faults, breaker) = self.summary.as_ref().map(surroundings).unwrap_or_default();
+        let Around { faults, breaker, .. } = self.around.clone().unwrap_or_default();
         Ok(Facts {
             order,
             events,
@@ -202,7 +236,8 @@ impl Folder {
     }
 
     fn messages(&self, id: &str) -> Result<Option<Vec<Message>>, StoreError> {
-        if !self.path.join(format!("{}.db", notification::DATABASE)).exists() {
+        let is_file = matches!(self.storage, Storage::Folder(_));
+        if is_file && !self.path.join(format!("{}.db", notification::DATABASE)).exists() {
             return Ok(None);
         }
         let courier = self.storage.open_read_only(notification::DATABASE)?;
@@ -223,7 +258,7 @@ impl Folder {
 
     fn client(&self, id: &str) -> Result<Option<Client>, String> {
         let Some(record) = &self.record else { return Ok(None) };
-        let told = self.summary.as_ref().map(|summary| summary.started_at_us).filter(|us| *us != 0);
+        let told = self.around.as_ref().map(|around| around.started_at_us).filter(|us| *us != 0);
         let start = match told.map(Timestamp::from_micros) {
             Some(exactly) => Some((exactly, exactly)),
             None => record.load_start(|order| self.created(order).ok().flatten()),
@@ -243,17 +278,23 @@ fn ambiguous<'a>(wanted: &str, why: &str, orders: impl Iterator<Item = &'a str>)
     format!("{wanted} {why}: {named}{more}; give a whole id")
 }
 
-fn surroundings(summary: &Summary) -> (Vec<Fault>, Vec<Transition>) {
-    let faults = summary.faults.iter().filter_map(|fault| {
-        Some(Fault {
-            name: fault.name.clone(),
-            target: fault.target.clone(),
-            kind: fault.kind.clone(),
-            from: Timestamp::from_micros(fault.injected_at_us?),
-            until: fault.lifted_at_us.map(Timestamp::from_micros),
-        })
-    });
-    (faults.collect(), summary.breaker.transitions.clone())
+impl From<&Summary> for Around {
+    fn from(summary: &Summary) -> Self {
+        let faults = summary.faults.iter().filter_map(|fault| {
+            Some(Fault {
+                name: fault.name.clone(),
+                target: fault.target.clone(),
+                kind: fault.kind.clone(),
+                from: Timestamp::from_micros(fault.injected_at_us?),
+                until: fault.lifted_at_us.map(Timestamp::from_micros),
+            })
+        });
+        Self {
+            faults: faults.collect(),
+            breaker: summary.breaker.transitions.clone(),
+            started_at_us: summary.started_at_us,
+        }
+    }
 }
 
 /// An order without its lines, and those as they are stored.

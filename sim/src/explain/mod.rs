@@ -14,7 +14,7 @@ pub mod render;
 pub mod story;
 #[cfg(test)]
 mod tests;
-mod words;
+pub(crate) mod words;
 
 pub use facts::Facts;
 pub use story::{Actor, Entry, Story};

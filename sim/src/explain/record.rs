@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Cursor};
 use std::path::{Path, PathBuf};
 
 use kernel::{OrderId, Timestamp};
@@ -26,10 +26,17 @@ pub struct Placed {
     pub refused: Option<String>,
 }
 
+/// Where the lines are.
+#[derive(Debug)]
+enum Lines {
+    File(PathBuf),
+    Memory(Vec<u8>),
+}
+
 /// An index over `orders.jsonl`.
 #[derive(Debug)]
 pub struct RunRecord {
-    path: PathBuf,
+    lines: Lines,
     pub keys: BTreeMap<Owner, Placed>,
 }
 
@@ -37,8 +44,20 @@ impl RunRecord {
     /// # Errors
     /// One line that names the file.
     pub fn read(path: &Path) -> Result<Self, String> {
+        Self::index(Lines::File(path.to_owned()))
+    }
+
+    /// The same of lines that no file holds.
+    ///
+    /// # Errors
+    /// One line: they are no record.
+    pub fn of(lines: Vec<u8>) -> Result<Self, String> {
+        Self::index(Lines::Memory(lines))
+    }
+
+    fn index(lines: Lines) -> Result<Self, String> {
         let mut keys: BTreeMap<Owner, Placed> = BTreeMap::new();
-        each(path, |record| {
+        lines.each(|record| {
             let placed = keys
                 .entry(owner(&record))
                 .or_insert_with(|| Placed { order: derived(&owner(&record)), ..Placed::default() });
@@ -53,7 +72,7 @@ impl RunRecord {
                 Record::Fate { .. } => {}
             }
         })?;
-        Ok(Self { path: path.to_owned(), keys })
+        Ok(Self { lines, keys })
     }
 
     /// The owner of an order.
@@ -87,7 +106,7 @@ impl RunRecord {
         let within = latest.since(earliest) / 2;
         let start = earliest.plus(within);
         let mut seen = Vec::new();
-        each(&self.path, |record| {
+        self.lines.each(|record| {
             if owner(&record) != *of {
                 return;
             }
@@ -118,9 +137,16 @@ fn derived((user, key): &Owner) -> Option<String> {
     Some(OrderId::derive(TENANT, user.parse().ok()?, key).to_string())
 }
 
-/// Calls `take` with every record of the file.
-fn each(path: &Path, take: impl FnMut(Record)) -> Result<(), String> {
-    let named = |why: String| format!("{}: {why}", path.display());
-    let file = File::open(path).map_err(|error| named(error.to_string()))?;
-    each_record(BufReader::new(file), take).map_err(named)
+impl Lines {
+    /// Calls `take` with every record.
+    fn each(&self, take: impl FnMut(Record)) -> Result<(), String> {
+        match self {
+            Self::File(path) => {
+                let named = |why: String| format!("{}: {why}", path.display());
+                let file = File::open(path).map_err(|error| named(error.to_string()))?;
+                each_record(BufReader::new(file), take).map_err(named)
+            }
+            Self::Memory(lines) => each_record(Cursor::new(lines), take),
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The story as text, for a terminal of a hundred columns.
 
-use super::story::{Entry, Story};
+use super::story::{Actor, Entry, Story};
 
 const COLUMNS: usize = 100;
 const ACTOR: usize = 10;
@@ -41,6 +41,36 @@ pub fn render(story: &Story) -> String {
         lines.extend(wrapped("note: ", "      ", note));
     }
     lines.iter().map(|line| format!("{}\n", line.trim_end().replace('\u{a0}', " "))).collect()
+}
+
+/// The same on few lines, at most about `lines_max`: without messages and what repeats, and where that is still
+/// too much, without its middle.
+pub fn brief(story: &Story, lines_max: usize) -> String {
+    let reason = story.cancel_reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let head = format!("order {}, {}{reason}: {}, {}", story.order, story.status, story.items, story.total);
+    let told = story.entries.iter().filter(|entry| !entry.repeats && entry.actor != Actor::Courier);
+    let told: Vec<(String, &Entry)> = told.map(|entry| (milliseconds(entry.since_us), entry)).collect();
+    let width = told.iter().map(|(time, _)| time.len()).max().unwrap_or_default().max("ms".len());
+    let indent = " ".repeat(width + 2 + ACTOR);
+    let lines = told.iter().flat_map(|(time, entry)| {
+        wrapped(&format!("{time:>width$}  {:<ACTOR$}", entry.actor.name()), &indent, &text(entry))
+    });
+    let lines: Vec<String> = lines.collect();
+    let ends = wrapped("", "", &story.conclusion);
+    let room = lines_max.saturating_sub(ends.len() + 3).max(4);
+    let mut all = wrapped("", "  ", &head);
+    all.push(format!("{:>width$}  {:<ACTOR$}what", "ms", "who"));
+    if lines.len() > room {
+        // An order's beginning is much like that of others.
+        let (begins, end) = (room / 3, lines.len() - (room - room / 3));
+        all.extend_from_slice(&lines[..begins]);
+        all.push(format!("{indent}({} lines)", end - begins));
+        all.extend_from_slice(&lines[end..]);
+    } else {
+        all.extend(lines);
+    }
+    all.extend(ends);
+    all.iter().map(|line| format!("{}\n", line.trim_end().replace('\u{a0}', " "))).collect()
 }
 
 fn text(entry: &Entry) -> String {

@@ -81,9 +81,13 @@ impl Generator {
 }
 
 impl Crew {
-    /// The next journey, due at `due`.
-    fn journey(&self, due: Instant) -> Journey {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
+    /// The number of the next journey.
+    fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The journey with this number, due at `due`.
+    fn journey(&self, number: u64, due: Instant) -> Journey {
         let users = self.permutation.len().max(1) as u64;
         let place = usize::try_from(number % users).unwrap_or_default();
         let shopper = self.permutation.get(place).copied().unwrap_or_default();
@@ -98,7 +102,18 @@ impl Crew {
         let clock = &self.stage.clock;
         let Some(mut due) = self.unless_stopped(clock.reach(first)).await else { return };
         self.stage.recorder.began(Instant::now() - due);
-        while more(clock.elapsed()) && self.play(due).await {
+        while more(clock.elapsed()) {
+            let number = self.number();
+            if self.group.is_over(number) {
+                return;
+            }
+            // Those that are left out take no time; their numbers end, so that this does.
+            if !self.group.plays(number) {
+                continue;
+            }
+            if !self.play(number, due).await {
+                return;
+            }
             // A pause holds up whoever would start over.
             if self.unless_stopped(clock.running()).await.is_none() {
                 return;
@@ -117,8 +132,8 @@ impl Crew {
         }
     }
 
-    /// Plays a journey due at `due`; answers whether it came to its end.
-    async fn play(&self, due: Instant) -> bool {
+    /// Plays the journey with this number, due at `due`; answers whether it came to its end.
+    async fn play(&self, number: u64, due: Instant) -> bool {
         self.stage.recorder.begun();
         tokio::select! {
             biased;
@@ -126,7 +141,7 @@ impl Crew {
                 self.stage.recorder.interrupted();
                 false
             }
-            ended = self.journey(due).play(&self.group.journey) => ended,
+            ended = self.journey(number, due).play(&self.group.journey) => ended,
         }
     }
 }
@@ -141,6 +156,10 @@ async fn arrivals(crew: Arc<Crew>, plan: ArrivalPlan) {
             () = crew.stage.stop.cancelled() => return,
             due = crew.stage.clock.reach(offset) => due,
         };
+        let number = crew.number();
+        if !crew.group.plays(number) {
+            continue;
+        }
         let Ok(slot) = slots.clone().try_acquire_owned() else {
             crew.stage.recorder.dropped();
             continue;
@@ -148,7 +167,7 @@ async fn arrivals(crew: Arc<Crew>, plan: ArrivalPlan) {
         crew.stage.recorder.began(Instant::now() - due);
         let crew = crew.clone();
         crew.journeys.clone().spawn(async move {
-            crew.play(due).await;
+            crew.play(number, due).await;
             drop(slot);
         });
     }

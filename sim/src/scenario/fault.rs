@@ -59,6 +59,9 @@ pub(super) type FaultFile = IndexMap<String, Option<String>>;
 
 /// How the names of faults begin that somebody injects during a run.
 pub const BY_HAND: &str = "by-hand-";
+/// How the names of faults begin that a seed draws. Nobody chose their times: that one touches no call, or finds
+/// its role down, is nobody's mistake.
+pub const DRAWN: &str = "swarm-";
 
 /// How the names of faults begin that a seed has drawn: nobody asked for them, so they need not touch
 /// anything.

@@ -37,6 +37,8 @@ pub(super) enum Shape {
         empty: bool,
     },
     Whole(u64, u64),
+    /// A list of so many whole numbers at most, each from 0 to the first of the two.
+    Numbers(u64, usize),
     /// Decimals from 0 on; how many are too many depends on other keys.
     Rate,
     Duration(Duration, Duration),
@@ -71,6 +73,9 @@ impl Shape {
             Self::Text { longest, .. } => format!("a text on one line, 1 to {} characters", grouped(longest as u64)),
             Self::Whole(low, u64::MAX) => format!("a whole number from {low} on"),
             Self::Whole(low, high) => format!("a whole number, {} to {}", grouped(low), grouped(high)),
+            Self::Numbers(high, most) => {
+                format!("a list of 1 to {} whole numbers, 0 to {}", grouped(most as u64), grouped(high))
+            }
             Self::Rate => "a number from 0 on, decimals allowed".into(),
             Self::Duration(low, high) => format!("a duration, {} to {}", shown(low), shown(high)),
             Self::Durations(longest) => format!("a duration or a range of them, at most {}", shown(longest)),

@@ -1,6 +1,7 @@
 //! The section `load`: groups of buyers, when they come, and what each does. Words and meanings are
 //! k6's where k6 has them.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -133,6 +134,12 @@ pub(super) const KEYS: &[Key] = &[
         need: Need::Default("10m"),
         meaning: "no journey is started later, even if some are left",
     },
+    Key {
+        name: "only",
+        shape: Shape::Numbers(ITERATIONS_MAX, ONLY_MAX),
+        need: Need::Optional,
+        meaning: "the journeys that are played, by their numbers from 0 on; the others keep theirs and are left out",
+    },
 ];
 
 pub(super) const STAGE_KEYS: &[Key] = &[
@@ -154,6 +161,7 @@ pub(super) const GROUPS_MAX: usize = 32;
 const STAGES_MAX: usize = 1000;
 const VUS_MAX: u32 = 10_000;
 const ITERATIONS_MAX: u64 = 10_000_000;
+const ONLY_MAX: usize = 10_000;
 const RATE_PER_S_MAX: f64 = 100_000.0;
 const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -166,6 +174,21 @@ pub struct Group {
     pub name: String,
     pub executor: Executor,
     pub journey: Vec<Step>,
+    /// The numbers of the journeys that are played; all without it.
+    pub only: Option<BTreeSet<u64>>,
+}
+
+impl Group {
+    /// Whether the journey with this number is played. Arrivals count from 0 as they are due, journeys of
+    /// a closed model as they are begun.
+    pub fn plays(&self, number: u64) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(&number))
+    }
+
+    /// Whether no journey from this number on is played.
+    pub fn is_over(&self, number: u64) -> bool {
+        self.only.as_ref().is_some_and(|only| only.last().is_none_or(|last| *last < number))
+    }
 }
 
 /// When journeys start.
@@ -211,6 +234,7 @@ pub(super) struct GroupFile {
     iterations: Option<String>,
     max_duration: Option<String>,
     journey: Option<Vec<StepFile>>,
+    only: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -249,14 +273,15 @@ impl GroupFile {
     fn validate(mut self, name: String, at: &NodePath, catalog: &Catalog, check: &mut Check) -> Option<Group> {
         let steps = check.required(self.journey.take(), at, "journey");
         let steps = steps.map(|steps| journey(steps, &at.key("journey"), catalog, check));
+        let only = self.only.take().map(|numbers| only(&numbers, &at.key("only"), check));
         let kind = check.required(self.executor.take(), at, "executor");
         let executor = kind.and_then(|kind| self.executor(&kind, at, check));
-        Some(Group { name, executor: executor?, journey: steps? })
+        Some(Group { name, executor: executor?, journey: steps?, only })
     }
 
     fn executor(self, kind: &str, at: &NodePath, check: &mut Check) -> Option<Executor> {
         match EXECUTORS.iter().find(|known| known.name == kind) {
-            Some(known) => self.only(known, at, check),
+            Some(known) => self.keys_of(known, at, check),
             None => unknown_executor(kind, &at.key("executor"), check),
         }
         match kind {
@@ -271,7 +296,7 @@ impl GroupFile {
     }
 
     /// Refuses the keys that only other executors take.
-    fn only(&self, kind: &ExecutorKind, at: &NodePath, check: &mut Check) {
+    fn keys_of(&self, kind: &ExecutorKind, at: &NodePath, check: &mut Check) {
         let written = [
             ("start_rate", self.start_rate.is_some()),
             ("rate", self.rate.is_some()),
@@ -363,6 +388,15 @@ impl GroupFile {
         let longest = longest.map(|text| check.duration(&text, &at.key("max_duration"), SHORTEST..=DURATION_MAX));
         Some((vus?, iterations?, longest.unwrap_or(MAX_DURATION_DEFAULT)))
     }
+}
+
+fn only(numbers: &[String], at: &NodePath, check: &mut Check) -> BTreeSet<u64> {
+    if numbers.is_empty() || numbers.len() > ONLY_MAX {
+        check.value(at, format!("`only` is a list of 1 to {ONLY_MAX} numbers of journeys"));
+        return BTreeSet::new();
+    }
+    let numbers = numbers.iter().enumerate();
+    numbers.map(|(index, text)| check.whole(text, &at.index(index), 0..=ITERATIONS_MAX)).collect()
 }
 
 fn unknown_executor(kind: &str, at: &NodePath, check: &mut Check) {
@@ -519,6 +553,23 @@ mod tests {
             &group(&["executor: per-vu-iterations", "vus: 3", "max_duration: 0s"]),
             &[("5:3", "`g` needs `iterations`"), ("8:19", "`max_duration` is a duration from 1ms to 24h")],
         );
+    }
+
+    #[test]
+    fn journeys_may_be_chosen_by_their_numbers() {
+        let vus = ["executor: constant-vus", "vus: 1", "duration: 1s"];
+        let all = parsed(&group(&vus)).load.remove(0);
+        assert!(all.plays(0) && !all.is_over(u64::MAX));
+        let some = parsed(&group(&[&vus[..], &["only: [ 17, 3 ]"]].concat())).load.remove(0);
+        assert_eq!([2, 3, 17, 18].map(|number| some.plays(number)), [false, true, true, false]);
+        assert!(!some.is_over(17) && some.is_over(18));
+        for (only, message) in [
+            ("only: []", "`only` is a list of 1 to 10000 numbers of journeys"),
+            ("only: [ 3, -1 ]", "an item of `only` is a whole number from 0 to 10000000, not `-1`"),
+        ] {
+            let place = if only.contains('3') { "9:16" } else { "9:11" };
+            check(&group(&[&vus[..], &[only]].concat()), &[(place, message)]);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! that [`load`](fn@load) opens.
 
 mod check;
+pub mod draft;
 mod during;
 pub mod error;
 pub mod expect;
@@ -32,6 +33,7 @@ use std::time::Duration;
 
 use serde_yaml::Value;
 
+pub use draft::Draft;
 pub use error::{ScenarioError, ScenarioErrors};
 pub use expect::Expect;
 pub use fault::PlannedFault;
@@ -305,7 +307,7 @@ fn patience(text: Option<String>, key: &str, default: Duration, check: &mut Chec
 
 /// FNV-1a with 64 bits over the source and the overrides, each ended by a zero byte, which no text
 /// that is read contains.
-fn hash(source: &str, overrides: &[(String, String)]) -> String {
+pub fn hash(source: &str, overrides: &[(String, String)]) -> String {
     let parts = overrides.iter().flat_map(|(path, value)| [path.as_str(), value.as_str()]);
     let bytes = std::iter::once(source).chain(parts).flat_map(|part| part.bytes().chain([0]));
     let hash =

@@ -1,5 +1,6 @@
 //! The same seed gives the same run, to the byte.
 
+use shopctl::campaign::play::{Changes, Source};
 use shopctl::cli::simulate::{Simulated, play};
 use shopctl::scenario::parse;
 use shopctl::world::shop::known;
@@ -7,7 +8,12 @@ use shopctl::world::shop::known;
 use crate::harness::{Bench, TINY};
 
 fn simulated(seed: u64) -> Simulated {
-    let overrides = [("seed".to_owned(), seed.to_string())];
+    simulated_with(seed, &[])
+}
+
+fn simulated_with(seed: u64, set: &[(&str, &str)]) -> Simulated {
+    let set = set.iter().map(|(path, value)| ((*path).to_owned(), (*value).to_owned()));
+    let overrides: Vec<_> = set.chain([("seed".to_owned(), seed.to_string())]).collect();
     let scenario = parse(TINY, "tiny.yaml", &overrides, &known()).unwrap();
     play(&scenario).map_err(|failure| failure.message).unwrap()
 }
@@ -50,11 +56,37 @@ fn another_seed_leaves_another_trace() {
 fn a_seed_played_in_two_processes_leaves_the_same_trace() {
     let bench = Bench::new(TINY);
     for file in ["one.txt", "two.txt"] {
-        bench.shopctl(&["simulate", "scenario.yaml", "--replay", "7", "--trace", file]).exits(0);
+        bench.shopctl(&["simulate", "scenario.yaml", "--set", "seed=7", "--trace", file]).exits(0);
     }
     let read = |file: &str| std::fs::read_to_string(bench.path(file)).unwrap();
     assert_eq!(first_difference(&read("one.txt"), &read("two.txt")), None);
     assert_eq!(first_difference(&read("one.txt"), &simulated(7).trace), None, "in this process");
+}
+
+#[test]
+fn a_seed_with_the_faults_that_it_draws_leaves_the_same_trace_too() {
+    let bench = Bench::new(TINY);
+    let changes = Changes { overrides: Vec::new(), scale: Some(0.5), calm: false };
+    let source = Source::read(&bench.path("scenario.yaml"), &changes, &known()).unwrap();
+    let drawn = (1..100).map(|seed| source.seeded(seed, &known()).unwrap());
+    for scenario in drawn.filter(|scenario| !scenario.faults.is_empty()).take(2) {
+        let seed = scenario.seed;
+        let [first, second] = [(); 2].map(|()| play(&scenario).map_err(|failure| failure.message).unwrap());
+        assert_eq!(first_difference(&first.trace, &second.trace), None, "seed {seed}");
+        assert_eq!(first.record, second.record);
+    }
+}
+
+#[test]
+fn the_order_of_a_hash_map_shows_in_a_repetition() {
+    let [first, second] = [(); 2].map(|()| simulated_with(7, &[("shop.settings.order.planted_bug", "hash-order")]));
+    assert!(first_difference(&first.trace, &second.trace).is_some());
+}
+
+#[test]
+fn a_look_at_the_machine_s_clock_shows_in_a_repetition() {
+    let [first, second] = [(); 2].map(|()| simulated_with(7, &[("shop.settings.order.planted_bug", "system-clock")]));
+    assert!(first_difference(&first.trace, &second.trace).is_some());
 }
 
 #[test]

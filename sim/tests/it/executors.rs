@@ -52,3 +52,10 @@ fn a_virtual_user_who_is_wanted_again_comes_back() {
                   { duration: 0s, target: 2 }, { duration: 1s, target: 2 }";
     makes(&format!("    executor: ramping-vus\n    start_vus: 2\n    stages: [{stages}]\n"), 4);
 }
+
+#[test]
+fn of_journeys_that_are_chosen_by_number_no_other_is_made() {
+    makes("    executor: shared-iterations\n    vus: 3\n    iterations: 10\n    only: [2, 5, 11]\n", 2);
+    makes("    executor: constant-vus\n    vus: 2\n    duration: 3s\n    only: [3]\n", 1);
+    makes("    executor: constant-arrival-rate\n    rate: 10\n    duration: 1s\n    max_vus: 1\n    only: [9, 2]\n", 1);
+}

@@ -169,10 +169,15 @@ impl Running {
     }
 
     /// What Ctrl-C or a container's end does.
-    pub fn stop(mut self) {
+    pub fn stop(self) {
+        assert_eq!(self.stop_with("-TERM"), 0);
+    }
+
+    /// Sends the signal; answers the exit code.
+    pub fn stop_with(mut self, signal: &str) -> i32 {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        assert!(self.child.wait().unwrap().success());
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        self.child.wait().unwrap().code().unwrap_or(-1)
     }
 }
 

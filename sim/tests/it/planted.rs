@@ -34,5 +34,5 @@ fn a_planted_bug_is_found_in_virtual_time_too() {
     let planted = "shop.settings.inventory.planted_bug=skip-stock-predicate";
     let ended = bench.shopctl(&["simulate", "scenario.yaml", "--set", planted]).exits(111);
     assert!(ended.stdout().contains("stock_not_negative"), "{}", ended.stdout());
-    assert!(ended.stdout().contains("replay it with: shopctl simulate scenario.yaml --replay 5"));
+    assert!(ended.stdout().contains("replay it with: shopctl simulate scenario.yaml --set"));
 }

@@ -45,6 +45,8 @@ pub struct Pace {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Planted {
     pub compensate_nothing: bool,
+    #[cfg(feature = "planted-bugs")]
+    pub whim: Option<super::planted::Whim>,
 }
 
 /// Drives orders. Cheap to clone.
@@ -236,6 +238,10 @@ impl Inner {
     async fn attempt(&self, stored: &mut Stored, step: Step) -> Result<Progress, StoreError> {
         if stored.tries.attempts == 0 {
             self.retries.first_attempt();
+        }
+        #[cfg(feature = "planted-bugs")]
+        if let Some(whim) = self.planted.whim {
+            whim.wait().await;
         }
         let (in_flight, started_at) = (self.steps.begin(step), self.clock.now());
         let reply = self.call(&stored.order, step).await;

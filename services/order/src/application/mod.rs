@@ -2,6 +2,8 @@
 
 pub mod driver;
 pub mod orders;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 pub mod ports;
 pub mod rebuild;
 pub mod retries;

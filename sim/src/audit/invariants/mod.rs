@@ -20,6 +20,10 @@ use super::witness::Witness;
 
 /// How many orders are held in memory at once.
 const PAGE: usize = 500;
+/// How many ways through the saga are told apart in one audit.
+pub const PATHS_MAX: usize = 1_000;
+/// A longer history is told by so many of its first events.
+const PATH_EVENTS_MAX: usize = 24;
 
 /// Everything an audit looks at.
 pub struct Evidence<'a> {
@@ -37,6 +41,9 @@ pub struct Audit {
     pub orders: u64,
     /// Orders whose abort was decided, by the state they were in and the reason.
     pub cancellations: BTreeMap<(String, String), u64>,
+    /// Orders by the kinds of their events, in the order of these, with blanks between; the first
+    /// [`PATHS_MAX`] ways that were seen.
+    pub paths: BTreeMap<String, u64>,
     /// Why the audit proves nothing, if it does not.
     pub inconclusive: Option<String>,
 }
@@ -75,7 +82,7 @@ pub async fn audit(evidence: Evidence<'_>) -> Result<Audit, StoreError> {
         per_order.notified_once.check(Some(what));
     }
     let in_flight = evidence.books.in_flight().await?;
-    let cancellations = std::mem::take(&mut per_order.cancellations);
+    let (cancellations, paths) = (std::mem::take(&mut per_order.cancellations), std::mem::take(&mut per_order.paths));
     findings.extend(per_order.finish(in_flight));
     findings.push(match evidence.books.cached().await {
         Ok(entries) => cache::converges(entries.as_deref()),
@@ -93,7 +100,7 @@ pub async fn audit(evidence: Evidence<'_>) -> Result<Audit, StoreError> {
         (_, true) => Some("there is no stock: nothing was checked".to_owned()),
         _ => None,
     };
-    Ok(Audit { findings, orders, cancellations, inconclusive })
+    Ok(Audit { findings, orders, cancellations, paths, inconclusive })
 }
 
 /// The invariants of stock.
@@ -119,6 +126,7 @@ struct PerOrder<'a> {
     answers_hold: Finding,
     has_witness: bool,
     cancellations: BTreeMap<(String, String), u64>,
+    paths: BTreeMap<String, u64>,
     /// Whether the shop of these books told its customers anything.
     notifies: bool,
 }
@@ -148,6 +156,7 @@ impl<'a> PerOrder<'a> {
             answers_hold: Finding::new("answers_hold"),
             has_witness: witness.is_some(),
             cancellations: BTreeMap::new(),
+            paths: BTreeMap::new(),
             notifies: false,
         }
     }
@@ -158,8 +167,18 @@ impl<'a> PerOrder<'a> {
         self.rest(book);
         self.notified(book);
         self.told(book);
+        self.path(book);
         if let Some(cancellation) = history::cancellation(&book.events) {
             *self.cancellations.entry(cancellation).or_default() += 1;
+        }
+    }
+
+    fn path(&mut self, book: &OrderBook) {
+        let mut path: Vec<&str> = book.events.iter().take(PATH_EVENTS_MAX).map(|event| event.kind.as_str()).collect();
+        path.extend((book.events.len() > PATH_EVENTS_MAX).then_some("…"));
+        let path = path.join(" ");
+        if self.paths.len() < PATHS_MAX || self.paths.contains_key(&path) {
+            *self.paths.entry(path).or_default() += 1;
         }
     }
 

@@ -87,6 +87,10 @@ fn shape(shape: Shape, services: &Services<'_>) -> Value {
         }
         Shape::Whole(low, u64::MAX) => json!({ "type": "integer", "minimum": low }),
         Shape::Whole(low, high) => json!({ "type": "integer", "minimum": low, "maximum": high }),
+        Shape::Numbers(high, most) => {
+            let number = json!({ "type": "integer", "minimum": 0, "maximum": high });
+            json!({ "type": "array", "minItems": 1, "maxItems": most, "items": number })
+        }
         Shape::Rate => json!({ "type": "number", "minimum": 0 }),
         Shape::Duration(..) => text_like(DURATION),
         Shape::Durations(_) => durations(),
@@ -148,7 +152,7 @@ fn choice<'a>(words: impl Iterator<Item = (&'a str, &'a str)>) -> Value {
 fn executors() -> Vec<Value> {
     let rule = |kind: &ExecutorKind| {
         let always = ["executor", "journey"];
-        let taken: Vec<_> = always.iter().chain(kind.required).chain(kind.optional).collect();
+        let taken: Vec<_> = always.iter().chain(kind.required).chain(kind.optional).chain(&["only"]).collect();
         let required: Vec<_> = always.iter().chain(kind.required).collect();
         json!({
             "if": { "properties": { "executor": { "const": kind.name } }, "required": ["executor"] },
