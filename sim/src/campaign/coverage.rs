@@ -7,9 +7,9 @@ use order::domain::{Outcome, Status, Step};
 use serde::{Deserialize, Serialize};
 
 use crate::explain::words::status_after;
+use crate::fault::{points, vocabulary};
 use crate::report::Summary;
 use crate::scenario::Scenario;
-use crate::world::shop;
 
 /// How many ways through the saga are kept: the first by their text, so that merging stays associative.
 const PATHS_MAX: usize = 2_000;
@@ -216,7 +216,7 @@ fn kind_of(target: &str, kind: &str) -> String {
 
 /// Every kind of fault that this build can inject.
 fn fault_kinds() -> BTreeSet<String> {
-    let kinds = vocabulary::targets().iter().flat_map(|target| target.kinds.iter().map(move |kind| (target, kind)));
+    let kinds = vocabulary::targets().into_iter().flat_map(|target| target.kinds.iter().map(move |kind| (target, kind)));
     kinds.map(|(target, kind)| kind_of(target.name, kind.name)).collect()
 }
 
@@ -250,6 +250,8 @@ fn transitions(path: &str) -> BTreeSet<String> {
 
 #[cfg(test)]
 mod tests {
+    use crate::world::shop;
+
     use proptest::prelude::*;
 
     use super::*;

@@ -63,9 +63,6 @@ pub const BY_HAND: &str = "by-hand-";
 /// its role down, is nobody's mistake.
 pub const DRAWN: &str = "swarm-";
 
-/// How the names of faults begin that a seed has drawn: nobody asked for them, so they need not touch
-/// anything.
-pub const DRAWN: &str = "swarm-";
 
 /// The faults of a file.
 #[derive(Debug, Default)]
