@@ -216,7 +216,8 @@ fn kind_of(target: &str, kind: &str) -> String {
 
 /// Every kind of fault that this build can inject.
 fn fault_kinds() -> BTreeSet<String> {
-    let kinds = vocabulary::targets().into_iter().flat_map(|target| target.kinds.iter().map(move |kind| (target, kind)));
+    let kinds =
+        vocabulary::targets().into_iter().flat_map(|target| target.kinds.iter().map(move |kind| (target, kind)));
     kinds.map(|(target, kind)| kind_of(target.name, kind.name)).collect()
 }
 

@@ -63,7 +63,6 @@ pub const BY_HAND: &str = "by-hand-";
 /// its role down, is nobody's mistake.
 pub const DRAWN: &str = "swarm-";
 
-
 /// The faults of a file.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
