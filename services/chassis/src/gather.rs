@@ -103,6 +103,9 @@ struct Queue<W: Writer> {
     writing: bool,
 }
 
+/// Where a caller waits for the answer.
+type Answered<W> = oneshot::Receiver<Result<<W as Writer>::Answer, StoreError>>;
+
 struct Waiting<W: Writer> {
     traced: Traced<W::Command>,
     answer: oneshot::Sender<Result<W::Answer, StoreError>>,
@@ -149,7 +152,7 @@ impl<W: Writer> Gather<W> {
     fn push(
         &self,
         commands: impl Iterator<Item = Traced<W::Command>>,
-    ) -> Vec<Option<oneshot::Receiver<Result<W::Answer, StoreError>>>> {
+    ) -> Vec<Option<Answered<W>>> {
         let mut queue = self.inner.lock();
         let answers = commands
             .map(|traced| {

@@ -344,8 +344,8 @@ async fn commands_of_every_kind_at_once_about_the_same_orders_are_decided_in_tur
         store.restock(&more),
         store.reserve(&orders[2]),
     );
-    assert_eq!([one, two, three].map(|answers| outcomes(answers)[0].clone()), [ReserveOutcome::Reserved; 3]);
-    assert_eq!((outcomes(given_back)[0].clone(), outcomes(bought).len()), (ReleaseOutcome::Released, 1));
+    assert_eq!([one, two, three].map(|answers| outcomes(answers)[0]), [ReserveOutcome::Reserved; 3]);
+    assert_eq!((outcomes(given_back)[0], outcomes(bought).len()), (ReleaseOutcome::Released, 1));
     assert!(matches!(refused[0], Err(StockStoreError::Refused(_))), "{refused:?}");
     assert_eq!(outcomes(stocked)[0].available, 6);
     assert_eq!(books.counts(1).await, (5, 1, 1));
