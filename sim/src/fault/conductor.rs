@@ -159,8 +159,10 @@ impl Conductor {
             // First of all: what is down cannot be told that its faults are over.
             hand.heal();
             inner.while_not(|| hand.is_whole()).await;
-            // Whoever stood still goes on only now: an order that was held up on its way is not in the books yet.
-            tokio::time::sleep(GET_GOING).await;
+            if inner.board.entries().iter().any(|entry| entry.fault.target.role == WORLD) {
+                // Whoever stood still goes on only now: an order that was held up on its way is not in the books yet.
+                tokio::time::sleep(GET_GOING).await;
+            }
         }
         inner.tasks.close();
         inner.tasks.wait().await;
