@@ -40,6 +40,8 @@ pub struct CallFate {
     pub lost: Option<Lost>,
     /// It is made a second time, so much later than the first; nobody hears that answer.
     pub again: Option<Duration>,
+    /// Held as long as it is on its way, so that whoever waits for the last one knows.
+    pub on_its_way: Option<Arc<()>>,
 }
 
 impl CallFate {

@@ -27,6 +27,8 @@ const BY_HAND_LONGEST: Duration = Duration::from_secs(3600);
 /// How often it is looked whether a role is there again, and how long for at most.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 const BACK_LONGEST: Duration = Duration::from_secs(15);
+/// How long what was held up takes to be seen under way, when nothing holds it any more.
+const GET_GOING: Duration = Duration::from_secs(2);
 /// Most faults by hand in one run.
 const BY_HAND_MAX: usize = 1000;
 /// The breaker remembers a bounded number of transitions: it is asked before they can have been pushed out.
@@ -157,6 +159,10 @@ impl Conductor {
             // First of all: what is down cannot be told that its faults are over.
             hand.heal();
             inner.while_not(|| hand.is_whole()).await;
+            if inner.board.entries().iter().any(|entry| entry.fault.target.role == WORLD) {
+                // Whoever stood still goes on only now: an order that was held up on its way is not in the books yet.
+                tokio::time::sleep(GET_GOING).await;
+            }
         }
         inner.tasks.close();
         inner.tasks.wait().await;

@@ -110,7 +110,7 @@ impl HttpClient {
         if fate.is_plain() {
             return self.exchange(request, call.deadline).await;
         }
-        self.befall(request, &fate, call.deadline).await
+        self.befall(request, fate, call.deadline).await
     }
 
     /// What becomes of the next call. It depends on the link between two roles' main ports; others are safe.
@@ -126,28 +126,28 @@ impl HttpClient {
     async fn befall(
         &self,
         request: Request<Full<Bytes>>,
-        fate: &CallFate,
+        fate: CallFate,
         longest: Duration,
     ) -> Result<Answer, NoAnswer> {
         let sent = |after: Duration| {
-            let (client, request) = (self.clone(), request.clone());
+            let (client, request, on_its_way) = (self.clone(), request.clone(), fate.on_its_way.clone());
             tokio::spawn(async move {
                 sleep(after).await;
-                client.exchange(request, longest).await
+                let answer = client.exchange(request, longest).await;
+                drop(on_its_way);
+                answer
             })
         };
         if let Some(later) = fate.again {
             drop(sent(fate.delay + later));
         }
+        let first = (fate.lost != Some(Lost::Request)).then(|| sent(fate.delay));
+        // From here on only what is on its way is so.
+        drop(fate.on_its_way);
         let answered = async {
-            match fate.lost {
-                None => sent(fate.delay).await,
-                Some(lost) => {
-                    if lost == Lost::Reply {
-                        drop(sent(fate.delay));
-                    }
-                    std::future::pending().await
-                }
+            match first.filter(|_| fate.lost.is_none()) {
+                Some(first) => first.await,
+                None => std::future::pending().await,
             }
         };
         let silent = |why: String| Err(NoAnswer { sent: true, why });

@@ -34,7 +34,7 @@ pub trait Hand: Send + Sync {
     fn lift(&self, name: &str) -> Option<u64>;
     /// Lifts everything, starts what is down, lets go on what stands still.
     fn heal(&self);
-    /// Whether every role is there.
+    /// Whether every role is there, and no late call is on its way any more.
     fn is_whole(&self) -> bool;
     /// Whether the role that would be told of `target` is there.
     fn is_up(&self, target: &Target) -> bool;

@@ -85,6 +85,14 @@ fn what_a_crashed_role_was_told_it_has_forgotten_and_that_is_no_failure_of_the_r
 }
 
 #[test]
+fn what_is_still_on_its_way_at_the_end_arrives_before_the_books_are_closed() {
+    let played = with("target: 'link:gateway->order', kind: latency, latency: 8s");
+    keeps_all_invariants(&played);
+    let made = played.trace.lines().filter(|line| line.contains("kind=OrderCreated")).count();
+    assert_eq!(u64::try_from(made).unwrap(), played.summary.orders.started, "an order was lost on its way");
+}
+
+#[test]
 fn a_real_run_refuses_what_it_cannot_break_before_anything_starts() {
     let bench = Bench::new(&format!(
         "{TINY}faults: [ {{ name: gone, at: 1s, for: 1s, target: process:order, kind: crash }} ]\n"

@@ -77,14 +77,14 @@ impl Road {
         let fate = self.hazards.call(&self.to);
         let answer = match fate.is_plain() {
             true => self.channel.call(request).await,
-            false => self.befall(request, &fate).await,
+            false => self.befall(request, fate).await,
         };
         self.hazards.pass(|| point("after")).await;
         answer
     }
 
     /// What is on its way goes on when its caller has given up: hence tasks of their own.
-    async fn befall(&self, request: Request<Body>, fate: &CallFate) -> Answer {
+    async fn befall(&self, request: Request<Body>, fate: CallFate) -> Answer {
         let asked = header(request.headers(), "grpc-timeout").and_then(grpc_timeout);
         let deadline = asked.unwrap_or(self.deadline).min(self.deadline);
         let (head, body) = request.into_parts();
@@ -93,24 +93,24 @@ impl Road {
         };
         let sent = |after: Duration| {
             let request = Request::from_parts(head.clone(), whole(body.clone()));
-            let channel = self.channel.clone();
+            let (channel, on_its_way) = (self.channel.clone(), fate.on_its_way.clone());
             tokio::spawn(async move {
                 sleep(after).await;
-                channel.oneshot(request).await
+                let answer = channel.oneshot(request).await;
+                drop(on_its_way);
+                answer
             })
         };
         if let Some(later) = fate.again {
             drop(sent(fate.delay + later));
         }
+        let first = (fate.lost != Some(Lost::Request)).then(|| sent(fate.delay));
+        // From here on only what is on its way is so.
+        drop(fate.on_its_way);
         let answered = async {
-            match fate.lost {
-                None => sent(fate.delay).await,
-                Some(lost) => {
-                    if lost == Lost::Reply {
-                        drop(sent(fate.delay));
-                    }
-                    std::future::pending().await
-                }
+            match first.filter(|_| fate.lost.is_none()) {
+                Some(first) => first.await,
+                None => std::future::pending().await,
             }
         };
         match timeout(deadline, answered).await {

@@ -125,7 +125,8 @@ impl Hand for Perils {
     }
 
     fn is_whole(&self) -> bool {
-        self.lock().lives.values().all(Life::is_up)
+        let state = self.lock();
+        state.lives.values().all(Life::is_up) && Arc::strong_count(&state.on_their_way) == 1
     }
 
     fn is_up(&self, target: &Target) -> bool {
@@ -187,6 +188,7 @@ impl Fate for RoleFate {
             };
             active.hits += u64::from(befell);
         }
+        fate.on_its_way = (!fate.is_plain()).then(|| state.on_their_way.clone());
         fate
     }
 

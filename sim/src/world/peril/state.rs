@@ -31,6 +31,8 @@ pub(super) struct State {
     /// What lifted ones had struck; one entry a fault of the run.
     pub lifted: BTreeMap<String, u64>,
     pub points: BTreeMap<String, u64>,
+    /// Held by every call that is late, or repeated, until it has been served.
+    pub on_their_way: Arc<()>,
 }
 
 /// A fault that is active.
@@ -203,6 +205,7 @@ impl State {
             active: Vec::new(),
             lifted: BTreeMap::new(),
             points: BTreeMap::new(),
+            on_their_way: Arc::default(),
         }
     }
 
