@@ -149,10 +149,7 @@ impl<W: Writer> Gather<W> {
         answers
     }
 
-    fn push(
-        &self,
-        commands: impl Iterator<Item = Traced<W::Command>>,
-    ) -> Vec<Option<Answered<W>>> {
+    fn push(&self, commands: impl Iterator<Item = Traced<W::Command>>) -> Vec<Option<Answered<W>>> {
         let mut queue = self.inner.lock();
         let answers = commands
             .map(|traced| {
