@@ -1,12 +1,13 @@
 //! A service's database on PostgreSQL: how it comes to be, and what a caller sees when the server goes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::metrics::Metrics;
-use chassis::postgres::{Db, options};
+use chassis::postgres::{Db, Kept, options};
 use chassis::{Servers, StoreError};
 use servers::LocalServers;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection, Row as _};
 use tokio::time::{Instant, timeout};
 
 use crate::world::soon;
@@ -14,6 +15,8 @@ use crate::world::soon;
 const ONE: &[&str] = &["CREATE TABLE counters (name text PRIMARY KEY, value bigint NOT NULL)"];
 const TWO: &[&str] =
     &["CREATE TABLE counters (name text PRIMARY KEY, value bigint NOT NULL)", "CREATE TABLE more (x bigint)"];
+
+const COUNT: &str = "INSERT INTO counters VALUES ($1, 1) ON CONFLICT (name) DO UPDATE SET value = counters.value + 1";
 
 async fn open(servers: &Servers, migrations: &'static [&'static str]) -> Result<Db, StoreError> {
     Db::open(servers, "test_db", migrations, &Metrics::new("test")).await
@@ -33,10 +36,7 @@ async fn refusal(servers: &Servers, migrations: &'static [&'static str]) -> Stri
 
 async fn count(db: &Db, name: &str) -> Result<(), StoreError> {
     let mut tx = db.begin("count").await?;
-    sqlx::query("INSERT INTO counters VALUES ($1, 1) ON CONFLICT (name) DO UPDATE SET value = counters.value + 1")
-        .bind(name)
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query(COUNT).bind(name).execute(&mut *tx).await?;
     tx.commit().await
 }
 
@@ -174,6 +174,52 @@ async fn every_call_succeeds_when_the_killed_server_is_back() {
         }
         assert_eq!(value(&db, "written").await, Some(12 * round));
     }
+}
+
+/// As [`count`], on a connection that is kept.
+async fn count_kept(kept: &Kept, name: &str) -> Result<(), StoreError> {
+    let mut tx = kept.begin("count").await?;
+    sqlx::query(COUNT).bind(name).execute(&mut *tx).await?;
+    tx.commit().await
+}
+
+#[tokio::test]
+async fn a_writer_whose_kept_connection_died_is_given_another() {
+    let mut servers = LocalServers::throwaway().unwrap();
+    let db = Arc::new(open(&servers.connections(""), ONE).await.unwrap());
+    let kept = Kept::new(db.clone());
+    for round in 1..=2 {
+        count_kept(&kept, "written").await.unwrap();
+        kill_and_start(&mut servers).await;
+        count_kept(&kept, "written").await.unwrap();
+        assert_eq!(value(&db, "written").await, Some(2 * round));
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_was_let_go_in_mid_transaction_is_not_lent_again() {
+    let borrowed = servers::for_test().unwrap();
+    let db = Arc::new(open(&borrowed.connections, ONE).await.unwrap());
+    let kept = Kept::new(db.clone());
+    count_kept(&kept, "a").await.unwrap();
+    let mut tx = kept.begin("changed its mind").await.unwrap();
+    sqlx::query("UPDATE counters SET value = 99").execute(&mut *tx).await.unwrap();
+    drop(tx);
+    count_kept(&kept, "a").await.unwrap();
+    kept.begin("nothing").await.unwrap().rollback().await.unwrap();
+    count_kept(&kept, "a").await.unwrap();
+    assert_eq!(value(&db, "a").await, Some(3));
+}
+
+#[tokio::test]
+async fn what_the_server_refuses_does_a_kept_connection_no_harm() {
+    let borrowed = servers::for_test().unwrap();
+    let kept = Kept::new(Arc::new(open(&borrowed.connections, ONE).await.unwrap()));
+    let session =
+        || async { kept.fetch_all(sqlx::query("SELECT pg_backend_pid()")).await.unwrap()[0].get::<i32, _>(0) };
+    let before = session().await;
+    assert!(kept.fetch_all(sqlx::query("SELECT 1/0")).await.is_err());
+    assert_eq!(session().await, before);
 }
 
 /// Reads are not made again by themselves: they find connections that were tried.
