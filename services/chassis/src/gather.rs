@@ -7,9 +7,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
 
 use crate::context::Context;
 use crate::metrics::Metrics;
@@ -19,6 +21,10 @@ use crate::store::StoreError;
 const BATCH_MAX: usize = 256;
 /// Most commands that are passed over when a batch is taken, because their key is in it already.
 const LEFT_MAX: usize = 1024;
+/// A writer that takes longer for a batch is given up: whoever is on the other side has gone without a word.
+const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+/// So long the commands of a batch that failed are tried one by one; others wait meanwhile.
+const SINGLY_DEADLINE: Duration = Duration::from_secs(5);
 /// Most commands that wait; more are refused.
 const WAITING_MAX: usize = 8192;
 
@@ -37,12 +43,12 @@ impl<C> Traced<C> {
     }
 }
 
-/// Why nothing of a batch was written, as far as is known.
+/// Why it is not known of any command of a batch that it was written.
 #[derive(Debug, Clone)]
 pub enum Failed {
-    /// One of the commands may be to blame: each is tried alone.
+    /// One of the commands may be to blame, and nothing was committed: each is tried alone.
     OneOfThem(StoreError),
-    /// None would fare better alone.
+    /// None would fare better alone; or it was committed, or not, and nobody knows.
     All(StoreError),
 }
 
@@ -76,7 +82,8 @@ pub trait Writer: Send + Sync + 'static {
 
     /// Writes all of them, in their order, or none. MUST answer each by itself, in that order. May be
     /// called again with commands that were written although it answered an error: such a command MUST
-    /// find by its own key, version or epoch what became of it. MUST end within a bounded time.
+    /// find by its own key, version or epoch what became of it. May be dropped at any await, when it takes too
+    /// long.
     async fn write(&self, batch: &[Traced<Self::Command>]) -> Result<Vec<Self::Answer>, Failed>;
 }
 
@@ -151,7 +158,7 @@ impl<W: Writer> Gather<W> {
 
     fn push(&self, commands: impl Iterator<Item = Traced<W::Command>>) -> Vec<Option<Answered<W>>> {
         let mut queue = self.inner.lock();
-        let answers = commands
+        let answers: Vec<_> = commands
             .map(|traced| {
                 if queue.waiting.len() >= WAITING_MAX {
                     return None;
@@ -163,6 +170,8 @@ impl<W: Writer> Gather<W> {
             .collect();
         if !queue.writing && !queue.waiting.is_empty() {
             queue.writing = true;
+            // A runtime that is about to end drops the task at once, and that asks for the queue.
+            drop(queue);
             tokio::spawn(AtWork { inner: self.inner.clone(), ended: false }.write_all());
         }
         answers
@@ -201,7 +210,7 @@ impl<W: Writer> Inner<W> {
 
     /// The batch together; if that fails and one of them may be to blame, each alone.
     async fn write(&self, commands: &[Traced<W::Command>]) -> Vec<Result<W::Answer, StoreError>> {
-        let failed = match self.writer.write(commands).await {
+        let failed = match self.write_in_time(commands).await {
             Ok(answers) => return answers.into_iter().map(Ok).collect(),
             Err(failed) => failed,
         };
@@ -213,9 +222,15 @@ impl<W: Writer> Inner<W> {
             Failed::OneOfThem(error) | Failed::All(error) => return repeat(error, size).collect(),
         }
         let mut answers = Vec::with_capacity(size);
+        let began = Instant::now();
         for command in commands {
-            match self.writer.write(std::slice::from_ref(command)).await {
-                Ok(mut answered) => answers.extend(answered.pop().map(Ok)),
+            if began.elapsed() > SINGLY_DEADLINE {
+                let slow = StoreError::Unavailable("the store is too slow".into());
+                answers.extend(repeat(slow, size - answers.len()));
+                break;
+            }
+            match self.write_in_time(std::slice::from_ref(command)).await {
+                Ok(answered) => answers.extend(answered.into_iter().map(Ok)),
                 Err(Failed::OneOfThem(error)) => answers.push(Err(error)),
                 Err(Failed::All(error)) => {
                     answers.extend(repeat(error, size - answers.len()));
@@ -224,6 +239,16 @@ impl<W: Writer> Inner<W> {
             }
         }
         answers
+    }
+
+    async fn write_in_time(&self, commands: &[Traced<W::Command>]) -> Result<Vec<W::Answer>, Failed> {
+        let gone = |_| Failed::All(StoreError::Unavailable(format!("no answer within {WRITE_DEADLINE:?}")));
+        let answers = timeout(WRITE_DEADLINE, self.writer.write(commands)).await.map_err(gone)??;
+        // Nobody must be given another's answer.
+        match answers.len() == commands.len() {
+            true => Ok(answers),
+            false => Err(Failed::All(StoreError::Corrupt("the writer did not answer every command".into()))),
+        }
     }
 }
 

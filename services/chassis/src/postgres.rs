@@ -11,7 +11,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, PgPool, Postgres, SqlSafeStr};
 use tokio::sync::{Mutex, MutexGuard, Notify};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::env::Servers;
 use crate::gather::Failed;
@@ -21,7 +21,7 @@ use crate::store::StoreError;
 /// Connections of one service. More of them only queue inside the server.
 const POOL: u32 = 4;
 /// Those that writers keep to themselves, beside the pool: one each, so that they take none from readers.
-const KEPT: u32 = 8;
+const KEPT: u32 = 5;
 /// And those that do not wait for the disk.
 const RELAXED: u32 = 2;
 /// How long a request waits for one of them.
@@ -195,7 +195,8 @@ impl Kept {
         let mut home = self.connection.lock().await;
         if let Some((mut kept, used)) = home.take() {
             // As with those of the pool: the server may have gone and come back.
-            if used.elapsed() < TRIED_AFTER || kept.ping().await.is_ok() {
+            let answers = |pinged| matches!(pinged, Ok(Ok(())));
+            if used.elapsed() < TRIED_AFTER || answers(timeout(ACQUIRE_DEADLINE, kept.ping()).await) {
                 return Ok(Lent { home, connection: Some(kept) });
             }
             kept.close_on_drop();
@@ -232,8 +233,8 @@ impl Kept {
     ) -> Result<Vec<PgRow>, sqlx::Error> {
         let mut lent = self.lend().await.map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))?;
         let rows = statement.fetch_all(&mut *lent).await;
-        // What the server refuses does the connection no harm.
-        if matches!(rows, Ok(_) | Err(sqlx::Error::Database(_))) {
+        // What the server refuses does the connection no harm, unless it says goodbye with it.
+        if rows.as_ref().err().is_none_or(|error| error.as_database_error().is_some() && !is_lost(error)) {
             lent.done();
         }
         rows
@@ -435,10 +436,11 @@ pub fn is_taken(error: &sqlx::Error) -> bool {
 }
 
 /// Why a batch of one statement was not written: one row is to blame for what is refused as a matter of
-/// integrity or data, and for what a trigger raises; everything else would be no different for another row.
+/// integrity or data, for what a trigger raises, and for a lock that was not to be had; everything else would be
+/// no different for another row.
 pub fn failed(error: sqlx::Error) -> Failed {
     let code = error.as_database_error().and_then(|refused| refused.code());
-    match code.is_some_and(|code| ["22", "23", "P0"].iter().any(|class| code.starts_with(class))) {
+    match code.is_some_and(|code| ["22", "23", "P0", "40P01", "55P03"].iter().any(|class| code.starts_with(class))) {
         true => Failed::OneOfThem(error.into()),
         false => Failed::All(error.into()),
     }

@@ -307,14 +307,14 @@ mod tests {
         let scenario = parse(text, "x.yaml", &[], &shop::known()).unwrap();
         let mut coverage = Coverage::default();
         let nothing = coverage.render(&scenario);
-        assert!(nothing.contains("PAID → CONFIRMED") && nothing.contains("payment-provider outage"), "{nothing}");
+        assert!(nothing.contains("PAID → CONFIRMED") && nothing.contains("breaker force_open"), "{nothing}");
         assert_eq!(coverage.reached(&scenario).0, 0);
         let path = "OrderCreated StockReserved PaymentProcessed OrderConfirmed StockCommitted";
         transitions(path).into_iter().for_each(|one| _ = coverage.transitions.insert(one, 1));
-        let outage = FaultCount { planned: 2, hit: 1, calls: 3 };
-        coverage.faults.insert("payment-provider outage".into(), outage);
+        let forced = FaultCount { planned: 2, hit: 1, calls: 3 };
+        coverage.faults.insert("breaker force_open".into(), forced);
         let some = coverage.render(&scenario);
-        assert!(!some.contains("PAID → CONFIRMED") && !some.contains("payment-provider outage"), "{some}");
+        assert!(!some.contains("PAID → CONFIRMED") && !some.contains("breaker force_open"), "{some}");
         assert!(some.contains("CANCELLING → CANCELLED") && some.contains("cancel done"), "{some}");
         assert_eq!(coverage.reached(&scenario).0, 4);
     }

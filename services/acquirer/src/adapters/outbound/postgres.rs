@@ -169,7 +169,7 @@ impl Writer for LedgerWriter {
             let last: Vec<&Charge> = changed.iter().filter_map(|key| standing.get(key)).collect();
             save(&mut tx, &last).await?;
             append(&mut tx, &changes).await?;
-            tx.commit().await?;
+            tx.commit().await.map_err(Failed::All)?;
         } else {
             tx.rollback().await?;
         }

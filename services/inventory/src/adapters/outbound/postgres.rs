@@ -170,7 +170,7 @@ impl Writer for StockWriter {
             }
         }
         write(&mut tx, &books).await?;
-        tx.commit().await?;
+        tx.commit().await.map_err(Failed::All)?;
         Ok(decided)
     }
 }

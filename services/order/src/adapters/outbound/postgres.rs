@@ -210,6 +210,12 @@ fn count(row: &PgRow, column: usize) -> Result<u32, StoreError> {
     u32::try_from(number).map_err(|_| StoreError::Corrupt(format!("{number} is not a number of attempts")))
 }
 
+/// As [`load`], on a writer's own connection.
+async fn load_kept(kept: &Kept, ids: &[OrderId]) -> Result<Vec<Read>, StoreError> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| *id.as_uuid()).collect();
+    loaded(&kept.fetch_all(sqlx::query(LOAD).bind(ids)).await?)
+}
+
 async fn load(db: &Db, ids: &[OrderId]) -> Result<Vec<Read>, StoreError> {
     let ids: Vec<Uuid> = ids.iter().map(|id| *id.as_uuid()).collect();
     loaded(&sqlx::query(LOAD).bind(ids).fetch_all(db.pool()).await?)

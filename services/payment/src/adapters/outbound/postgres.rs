@@ -171,7 +171,7 @@ impl Writer for PaymentWriter {
             let payments: Vec<&Payment> = changed.filter_map(|account| account.payment.as_ref()).collect();
             save(&mut tx, &payments).await?;
             outbox::append(&mut tx, OUTBOX, &events).await?;
-            tx.commit().await?;
+            tx.commit().await.map_err(Failed::All)?;
         } else {
             tx.rollback().await?;
         }

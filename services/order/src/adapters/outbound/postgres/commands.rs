@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chassis::StoreError;
 use chassis::gather::{Failed, Traced};
-use chassis::postgres::{self, Db, Kept, is_taken};
+use chassis::postgres::{self, Kept, is_taken};
 use kernel::{OrderId, Timestamp};
 use sqlx::Row as _;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::columns::{Attempts, Events, Statement};
-use super::load;
+use super::load_kept;
 use crate::adapters::outbound::rows;
 use crate::application::ports::{Commit, Created, NewOrder, Postpone, Stored};
 use crate::domain::{Step, Tries};
@@ -217,7 +217,7 @@ impl Command for NewOrder {
         .await?;
         let before: Vec<OrderId> =
             batch.iter().map(|traced| traced.command.id).filter(|id| !made.contains(id)).collect();
-        let mut before = existing(kept.db(), &before).await?;
+        let mut before = existing(kept, &before).await;
         let answers = orders.into_iter().zip(batch).map(|(order, traced)| match before.remove(&order.id) {
             Some(existed) => existed,
             None if made.contains(&order.id) => {
@@ -230,17 +230,20 @@ impl Command for NewOrder {
     }
 }
 
-/// The answers about orders whose ids were taken.
-async fn existing(db: &Db, ids: &[OrderId]) -> Result<BTreeMap<OrderId, Result<Created, StoreError>>, Failed> {
+/// The answers about orders whose ids were taken. That they cannot be read is nothing to those that were made.
+async fn existing(kept: &Kept, ids: &[OrderId]) -> BTreeMap<OrderId, Result<Created, StoreError>> {
     if ids.is_empty() {
-        return Ok(BTreeMap::new());
+        return BTreeMap::new();
     }
-    let read = load(db, ids).await.map_err(Failed::All)?;
+    let read = match load_kept(kept, ids).await {
+        Ok(read) => read,
+        Err(error) => return ids.iter().map(|id| (*id, Err(error.clone()))).collect(),
+    };
     let answers = read.into_iter().map(|read| {
         let fingerprint = read.fingerprint;
         (read.id, read.stored.map(|order| Created::Existed { order, fingerprint }))
     });
-    Ok(answers.collect())
+    answers.collect()
 }
 
 /// A commit, and the epoch that it leaves.
