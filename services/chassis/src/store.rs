@@ -3,7 +3,7 @@
 /// Storage did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// Nothing was written; the same call may be made again.
+    /// Nothing was written, or the answer is lost; the same call, made again, finds out.
     #[error("storage is unavailable: {0}")]
     Unavailable(String),
     /// Someone else wrote first: the version or the epoch is no longer the expected one.

@@ -45,8 +45,8 @@ fn event_of(row: &PgRow) -> Result<Event, sqlx::Error> {
 
 const COLUMNS: &str = "aggregate, version, kind, data, occurred_at, traceparent";
 
-/// Writes events in the caller's transaction, all in one statement, each with the trace of the current
-/// request.
+/// Writes events in the caller's transaction, all in one statement, each with its own trace, or, where it has
+/// none, that of the current request.
 ///
 /// # Errors
 /// `Conflict` when one of those versions exists; the transaction is then of no use any more.
