@@ -127,12 +127,6 @@ impl Db {
         &self.pool
     }
 
-    /// For what may be forgotten if the server dies, because whoever finds it missing finds it out again:
-    /// its commits do not wait for the disk.
-    pub fn relaxed(&self) -> &PgPool {
-        &self.relaxed
-    }
-
     /// Begins a transaction; dropped without [`Tx::commit`] it changes nothing. `what` names the
     /// purpose in metrics and traces.
     ///
@@ -178,7 +172,8 @@ impl Kept {
         Self { db, relaxed: false, connection: Mutex::default() }
     }
 
-    /// One whose commits do not wait for the disk, see [`Db::relaxed`].
+    /// For what may be forgotten if the server dies, because whoever finds it missing finds it out again: its
+    /// commits do not wait for the disk.
     pub fn relaxed(db: Arc<Db>) -> Self {
         Self { db, relaxed: true, connection: Mutex::default() }
     }
