@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::store::StoreError;
@@ -49,6 +50,50 @@ impl CallFate {
     pub fn is_plain(&self) -> bool {
         self.delay.is_zero() && self.lost.is_none() && self.again.is_none()
     }
+
+    /// Makes the call that this befalls; `send` makes it once. What is on its way goes on when its caller has
+    /// given up: hence tasks of their own.
+    ///
+    /// # Errors
+    /// When no answer came within `longest`, or the call was cut off.
+    pub async fn befall<T, F>(self, longest: Duration, send: impl Fn() -> F) -> Result<T, NoAnswer>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let sent = |after: Duration| {
+            let (call, on_its_way) = (send(), self.on_its_way.clone());
+            tokio::spawn(async move {
+                sleep(after).await;
+                let answer = call.await;
+                drop(on_its_way);
+                answer
+            })
+        };
+        if let Some(later) = self.again {
+            drop(sent(self.delay + later));
+        }
+        let first = (self.lost != Some(Lost::Request)).then(|| sent(self.delay));
+        // From here on only what is on its way is so.
+        drop(self.on_its_way);
+        let answered = async {
+            match first.filter(|_| self.lost.is_none()) {
+                Some(first) => first.await,
+                None => std::future::pending().await,
+            }
+        };
+        match timeout(longest, answered).await {
+            Ok(answer) => answer.map_err(|_| NoAnswer::CutOff),
+            Err(_) => Err(NoAnswer::InTime),
+        }
+    }
+}
+
+/// Why a call that something befell has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoAnswer {
+    InTime,
+    CutOff,
 }
 
 /// Who decides what befalls one role. Answers at once, and MUST NOT depend on anything but seeds, virtual

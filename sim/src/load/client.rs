@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use chassis::hazard::{CallFate, Lost};
+use chassis::hazard::{self, CallFate};
 use chassis::net::Network;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use tokio::time::{Duration, Instant, sleep, timeout, timeout_at};
+use tokio::time::{Duration, Instant, timeout_at};
 
 use crate::world::MAIN_PORT;
 
@@ -122,39 +122,21 @@ impl HttpClient {
         }
     }
 
-    /// What is on its way goes on when its caller has given up: hence tasks of their own.
     async fn befall(
         &self,
         request: Request<Full<Bytes>>,
         fate: CallFate,
         longest: Duration,
     ) -> Result<Answer, NoAnswer> {
-        let sent = |after: Duration| {
-            let (client, request, on_its_way) = (self.clone(), request.clone(), fate.on_its_way.clone());
-            tokio::spawn(async move {
-                sleep(after).await;
-                let answer = client.exchange(request, longest).await;
-                drop(on_its_way);
-                answer
-            })
-        };
-        if let Some(later) = fate.again {
-            drop(sent(fate.delay + later));
-        }
-        let first = (fate.lost != Some(Lost::Request)).then(|| sent(fate.delay));
-        // From here on only what is on its way is so.
-        drop(fate.on_its_way);
-        let answered = async {
-            match first.filter(|_| fate.lost.is_none()) {
-                Some(first) => first.await,
-                None => std::future::pending().await,
-            }
+        let send = || {
+            let (client, request) = (self.clone(), request.clone());
+            async move { client.exchange(request, longest).await }
         };
         let silent = |why: String| Err(NoAnswer { sent: true, why });
-        match timeout(longest, answered).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => silent(error.to_string()),
-            Err(_) => silent(format!("no answer within {longest:?}")),
+        match fate.befall(longest, send).await {
+            Ok(answer) => answer,
+            Err(hazard::NoAnswer::CutOff) => silent("the call was cut off".to_owned()),
+            Err(hazard::NoAnswer::InTime) => silent(format!("no answer within {longest:?}")),
         }
     }
 

@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use tokio::time::{sleep, timeout};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::transport::{Channel, Error};
 use tower::{Service, ServiceExt as _};
 
 use super::{grpc_timeout, header, name_of};
-use crate::hazard::{CallFate, Hazards, Lost};
+use crate::hazard::{CallFate, Hazards, NoAnswer};
 
 /// A larger message is not delayed, lost or repeated.
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -83,7 +82,6 @@ impl Road {
         answer
     }
 
-    /// What is on its way goes on when its caller has given up: hence tasks of their own.
     async fn befall(&self, request: Request<Body>, fate: CallFate) -> Answer {
         let asked = header(request.headers(), "grpc-timeout").and_then(grpc_timeout);
         let deadline = asked.unwrap_or(self.deadline).min(self.deadline);
@@ -91,33 +89,15 @@ impl Road {
         let Ok(body) = axum::body::to_bytes(axum::body::Body::new(body), BODY_BYTES_MAX).await else {
             return Ok(Status::internal("the message could not be read").into_http());
         };
-        let sent = |after: Duration| {
+        let send = || {
             let request = Request::from_parts(head.clone(), whole(body.clone()));
-            let (channel, on_its_way) = (self.channel.clone(), fate.on_its_way.clone());
-            tokio::spawn(async move {
-                sleep(after).await;
-                let answer = channel.oneshot(request).await;
-                drop(on_its_way);
-                answer
-            })
+            self.channel.clone().oneshot(request)
         };
-        if let Some(later) = fate.again {
-            drop(sent(fate.delay + later));
-        }
-        let first = (fate.lost != Some(Lost::Request)).then(|| sent(fate.delay));
-        // From here on only what is on its way is so.
-        drop(fate.on_its_way);
-        let answered = async {
-            match first.filter(|_| fate.lost.is_none()) {
-                Some(first) => first.await,
-                None => std::future::pending().await,
-            }
-        };
-        match timeout(deadline, answered).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Ok(Status::unavailable("the call was cut off").into_http()),
+        match fate.befall(deadline, send).await {
+            Ok(answer) => answer,
+            Err(NoAnswer::CutOff) => Ok(Status::unavailable("the call was cut off").into_http()),
             // In the words of the channel's own deadline.
-            Err(_) => Ok(Status::cancelled("Timeout expired").into_http()),
+            Err(NoAnswer::InTime) => Ok(Status::cancelled("Timeout expired").into_http()),
         }
     }
 }
