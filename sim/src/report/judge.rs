@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -19,8 +20,7 @@ use crate::scenario::fault::DRAWN;
 
 /// A journey that began later than this after its plan says nothing about the shop.
 const SCHEDULE_LAG_MAX_US: u64 = 100_000;
-/// So many late journeys, and at least one in a hundred, make a run that proves nothing; fewer are a
-/// hiccup of the machine, which the latencies from the due instant show anyway.
+/// Fewer late journeys are no share of anything.
 const LATE_JOURNEYS_MIN: u64 = 10;
 
 /// Invariants that a run may have nothing to say about, and need not: it had no cancelled order, or its
@@ -215,17 +215,23 @@ fn invalid(scenario: &Scenario, conducted: &Conducted, world: World) -> Vec<Stri
     if conducted.audit.orders > 0 && confirmed == 0 && scenario.expect.invariants.contains(&"confirmed_iff_captured") {
         why.push("no order was confirmed: the ledger had nothing to say".into());
     }
-    let lag = conducted.totals.schedule_lag.histogram();
-    let late = lag.len() - lag.count_between(0, SCHEDULE_LAG_MAX_US);
-    if world != World::Simulated && late >= LATE_JOURNEYS_MIN.max(lag.len() / 100) {
-        let (all, limit) = (lag.len(), SCHEDULE_LAG_MAX_US / 1000);
-        why.push(format!(
-            "the generator was late: {late} of {all} journeys began more than {limit} ms after their time \
-             (too much load for this machine, or something else kept it busy)"
-        ));
+    if world != World::Simulated {
+        why.extend(late(conducted.totals.schedule_lag.histogram(), scenario.expect.late_journeys));
     }
     why.extend(invariants(scenario, conducted).filter_map(checked_nothing));
     why
+}
+
+/// Why journeys that began after their time say too little, if more than this share of them did.
+fn late(lag: &Histogram<u64>, share: f64) -> Option<String> {
+    let (all, limit) = (lag.len(), SCHEDULE_LAG_MAX_US / 1000);
+    let late = all - lag.count_between(0, SCHEDULE_LAG_MAX_US);
+    (late >= LATE_JOURNEYS_MIN && late as f64 > share * all as f64).then(|| {
+        format!(
+            "the generator was late: {late} of {all} journeys began more than {limit} ms after their time \
+             (too much load for this machine, or something else kept it busy)"
+        )
+    })
 }
 
 /// The findings that the scenario asks for.
@@ -258,5 +264,26 @@ fn idle(entry: &Entry) -> Option<String> {
         (Some(_), None, _) => Some(format!("fault {name} never came: the load was over before")),
         (Some(_), Some(_), 0) => Some(format!("fault {name} touched no call")),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lag(on_time: u64, late: u64) -> Histogram<u64> {
+        let mut lag = Histogram::new(3).unwrap();
+        lag.record_n(900, on_time).unwrap();
+        lag.record_n(250_000, late).unwrap();
+        lag
+    }
+
+    #[test]
+    fn a_generator_is_late_when_more_than_the_share_and_at_least_ten_journeys_are() {
+        let told = late(&lag(490, 10), 0.01).unwrap();
+        assert!(told.contains("10 of 500 journeys began more than 100 ms after their time"), "{told}");
+        for (on_time, later, share) in [(491, 9, 0.01), (2_000, 20, 0.01), (0, 500, 1.0)] {
+            assert_eq!(late(&lag(on_time, later), share), None);
+        }
     }
 }

@@ -41,6 +41,8 @@ pub(super) enum Shape {
     Numbers(u64, usize),
     /// Decimals from 0 on; how many are too many depends on other keys.
     Rate,
+    /// Decimals from 0 to 1.
+    Share,
     Duration(Duration, Duration),
     /// A duration or a range of durations.
     Durations(Duration),
@@ -76,6 +78,7 @@ impl Shape {
             Self::Numbers(high, most) => {
                 format!("a list of 1 to {} whole numbers, 0 to {}", grouped(most as u64), grouped(high))
             }
+            Self::Share => "a share from 0 to 1".into(),
             Self::Rate => "a number from 0 on, decimals allowed".into(),
             Self::Duration(low, high) => format!("a duration, {} to {}", shown(low), shown(high)),
             Self::Durations(longest) => format!("a duration or a range of them, at most {}", shown(longest)),

@@ -33,6 +33,7 @@ load:
 faults:
   - { name: down, at: 1500ms, for: 1s, target: payment-provider, kind: outage }
 expect:
+  late_journeys: 1
   thresholds:
     order_errors: [ rate<0.01 ]
     cancellations{from:reserved,reason:unavailable}: [ count>=1 ]

@@ -43,6 +43,7 @@ load:
       - cancel
       - await
 expect:
+  late_journeys: 1
   thresholds:
     order_errors: [rate<0.01]
 warmup: 500ms

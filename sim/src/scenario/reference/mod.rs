@@ -150,7 +150,7 @@ load:
                 }
             }
         }
-        assert_eq!(seen, 12);
+        assert_eq!(seen, 13);
     }
 
     #[test]

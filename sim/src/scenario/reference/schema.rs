@@ -91,6 +91,7 @@ fn shape(shape: Shape, services: &Services<'_>) -> Value {
             let number = json!({ "type": "integer", "minimum": 0, "maximum": high });
             json!({ "type": "array", "minItems": 1, "maxItems": most, "items": number })
         }
+        Shape::Share => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
         Shape::Rate => json!({ "type": "number", "minimum": 0 }),
         Shape::Duration(..) => text_like(DURATION),
         Shape::Durations(_) => durations(),
