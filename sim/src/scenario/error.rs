@@ -207,6 +207,8 @@ impl Problems {
 
     fn push(&mut self, target: Target, message: String) -> &mut Problem {
         let index = self.0.len();
+        // A service that refuses a setting repeats the author's text as it is.
+        let message = message.chars().map(printable).collect();
         self.0.push(Problem { target, message, help: None });
         &mut self.0[index]
     }

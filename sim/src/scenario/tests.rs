@@ -222,6 +222,13 @@ fn overrides_change_what_the_file_says() {
 }
 
 #[test]
+fn what_a_service_repeats_of_a_file_reaches_no_terminal_as_a_control_character() {
+    let source = PAYMENT_OUTAGE.replace("acquirer.latency: 5ms..20ms", "acquirer.latency: 5\tms..20ms");
+    let told = parse(&source, "x.yaml", &[], &settings()).expect_err("5\tms is no duration").to_string();
+    assert!(told.contains("`5 ms` is not a duration"), "{told:?}");
+}
+
+#[test]
 fn an_error_of_an_override_names_the_override() {
     for (path, value, message) in [
         ("seed", "x", "`seed` is a whole number"),
