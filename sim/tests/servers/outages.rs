@@ -18,7 +18,8 @@ use shopctl::world::secret::Secret;
 use shopctl::world::{Admin, shop};
 use tokio_util::sync::CancellationToken;
 
-/// More than two hundred orders, a part of which is declined, sold out or cancelled by its client.
+/// More than two hundred orders, a part of which is declined, sold out or cancelled by its client. Customers
+/// wait for their answers: a slow machine takes longer, and refuses nobody for that.
 const RUSH: &str = r#"
 version: 1
 name: rush
@@ -40,20 +41,20 @@ shop:
     order.lease: 3s
 load:
   buyers:
-    executor: constant-arrival-rate
-    rate: 14
-    duration: 12s
-    max_vus: 400
+    executor: shared-iterations
+    vus: 10
+    iterations: 170
     journey:
       - view: any
+      - think: 600ms..700ms
       - order: { items: [{ sku: LAMP, quantity: 1 }, { sku: any, quantity: 1..2 }] }
       - retry_same_key
   undecided:
-    executor: constant-arrival-rate
-    rate: 5
-    duration: 12s
-    max_vus: 200
+    executor: shared-iterations
+    vus: 4
+    iterations: 60
     journey:
+      - think: 700ms..800ms
       - order: { items: [{ sku: any, quantity: 1 }], wait: 0s }
       - cancel
 expect:
