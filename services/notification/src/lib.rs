@@ -63,7 +63,7 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
     let log = env.event_log().await?;
     let notifier = Notifier {
         buyers: Arc::new(LogBuyers { log: log.clone() }),
-        recipients: Arc::new(GrpcRecipients::new(to_users, env.clock.clone())),
+        recipients: Arc::new(GrpcRecipients::new(to_users, env.clock.clone(), &env.metrics)),
         provider: Arc::new(courier),
     };
 

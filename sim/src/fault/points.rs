@@ -51,7 +51,7 @@ const CALLS: [(&str, &str, &[&str]); 10] = [
     (order::ROLE, product::ROLE, &["QuoteProducts"]),
     (order::ROLE, inventory::ROLE, &["ReserveStock", "ReleaseStock", "CommitStock"]),
     (order::ROLE, payment::ROLE, &["ProcessPayment", "RefundPayment"]),
-    (notification::ROLE, user::ROLE, &["GetUser"]),
+    (notification::ROLE, user::ROLE, &["GetUsers"]),
     (gateway::ROLE, user::ROLE, &["Register", "Login", "GetUser", "UpdateProfile", "RegisterBulk"]),
     (
         gateway::ROLE,

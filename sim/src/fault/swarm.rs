@@ -16,7 +16,7 @@ use crate::scenario::fault::DRAWN;
 use crate::scenario::{PlannedFault, Scenario};
 
 /// The version of what seeds draw: another one draws other faults for the same seed.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Most faults of one seed.
 const FAULTS_MAX: u32 = 12;
 /// How likely a kind is in play, at least and at most; each seed draws its own.

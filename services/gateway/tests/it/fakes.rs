@@ -285,6 +285,10 @@ impl UserService for Fakes {
         answer(a_session("ada@example.test".to_owned()).user.unwrap())
     }
 
+    async fn get_users(&self, _: Request<user::GetUsersRequest>) -> Answer<user::GetUsersResponse> {
+        Err(Status::unimplemented("the gateway asks for one at a time"))
+    }
+
     async fn update_profile(&self, request: Request<user::UpdateProfileRequest>) -> Answer<user::User> {
         let email = self.note(request).email.unwrap_or_default();
         answer(a_session(email).user.unwrap())

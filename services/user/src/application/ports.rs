@@ -53,8 +53,8 @@ pub trait UserStore: Send + Sync + 'static {
     /// order. A refused change MUST leave nothing behind and MUST NOT stop the others.
     async fn update(&self, batch: &[Change]) -> Result<Vec<Result<(), UpdateRefusal>>, StoreError>;
 
-    /// The account of that id.
-    async fn by_id(&self, id: UserId) -> Result<Option<User>, StoreError>;
+    /// The accounts of these ids, in order.
+    async fn by_ids(&self, ids: &[UserId]) -> Result<Vec<Option<User>>, StoreError>;
 
     /// The account that has this address now. MUST NOT find it under an earlier address.
     async fn by_email(&self, email: &Email) -> Result<Option<Account>, StoreError>;

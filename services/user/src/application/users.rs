@@ -132,9 +132,24 @@ impl Users {
         if let Some(user) = self.sessions.get(id).await {
             return Ok(user);
         }
-        let user = self.store.by_id(id).await?.ok_or(UserError::NoSuchUser(id))?;
+        let user = self.stored(id).await?;
         self.sessions.put(&user).await;
         Ok(user)
+    }
+
+    /// Those of these users that there are, each once. Not through the cache, which is for those who are
+    /// signed in: this is how others ask about strangers.
+    ///
+    /// # Errors
+    /// When storage failed.
+    pub async fn profiles(&self, mut ids: Vec<UserId>) -> Result<Vec<User>, UserError> {
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(self.store.by_ids(&ids).await?.into_iter().flatten().collect())
+    }
+
+    async fn stored(&self, id: UserId) -> Result<User, UserError> {
+        self.store.by_ids(&[id]).await?.pop().flatten().ok_or(UserError::NoSuchUser(id))
     }
 
     /// Changes a profile. Must run to its end once begun: the cache is invalidated after the commit.
@@ -143,7 +158,7 @@ impl Users {
     /// `NoSuchUser`, `EmailTaken`, or that storage failed; `Conflict` after several tries.
     pub async fn update(&self, id: UserId, wish: ProfileChange) -> Result<User, UserError> {
         for _ in 0..UPDATE_TRIES {
-            let user = self.store.by_id(id).await?.ok_or(UserError::NoSuchUser(id))?;
+            let user = self.stored(id).await?;
             let Some(change) = user.update(wish.clone(), self.clock.now()) else { return Ok(user) };
             let answers = self.store.update(std::slice::from_ref(&change)).await;
             if !matches!(answers.as_deref(), Ok([Err(_), ..])) {
@@ -251,8 +266,9 @@ mod tests {
                 self.races_to_lose.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
             Ok(batch.iter().map(|_| if lost.is_ok() { Err(UpdateRefusal::Stale) } else { Ok(()) }).collect())
         }
-        async fn by_id(&self, _: UserId) -> Result<Option<User>, StoreError> {
-            Ok(self.account.lock().unwrap().as_ref().map(|account| account.user.clone()))
+        async fn by_ids(&self, ids: &[UserId]) -> Result<Vec<Option<User>>, StoreError> {
+            let user = self.account.lock().unwrap().as_ref().map(|account| account.user.clone());
+            Ok(ids.iter().map(|_| user.clone()).collect())
         }
         async fn by_email(&self, email: &Email) -> Result<Option<Account>, StoreError> {
             Ok(self.account.lock().unwrap().clone().filter(|account| account.user.email == *email))

@@ -118,6 +118,28 @@ async fn a_profile_is_shown_to_its_owner_to_staff_and_to_services() {
 }
 
 #[tokio::test]
+async fn users_are_told_in_one_answer_to_staff_and_services_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let shop = Shop::start(folder.path()).await;
+    let ada = shop.register("ada@example.test").await.unwrap();
+    let bob = shop.register("bob@example.test").await.unwrap();
+    let [ada, bob] = [ada, bob].map(|session| (session.token, session.user.unwrap()));
+    let nobody = "00000000-0000-4000-8000-000000000002".to_owned();
+    let ids = vec![bob.1.id.clone(), nobody, ada.1.id.clone(), bob.1.id.clone()];
+    let request = wire::GetUsersRequest { ids };
+    let mut told = shop.service_client().get_users(request.clone()).await.unwrap().into_inner().users;
+    told.sort_by(|one, other| one.email.cmp(&other.email));
+    assert_eq!(told, [ada.1, bob.1.clone()]);
+
+    let mut client = shop.client();
+    let refused = with_token(&bob.0, client.get_users(wire::GetUsersRequest { ids: vec![bob.1.id] })).await;
+    assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied, "not even a customer about himself");
+    let many = wire::GetUsersRequest { ids: vec![ada.0; 257] };
+    let refused = shop.service_client().get_users(many).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::InvalidArgument, "ids: at most 256 are expected"));
+}
+
+#[tokio::test]
 async fn an_unknown_user_is_not_found() {
     let folder = tempfile::tempdir().unwrap();
     let shop = Shop::start(folder.path()).await;

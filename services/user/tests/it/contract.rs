@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use chassis::events::Outbox;
-use kernel::Timestamp;
+use kernel::{Timestamp, UserId};
 use serde_json::from_str;
 
 use user::application::ports::{Added, Registration, SessionCache, UpdateRefusal, UserStore};
@@ -15,6 +15,7 @@ macro_rules! store_cases {
     ($keeps:ident) => {
         $keeps!(
             an_added_account_is_found_by_id_and_by_address,
+            accounts_are_found_in_the_order_of_their_ids,
             a_taken_address_answers_its_holder_unchanged,
             an_address_is_never_given_to_somebody_else,
             folding_the_events_gives_the_row,
@@ -89,13 +90,25 @@ async fn events(outbox: &dyn Outbox, user: &User) -> Vec<UserEvent> {
     rows.into_iter().map(read).collect()
 }
 
+async fn by_id(store: &dyn UserStore, id: UserId) -> Option<User> {
+    store.by_ids(&[id]).await.unwrap().pop().unwrap()
+}
+
+pub async fn accounts_are_found_in_the_order_of_their_ids(store: Arc<dyn UserStore>, _: &dyn Outbox) {
+    let (ada, bob) = (added(&store, "ada").await, added(&store, "bob").await);
+    let nobody = email("nobody").user_id();
+    let found = store.by_ids(&[bob.id, nobody, ada.id, bob.id]).await.unwrap();
+    assert_eq!(found, [Some(bob.clone()), None, Some(ada), Some(bob)]);
+    assert_eq!(store.by_ids(&[]).await.unwrap(), []);
+}
+
 pub async fn an_added_account_is_found_by_id_and_by_address(store: Arc<dyn UserStore>, _: &dyn Outbox) {
     let ada = added(&store, "ada").await;
-    assert_eq!(store.by_id(ada.id).await.unwrap(), Some(ada.clone()));
+    assert_eq!(by_id(&*store, ada.id).await, Some(ada.clone()));
     let account = store.by_email(&ada.email).await.unwrap().unwrap();
     assert_eq!((account.user, account.password_hash.as_str()), (ada, "hash of ada"));
     assert!(store.by_email(&email("bob")).await.unwrap().is_none());
-    assert!(store.by_id(email("bob").user_id()).await.unwrap().is_none());
+    assert!(by_id(&*store, email("bob").user_id()).await.is_none());
 }
 
 pub async fn a_taken_address_answers_its_holder_unchanged(store: Arc<dyn UserStore>, outbox: &dyn Outbox) {
@@ -105,7 +118,7 @@ pub async fn a_taken_address_answers_its_holder_unchanged(store: Arc<dyn UserSto
     let answers = store.add(&[registration("bob"), again, registration("bob")]).await.unwrap();
     let bob = registration("bob").change.user;
     assert_eq!(answers, [Added::New(bob.clone()), Added::Existing(ada.clone()), Added::Existing(bob)]);
-    assert_eq!(store.by_id(ada.id).await.unwrap(), Some(ada.clone()));
+    assert_eq!(by_id(&*store, ada.id).await, Some(ada.clone()));
     assert_eq!(events(outbox, &ada).await.len(), 1);
 }
 
@@ -132,7 +145,7 @@ pub async fn folding_the_events_gives_the_row(store: Arc<dyn UserStore>, outbox:
     let events = events(outbox, &ada).await;
     assert_eq!(events.iter().map(|event| event.version).collect::<Vec<_>>(), [1, 2, 3]);
     let folded = events.iter().try_fold(None, |user, event| User::apply(user, event).map(Some));
-    assert_eq!(folded.flatten(), store.by_id(ada.id).await.unwrap());
+    assert_eq!(folded.flatten(), by_id(&*store, ada.id).await);
 }
 
 pub async fn a_refused_change_does_not_stop_the_others(store: Arc<dyn UserStore>, outbox: &dyn Outbox) {
@@ -140,8 +153,8 @@ pub async fn a_refused_change_does_not_stop_the_others(store: Arc<dyn UserStore>
     let (first, late) = (renamed(&ada, "first"), renamed(&ada, "late"));
     let answers = store.update(&[first.clone(), late, moved(&bob, "ada"), renamed(&bob, "Bob")]).await.unwrap();
     assert_eq!(answers, [Ok(()), Err(UpdateRefusal::Stale), Err(UpdateRefusal::EmailTaken), Ok(())]);
-    assert_eq!(store.by_id(ada.id).await.unwrap(), Some(first.user));
-    assert_eq!(store.by_id(bob.id).await.unwrap().map(|user| user.name), Some(name("Bob")));
+    assert_eq!(by_id(&*store, ada.id).await, Some(first.user));
+    assert_eq!(by_id(&*store, bob.id).await.map(|user| user.name), Some(name("Bob")));
     assert_eq!((events(outbox, &ada).await.len(), events(outbox, &bob).await.len()), (2, 2));
 }
 
@@ -179,7 +192,7 @@ pub async fn a_thousand_registrations_are_one_batch(store: Arc<dyn UserStore>, o
     assert!(store.add(&batch).await.unwrap().iter().all(|answer| matches!(answer, Added::Existing(_))));
     for number in [0, 3, 999] {
         let user = &batch[number].change.user;
-        assert_eq!(store.by_id(user.id).await.unwrap().as_ref(), Some(user));
+        assert_eq!(by_id(&*store, user.id).await.as_ref(), Some(user));
         assert_eq!(events(outbox, user).await.len(), 1);
     }
 }
@@ -252,7 +265,7 @@ pub async fn of_changes_at_once_to_one_account_one_counts(store: Arc<dyn UserSto
             changes.iter().zip(&answers).filter(|(_, answer)| answer.is_ok()).map(|(change, _)| change).collect();
         assert_eq!(winners.len(), 1, "{answers:?}");
         assert!(answers.iter().all(|answer| matches!(answer, Ok(()) | Err(UpdateRefusal::Stale))));
-        ada = store.by_id(ada.id).await.unwrap().unwrap();
+        ada = by_id(&*store, ada.id).await.unwrap();
         assert_eq!(ada, winners[0].user);
     }
     assert_eq!(events(outbox, &ada).await.len(), 11);

@@ -13,6 +13,9 @@ use tonic::{Request, Response, Status};
 use crate::application::{BulkRange, Session, UserError, Users};
 use crate::domain::{Email, Name, Password, ProfileChange, User};
 
+/// How many users are asked for in one call.
+const USERS_MAX: usize = 256;
+
 pub struct Handler {
     users: Arc<Users>,
 }
@@ -52,6 +55,20 @@ impl UserService for Handler {
         let id = id_of(&request.get_ref().id)?;
         caller.require_owner_or_staff(id)?;
         Ok(Response::new(self.users.profile(id).await?.into()))
+    }
+
+    async fn get_users(
+        &self,
+        request: Request<wire::GetUsersRequest>,
+    ) -> Result<Response<wire::GetUsersResponse>, Status> {
+        Caller::of(&request).require_staff()?;
+        let ids = request.into_inner().ids;
+        if ids.len() > USERS_MAX {
+            return Err(invalid("ids", format_args!("at most {USERS_MAX} are expected")));
+        }
+        let ids = ids.iter().map(|id| id_of(id)).collect::<Result<Vec<_>, _>>()?;
+        let users = self.users.profiles(ids).await?;
+        Ok(Response::new(wire::GetUsersResponse { users: users.into_iter().map(Into::into).collect() }))
     }
 
     async fn update_profile(

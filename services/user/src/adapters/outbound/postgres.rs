@@ -225,9 +225,12 @@ impl UserStore for PostgresUsers {
         Ok(answers)
     }
 
-    async fn by_id(&self, id: UserId) -> Result<Option<User>, StoreError> {
-        let row = sqlx::query(select("id = $1")).bind(*id.as_uuid()).fetch_optional(self.db.pool()).await?;
-        row.map(|row| account_of(&row).map(|account| account.user)).transpose()
+    async fn by_ids(&self, ids: &[UserId]) -> Result<Vec<Option<User>>, StoreError> {
+        let wanted: Vec<Uuid> = ids.iter().map(|id| *id.as_uuid()).collect();
+        let rows = sqlx::query(select("id = ANY($1)")).bind(wanted).fetch_all(self.db.pool()).await?;
+        let found = rows.iter().map(|row| account_of(row).map(|account| (account.user.id, account.user)));
+        let found = found.collect::<Result<BTreeMap<UserId, User>, StoreError>>()?;
+        Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
     }
 
     async fn by_email(&self, email: &Email) -> Result<Option<Account>, StoreError> {

@@ -111,9 +111,11 @@ impl UserStore for SqliteUsers {
         self.db.write("update_profile", |tx| batch.iter().map(|change| update(tx, change)).collect())
     }
 
-    async fn by_id(&self, id: UserId) -> Result<Option<User>, StoreError> {
-        let found = self.db.read(|connection| find(connection, "id = ?1", params![id.to_string()]))?;
-        Ok(found.map(|account| account.user))
+    async fn by_ids(&self, ids: &[UserId]) -> Result<Vec<Option<User>>, StoreError> {
+        self.db.read(|connection| {
+            let user = |id: &UserId| find(connection, "id = ?1", params![id.to_string()]);
+            ids.iter().map(|id| Ok(user(id)?.map(|account| account.user))).collect()
+        })
     }
 
     async fn by_email(&self, email: &Email) -> Result<Option<Account>, StoreError> {
