@@ -47,7 +47,7 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
         Backing::Embedded(embedded) => {
             let ledger = SqliteLedger::open(&embedded.storage, &env.metrics)?;
             #[cfg(feature = "planted-bugs")]
-            let ledger = ledger.with_planted_bug(config.planted_bug);
+            let ledger = ledger.with_planted_bug(config.planted_bug)?;
             Arc::new(ledger)
         }
         #[cfg(feature = "planted-bugs")]

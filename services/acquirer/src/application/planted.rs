@@ -9,7 +9,8 @@ use crate::domain::charge::{Action, Charge, Posting, State};
 pub enum PlantedBug {
     /// A void does not block its key: a charge that comes after it is made.
     ChargeAfterVoid,
-    /// A refund is no operation with a key: asked twice, it gives back twice.
+    /// A refund is no operation with a key: asked twice, it gives back twice. The index that allows one line of
+    /// a kind for each key is missing as well.
     RefundTwice,
     /// A charge that comes after its `not_after` is made all the same.
     AcceptLateCharge,

@@ -31,9 +31,16 @@ impl SqliteLedger {
         })
     }
 
+    /// # Errors
+    /// When the index that would keep the bug from being one cannot be dropped.
     #[cfg(feature = "planted-bugs")]
-    pub fn with_planted_bug(self, planted_bug: Option<PlantedBug>) -> Self {
-        Self { planted_bug, ..self }
+    pub fn with_planted_bug(self, planted_bug: Option<PlantedBug>) -> Result<Self, StoreError> {
+        if planted_bug == Some(PlantedBug::RefundTwice) {
+            self.db.read(|connection| {
+                connection.execute_batch("DROP INDEX IF EXISTS ledger_once").map_err(StoreError::from)
+            })?;
+        }
+        Ok(Self { planted_bug, ..self })
     }
 
     fn post_one(&self, tx: &Transaction<'_>, posting: &Posting) -> Result<Result<Charge, Refusal>, StoreError> {
