@@ -10,4 +10,8 @@ pub struct Config {
     /// The share of keys that the bank declines; the key and the seed alone decide which
     #[arg(long, env = "ACQUIRER_DECLINE_RATE", default_value = "0.0", value_parser = share)]
     pub decline_rate: f64,
+    /// Breaks the acquirer on purpose, to prove that the audit notices.
+    #[cfg(feature = "planted-bugs")]
+    #[arg(long, env = "ACQUIRER_PLANTED_BUG")]
+    pub planted_bug: Option<crate::application::planted::PlantedBug>,
 }

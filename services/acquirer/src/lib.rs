@@ -44,10 +44,19 @@ pub const ROLE: &str = "acquirer";
 /// When the ledger cannot be opened.
 pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
     let ledger: Arc<dyn Ledger> = match &env.backing {
-        Backing::Embedded(embedded) => Arc::new(SqliteLedger::open(&embedded.storage, &env.metrics)?),
+        Backing::Embedded(embedded) => {
+            let ledger = SqliteLedger::open(&embedded.storage, &env.metrics)?;
+            #[cfg(feature = "planted-bugs")]
+            let ledger = ledger.with_planted_bug(config.planted_bug)?;
+            Arc::new(ledger)
+        }
+        #[cfg(feature = "planted-bugs")]
+        Backing::Servers(_) if config.planted_bug.is_some() => {
+            return Err(StartError(format!("{ROLE}: its bugs are planted in the embedded family alone")));
+        }
         Backing::Servers(servers) => Arc::new(PostgresLedger::open(servers, &env.metrics).await?),
     };
-    let Config { latency, decline_rate } = config;
+    let Config { latency, decline_rate, .. } = config;
     let acquirer = Acquirer::new(ledger, env.clock.clone(), env.seeds.clone(), latency, decline_rate);
     let suffering = acquirer.clone();
     let ops = chaos::http::ops(&env, &FAULTS, move |active| suffering.suffer(active));

@@ -25,4 +25,8 @@ pub struct Config {
 pub enum PlantedBug {
     /// Reserves units whether they exist or not.
     SkipStockPredicate,
+    /// A repeated reservation replaces the rows of the first one, and takes the units once more.
+    ReserveAgain,
+    /// A release that finds no reservation leaves nothing behind that a late one would be refused by.
+    NoBarrier,
 }

@@ -79,6 +79,11 @@ async fn store(
             (Arc::new(store), outbox)
         }
         Backing::Servers(servers) => {
+            #[cfg(feature = "planted-bugs")]
+            if let Some(config::PlantedBug::ReserveAgain | config::PlantedBug::NoBarrier) = config.planted_bug {
+                let why = "reserve-again and no-barrier are planted in the embedded family alone";
+                return Err(StartError(format!("{ROLE}: {why}")));
+            }
             let store = PostgresStock::open(servers, &env.metrics).await?;
             #[cfg(feature = "planted-bugs")]
             let store = store.with_planted_bug(config.planted_bug, &env.metrics);

@@ -17,4 +17,8 @@ pub struct Config {
     /// How many events of a stream are handled at once
     #[arg(long, env = "NOTIFICATION_CONCURRENCY", default_value = "64", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub concurrency: u32,
+    /// Breaks the service on purpose, to prove that the audit notices.
+    #[cfg(feature = "planted-bugs")]
+    #[arg(long, env = "NOTIFICATION_PLANTED_BUG")]
+    pub planted_bug: Option<crate::adapters::inbound::planted::PlantedBug>,
 }

@@ -68,6 +68,8 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
     };
 
     let handler: Arc<dyn Handler> = Arc::new(Announce::new(notifier, &env.metrics));
+    #[cfg(feature = "planted-bugs")]
+    let handler = adapters::inbound::planted::handler(handler, config.planted_bug);
     let settings =
         ConsumerSettings { name: CONSUMER, ack_wait: ACK_WAIT, deliveries_max: config.deliveries, kinds: KINDS };
     let tasks = [Stream::Orders, Stream::Payments].map(|stream| -> Task {

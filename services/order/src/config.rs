@@ -47,10 +47,10 @@ pub struct Config {
     /// remembered or not.
     #[arg(long, env = "ORDER_IDEMPOTENCY_TTL", default_value = "24h", value_parser = duration)]
     pub idempotency_ttl: Duration,
-    /// A bug to plant, for tests that it is found: compensate-nothing, hash-order or system-clock.
+    /// Breaks the service on purpose, to prove that the audit notices.
     #[cfg(feature = "planted-bugs")]
-    #[arg(long, env = "ORDER_PLANTED_BUG", value_parser = ["compensate-nothing", "hash-order", "system-clock"])]
-    pub planted_bug: Option<String>,
+    #[arg(long, env = "ORDER_PLANTED_BUG")]
+    pub planted_bug: Option<crate::application::planted::PlantedBug>,
 }
 
 impl Config {

@@ -44,7 +44,7 @@ use adapters::outbound::redis::RedisKeys;
 use adapters::outbound::rows::{DATABASE, EVENTS};
 use adapters::outbound::sqlite::{MIGRATIONS as SQLITE_MIGRATIONS, SqliteOrders};
 use adapters::outbound::stock::GrpcStock;
-use application::driver::{Driver, Pace, Parts, Planted};
+use application::driver::{Driver, Pace, Parts};
 use application::orders::OrderDesk;
 use application::ports::{IdempotencyKeys, Orders, Projection};
 use application::rebuild::{Limits, Rebuilder};
@@ -86,7 +86,8 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
         retries,
         waiters: waiters.clone(),
         pace: pace(&config),
-        planted: planted(&config),
+        #[cfg(feature = "planted-bugs")]
+        planted: application::planted::Planted::new(config.planted_bug),
     });
     let history = Arc::new(LogHistory { log: log.clone() });
     let rebuilder = Rebuilder::new(history.clone(), projection, driver.clone(), env.clock.clone(), Limits::default());
@@ -129,12 +130,19 @@ async fn stores(config: &Config, env: &Env) -> Result<Stores, StartError> {
     match &env.backing {
         Backing::Embedded(embedded) => {
             let db = Arc::new(sqlite::Db::open(&embedded.storage, DATABASE, SQLITE_MIGRATIONS, &env.metrics)?);
-            let orders = Arc::new(SqliteOrders::new(db.clone()));
-            let outbox = Arc::new(SqliteOutbox::new(db, EVENTS, clock.clone()));
+            let orders = SqliteOrders::new(db.clone());
+            #[cfg(feature = "planted-bugs")]
+            let orders = orders.with_planted_bug(config.planted_bug);
+            let orders = Arc::new(orders);
+            let outbox: Arc<dyn Outbox> = Arc::new(SqliteOutbox::new(db, EVENTS, clock.clone()));
+            #[cfg(feature = "planted-bugs")]
+            let outbox = adapters::outbound::planted::outbox(outbox, config.planted_bug);
             let keys = Arc::new(InProcessKeys::new(config.idempotency_ttl, clock));
             Ok(Stores { orders: orders.clone(), projection: orders, outbox, keys })
         }
         Backing::Servers(servers) => {
+            #[cfg(feature = "planted-bugs")]
+            adapters::outbound::planted::not_on_servers(config.planted_bug)?;
             let db = Arc::new(postgres::Db::open(servers, DATABASE, POSTGRES_MIGRATIONS, &env.metrics).await?);
             let orders = Arc::new(PostgresOrders::new(db.clone(), &env.metrics));
             let outbox = Arc::new(PostgresOutbox::new(db, EVENTS, clock));
@@ -158,21 +166,4 @@ fn pace(config: &Config) -> Pace {
         alert_after: config.alert_after,
         in_flight_max: config.in_flight_max as usize,
     }
-}
-
-#[cfg(feature = "planted-bugs")]
-fn planted(config: &Config) -> Planted {
-    use crate::application::planted::Whim;
-    let bug = config.planted_bug.as_deref();
-    let whim = match bug {
-        Some("hash-order") => Some(Whim::HashOrder),
-        Some("system-clock") => Some(Whim::SystemClock),
-        _ => None,
-    };
-    Planted { compensate_nothing: bug == Some("compensate-nothing"), whim }
-}
-
-#[cfg(not(feature = "planted-bugs"))]
-fn planted(_: &Config) -> Planted {
-    Planted::default()
 }

@@ -39,6 +39,10 @@ pub struct Config {
     /// How many probes decide whether it closes
     #[arg(long, env = "PAYMENT_BREAKER_PROBES", default_value = "5", value_parser = value_parser!(u32).range(1..=1_000))]
     pub breaker_probes: u32,
+    /// Breaks the service on purpose, to prove that the audit notices.
+    #[cfg(feature = "planted-bugs")]
+    #[arg(long, env = "PAYMENT_PLANTED_BUG")]
+    pub planted_bug: Option<crate::application::pay::planted::PlantedBug>,
 }
 
 impl Config {

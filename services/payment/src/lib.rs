@@ -64,6 +64,9 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
     let breaker = CircuitBreaker::new(breaker_settings, env.clock.clone());
     let payments = Payments::new(store, provider, breaker.clone(), env.clock.clone(), config.charge_window);
 
+    #[cfg(feature = "planted-bugs")]
+    config.planted_bug.into_iter().for_each(|bug| payments.plant(bug));
+
     ops::register(&env.metrics, breaker.clone());
     let forced = breaker.clone();
     let faults = chaos::http::ops(&env, &FAULTS, move |active| forced.suffer(active));

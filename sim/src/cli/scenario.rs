@@ -10,6 +10,7 @@ use super::say;
 use crate::fault::vocabulary;
 use crate::scenario;
 use crate::scenario::reference::{self, Services};
+use crate::scenario::shop::PLANTED_BUG;
 use crate::scenario::template;
 use crate::world::shop;
 
@@ -36,7 +37,7 @@ pub fn run(command: &ScenarioCommand) -> Result<ExitCode, Failure> {
 fn with_services<T>(tell: impl FnOnce(&Services<'_>) -> T) -> T {
     let mut settings = shop::described_settings();
     // Bugs to plant exist in builds for tests only, and what is told is the same in all builds.
-    settings.retain(|setting| !setting.name.ends_with(".planted_bug"));
+    settings.retain(|setting| !setting.name.ends_with(PLANTED_BUG));
     tell(&Services { settings: &settings, targets: &vocabulary::targets() })
 }
 

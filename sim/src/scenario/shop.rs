@@ -26,6 +26,8 @@ const PRICE_UNITS_MAX: i64 = 1_000_000;
 const NAME_CHARS_MAX: usize = 200;
 
 const ITEMS_MAX: usize = 10_000;
+/// How the name of a setting ends that only a build for tests has.
+pub const PLANTED_BUG: &str = ".planted_bug";
 
 pub(super) const KEYS: &[Key] = &[
     Key {
@@ -194,7 +196,10 @@ fn settings(
     check: &mut Check,
 ) -> BTreeMap<String, String> {
     for (name, value) in &written {
-        if !known.names.contains(name) {
+        if !known.names.contains(name) && name.ends_with(PLANTED_BUG) {
+            let build = "bugs are planted in builds with `--features planted-bugs` alone";
+            check.key(&at.key(name), format!("no service of this build has {}: {build}", quote(name)));
+        } else if !known.names.contains(name) {
             let problem = check.key(&at.key(name), format!("no service has a setting {}", quote(name)));
             problem.suggest(name, known.names.iter().map(String::as_str));
         } else if let Err(reason) = (known.check)(name, value) {
@@ -359,6 +364,10 @@ mod tests {
         shop(
             &format!("{text}    acquirer.decline_rat: 1\n"),
             &[("8:5", "no service has a setting `acquirer.decline_rat`, did you mean `acquirer.decline_rate`?")],
+        );
+        shop(
+            &format!("{text}    order.planted_bug: x\n"),
+            &[("8:5", "no service of this build has `order.planted_bug`: bugs are planted in builds with `--features")],
         );
         shop(&format!("{text}    acquirer.decline_rate: 2\n"), &[("8:28", "`2` is not a share")]);
         shop(&format!("{text}    acquirer.decline_rate:\n"), &[("8:5", "nothing stands here")]);

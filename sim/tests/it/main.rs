@@ -13,6 +13,7 @@ mod faults;
 mod hands;
 mod harness;
 mod kill;
+mod museum;
 mod planted;
 mod reference;
 mod serve;

@@ -2,4 +2,6 @@
 
 pub mod acquire;
 pub mod mischief;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 pub mod ports;

@@ -18,6 +18,8 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+#[cfg(feature = "planted-bugs")]
+use super::planted::Planted;
 use super::ports::{Attempt, Commit, Orders, Payments, Postpone, Stock, Stored};
 use super::retries::Retries;
 use super::steps::StepRecorder;
@@ -41,14 +43,6 @@ pub struct Pace {
     pub in_flight_max: usize,
 }
 
-/// What a test build may break on purpose, to see that the verdict notices.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Planted {
-    pub compensate_nothing: bool,
-    #[cfg(feature = "planted-bugs")]
-    pub whim: Option<super::planted::Whim>,
-}
-
 /// Drives orders. Cheap to clone.
 #[derive(Clone)]
 pub struct Driver {
@@ -66,6 +60,7 @@ struct Inner {
     retries: Retries,
     waiters: Waiters,
     pace: Pace,
+    #[cfg(feature = "planted-bugs")]
     planted: Planted,
     tasks: TaskTracker,
     slots: Arc<Semaphore>,
@@ -84,12 +79,13 @@ pub struct Parts {
     pub retries: Retries,
     pub waiters: Waiters,
     pub pace: Pace,
+    #[cfg(feature = "planted-bugs")]
     pub planted: Planted,
 }
 
 impl Driver {
     pub fn new(parts: Parts) -> Self {
-        let Parts { orders, stock, payments, clock, tracer, seeds, steps, retries, waiters, pace, planted } = parts;
+        let Parts { orders, stock, payments, clock, tracer, seeds, steps, retries, waiters, pace, .. } = parts;
         let jitter = std::sync::Mutex::new(seeds.stream("backoff"));
         let slots = Arc::new(Semaphore::new(pace.in_flight_max));
         Self {
@@ -104,7 +100,8 @@ impl Driver {
                 retries,
                 waiters,
                 pace,
-                planted,
+                #[cfg(feature = "planted-bugs")]
+                planted: parts.planted,
                 tasks: TaskTracker::new(),
                 slots,
                 due_changed: Notify::new(),
@@ -120,6 +117,11 @@ impl Driver {
     /// See [`Pace::alert_after`].
     pub fn alert_after(&self) -> u32 {
         self.inner.pace.alert_after
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    pub fn planted(&self) -> &Planted {
+        &self.inner.planted
     }
 
     /// Somebody else has made an order due: look for it now.
@@ -240,11 +242,12 @@ impl Inner {
             self.retries.first_attempt();
         }
         #[cfg(feature = "planted-bugs")]
-        if let Some(whim) = self.planted.whim {
-            whim.wait().await;
-        }
+        self.planted.wait().await;
         let (in_flight, started_at) = (self.steps.begin(step), self.clock.now());
+        #[cfg(not(feature = "planted-bugs"))]
         let reply = self.call(&stored.order, step).await;
+        #[cfg(feature = "planted-bugs")]
+        let reply = self.planted.reply(step, stored.tries, self.call(&self.planted.asked(stored), step).await);
         let (outcome, tries) = (reply.outcome(), stored.tries.and(&reply));
         let took = in_flight.ended(outcome);
         let detail = match &reply {
@@ -254,8 +257,7 @@ impl Inner {
         };
         let attempt = Attempt { step, number: tries.attempts, outcome, started_at, took: Some(took), detail };
         match saga::decide(&stored.order, step, reply, tries, self.clock.now(), self.pace.patience) {
-            Verdict::Commit(mut events) => {
-                self.sabotage(&mut events);
+            Verdict::Commit(events) => {
                 self.commit(stored, events, vec![attempt]).await?;
                 Ok(Progress::On)
             }
@@ -283,9 +285,7 @@ impl Inner {
             let delay = saga::slowest_backoff(self.pace.backoff_cap, self.share());
             return self.postpone(stored, tries, attempt, delay).await;
         };
-        let mut events = [event];
-        self.sabotage(&mut events);
-        self.commit(stored, events.into(), vec![attempt]).await?;
+        self.commit(stored, vec![event], vec![attempt]).await?;
         Ok(Progress::On)
     }
 
@@ -315,12 +315,16 @@ impl Inner {
         events: Vec<OrderEvent>,
         attempts: Vec<Attempt>,
     ) -> Result<(), StoreError> {
+        #[cfg(feature = "planted-bugs")]
+        let events = self.planted.events(events);
         let at = self.clock.now();
         let mut order = stored.order.clone();
         for event in &events {
             order.apply(event, at).map_err(|error| StoreError::Corrupt(error.to_string()))?;
         }
         let due_at = saga::next_step(&order).map(|_| at.plus(self.pace.lease));
+        #[cfg(feature = "planted-bugs")]
+        let due_at = self.planted.due_at(&order, due_at);
         let commit = Commit {
             id: order.id,
             order: order.clone(),
@@ -366,17 +370,6 @@ impl Inner {
         single(self.orders.postpone(&[postpone]).await)?;
         self.due_changed.notify_one();
         Ok(Progress::Later)
-    }
-
-    fn sabotage(&self, events: &mut [OrderEvent]) {
-        if !self.planted.compensate_nothing {
-            return;
-        }
-        for event in events {
-            if let OrderEvent::CancellationStarted { compensate, .. } = event {
-                compensate.clear();
-            }
-        }
     }
 }
 

@@ -84,6 +84,8 @@ impl OrderDesk {
     pub async fn place(&self, request: PlaceOrder) -> Result<Placed, OrderError> {
         let deadline = Instant::now() + request.wait;
         let id = OrderId::derive(TENANT, request.user, &request.key);
+        #[cfg(feature = "planted-bugs")]
+        let id = self.driver.planted().id_of_request(id, |drawn| OrderId::derive(TENANT, request.user, drawn));
         // Registered before the saga starts, so that its end is not missed.
         let waiter = self.waiters.wait_for(id);
         let (order, created) = self.find_or_create(id, &request).await?;
@@ -166,6 +168,8 @@ impl OrderDesk {
     pub async fn cancel(&self, id: OrderId) -> Result<Order, OrderError> {
         loop {
             let stored = self.stored(id).await?;
+            #[cfg(feature = "planted-bugs")]
+            let stored = self.driver.planted().to_cancel(stored);
             match stored.order.status {
                 Status::Cancelling | Status::Cancelled | Status::NeedsOperator => return Ok(stored.order),
                 Status::Confirmed => return Err(OrderError::NotCancellable(Status::Confirmed)),

@@ -16,7 +16,7 @@ use chassis::sqlite::{Db, Storage};
 use kernel::{OrderId, ProductId, Quantity, Timestamp, UserId};
 use order::adapters::outbound::memory::InProcessKeys;
 use order::adapters::outbound::sqlite::{DATABASE, MIGRATIONS, SqliteOrders};
-use order::application::driver::{Driver, Pace, Parts, Planted};
+use order::application::driver::{Driver, Pace, Parts};
 use order::application::orders::{OrderDesk, OrderError, PlaceOrder, Placed};
 use order::application::ports::{
     After, Commit, Created, History, HistoryEntry, IdempotencyKeys, Logged, NewOrder, Orders, Postpone, ProductRef,
@@ -294,7 +294,8 @@ fn driver(setup: &Setup, orders: &Arc<dyn Orders>, clock: &Arc<VirtualClock>, wa
         retries: Retries::new(setup.budget.0, setup.budget.1, clock.clone()),
         waiters: waiters.clone(),
         pace: setup.pace,
-        planted: Planted::default(),
+        #[cfg(feature = "planted-bugs")]
+        planted: Default::default(),
     })
 }
 

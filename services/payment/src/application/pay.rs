@@ -4,6 +4,9 @@
 //! provider is called, the result is committed. Whatever is cut off between two of them is found
 //! again by whoever asks next: the intent stands in the store, and the provider remembers.
 
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -74,6 +77,8 @@ pub struct Payments {
     /// The attempts under way in this process; a duplicate waits for their answer.
     attempts: Mutex<BTreeMap<OrderId, watch::Receiver<Option<Answer>>>>,
     work: Arc<Semaphore>,
+    #[cfg(feature = "planted-bugs")]
+    planted_bug: std::sync::OnceLock<planted::PlantedBug>,
 }
 
 impl Payments {
@@ -86,7 +91,17 @@ impl Payments {
         charge_window: Duration,
     ) -> Arc<Self> {
         let work = Arc::new(Semaphore::new(WORK_MAX as usize));
-        Arc::new(Self { store, provider, breaker, clock, charge_window, attempts: Mutex::default(), work })
+        Arc::new(Self {
+            store,
+            provider,
+            breaker,
+            clock,
+            charge_window,
+            attempts: Mutex::default(),
+            work,
+            #[cfg(feature = "planted-bugs")]
+            planted_bug: Default::default(),
+        })
     }
 
     /// Pays for an order; asked again, it answers what the first call decided, or finds out.
@@ -153,6 +168,10 @@ impl Payments {
         }
         // Before the intent: what an open breaker refuses leaves no trace.
         let Some(admitted) = self.breaker.admit() else { return Ok(Outcome::Unavailable) };
+        #[cfg(feature = "planted-bugs")]
+        if self.is_planted(planted::PlantedBug::ChargeBeforeIntent) {
+            return self.charge_first(admitted, intend, terms).await;
+        }
         let Decided { payment, changed } = self.execute(intend).await?;
         if changed {
             return self.attempt(admitted, payment.order, terms).await;
@@ -189,6 +208,10 @@ impl Payments {
         let expired = self.clock.now() > terms.not_after;
         let (found, cause) = match expired {
             true => (self.provider.void(order).await.map(Some), Cause::Expiry),
+            #[cfg(feature = "planted-bugs")]
+            false if self.is_planted(planted::PlantedBug::KeyPerAttempt) => {
+                (self.charge_anew(order, &terms).await, Cause::Charge)
+            }
             // Perhaps the charge was made and only its answer was lost.
             false => (self.provider.status(order).await, Cause::Charge),
         };
@@ -216,6 +239,8 @@ impl Payments {
             State::Refunded => return Ok(true),
             State::Declined | State::Voided | State::Blocked => return Ok(false),
             State::Captured => self.give_back(order).await?,
+            #[cfg(feature = "planted-bugs")]
+            State::Intent if self.is_planted(planted::PlantedBug::OpenMeansUnpaid) => Self::unpaid(),
             // Whether the charge is before or behind this void, the provider decides.
             State::Intent => match self.provider.void(order).await? {
                 Standing { settled: Settled::Captured, .. } => self.give_back(order).await?,

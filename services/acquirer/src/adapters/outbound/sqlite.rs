@@ -7,6 +7,8 @@ use chassis::sqlite::{Db, Storage};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::stored::{DATABASE, Stored};
+#[cfg(feature = "planted-bugs")]
+use crate::application::planted::PlantedBug;
 use crate::application::ports::Ledger;
 use crate::domain::charge::{Charge, Key, Posting, Refusal, decide};
 
@@ -14,13 +16,49 @@ pub const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001
 
 pub struct SqliteLedger {
     db: Db,
+    #[cfg(feature = "planted-bugs")]
+    planted_bug: Option<PlantedBug>,
 }
 
 impl SqliteLedger {
     /// # Errors
     /// When the database cannot be opened.
     pub fn open(storage: &Storage, metrics: &Metrics) -> Result<Self, StoreError> {
-        Ok(Self { db: Db::open(storage, DATABASE, &MIGRATIONS, metrics)? })
+        Ok(Self {
+            db: Db::open(storage, DATABASE, &MIGRATIONS, metrics)?,
+            #[cfg(feature = "planted-bugs")]
+            planted_bug: None,
+        })
+    }
+
+    /// # Errors
+    /// When the index that would keep the bug from being one cannot be dropped.
+    #[cfg(feature = "planted-bugs")]
+    pub fn with_planted_bug(self, planted_bug: Option<PlantedBug>) -> Result<Self, StoreError> {
+        if planted_bug == Some(PlantedBug::RefundTwice) {
+            self.db.read(|connection| {
+                connection.execute_batch("DROP INDEX IF EXISTS ledger_once").map_err(StoreError::from)
+            })?;
+        }
+        Ok(Self { planted_bug, ..self })
+    }
+
+    fn post_one(&self, tx: &Transaction<'_>, posting: &Posting) -> Result<Result<Charge, Refusal>, StoreError> {
+        let current = find(tx, &posting.key)?;
+        #[cfg(feature = "planted-bugs")]
+        let (current, posting) = match self.planted_bug {
+            Some(bug) => (bug.remembered(current, posting), &bug.posted(posting.clone())),
+            None => (current, posting),
+        };
+        match decide(current.as_ref(), posting) {
+            Ok(Some(next)) => {
+                store(tx, &next)?;
+                Ok(Ok(next))
+            }
+            // Nothing changes only for a key that is known.
+            Ok(None) => Ok(current.ok_or(Refusal::NeverCaptured)),
+            Err(refusal) => Ok(Err(refusal)),
+        }
     }
 }
 
@@ -61,24 +99,11 @@ fn store(tx: &Transaction<'_>, charge: &Charge) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn post_one(tx: &Transaction<'_>, posting: &Posting) -> Result<Result<Charge, Refusal>, StoreError> {
-    let current = find(tx, &posting.key)?;
-    match decide(current.as_ref(), posting) {
-        Ok(Some(next)) => {
-            store(tx, &next)?;
-            Ok(Ok(next))
-        }
-        // Nothing changes only for a key that is known.
-        Ok(None) => Ok(current.ok_or(Refusal::NeverCaptured)),
-        Err(refusal) => Ok(Err(refusal)),
-    }
-}
-
 #[async_trait]
 impl Ledger for SqliteLedger {
     async fn post(&self, postings: &[Posting]) -> Result<Vec<Result<Charge, Refusal>>, StoreError> {
         let what = postings.first().map_or("nothing", |posting| posting.action.name());
-        self.db.write(what, |tx| postings.iter().map(|posting| post_one(tx, posting)).collect())
+        self.db.write(what, |tx| postings.iter().map(|posting| self.post_one(tx, posting)).collect())
     }
 
     async fn find(&self, key: &Key) -> Result<Option<Charge>, StoreError> {

@@ -81,12 +81,32 @@ impl SqliteStock {
             "UPDATE stock SET available = available - ?1, reserved = reserved + ?1, version = version + 1
              WHERE product_id = ?2 AND version = ?3 RETURNING product_id, available, reserved, sold, version";
         match self.planted_bug {
-            None => (stock, sql),
             Some(PlantedBug::SkipStockPredicate) => {
                 stock.values_mut().for_each(|stock| stock.available = Stock::UNITS_MAX);
                 (stock, UNGUARDED)
             }
+            _ => (stock, sql),
         }
+    }
+
+    /// PLANTED BUG: what is held is forgotten, so that a repetition holds it anew.
+    #[cfg(feature = "planted-bugs")]
+    fn forgets(&self, tx: &Transaction<'_>, order: OrderStock) -> Result<OrderStock, StoreError> {
+        let is_held = order.reserve == Some(ReserveOutcome::Reserved) && order.release.is_none() && !order.committed;
+        if self.planted_bug != Some(PlantedBug::ReserveAgain) || !is_held {
+            return Ok(order);
+        }
+        let id = order.order_id.to_string();
+        tx.execute("DELETE FROM operations WHERE order_id = ?1 AND operation = 'reserve'", [&id])?;
+        tx.execute("DELETE FROM reservations WHERE order_id = ?1", [&id])?;
+        Ok(OrderStock::new(order.order_id))
+    }
+
+    /// PLANTED BUG: there is nothing to release, so there is nothing to write either.
+    #[cfg(feature = "planted-bugs")]
+    fn ignores(&self, tx: &Transaction<'_>, command: &ReleaseOrder) -> Result<bool, StoreError> {
+        let unblocked = self.planted_bug == Some(PlantedBug::NoBarrier);
+        Ok(unblocked && load_order(tx, command.order_id)?.reserve.is_none())
     }
 
     /// The outbox that a relay empties.
@@ -122,6 +142,8 @@ impl SqliteStock {
 
     fn reserve_one(&self, tx: &Transaction<'_>, command: &ReserveOrder) -> Decided<ReserveOutcome> {
         let order = load_order(tx, command.order_id)?;
+        #[cfg(feature = "planted-bugs")]
+        let order = self.forgets(tx, order)?;
         let (stock, sql) = (load_stocks(tx, command.lines.as_slice())?, RESERVE);
         #[cfg(feature = "planted-bugs")]
         let (stock, sql) = self.planted(stock, sql);
@@ -204,7 +226,13 @@ impl StockStore for SqliteStock {
     }
 
     async fn release(&self, batch: &[ReleaseOrder]) -> Answers<ReleaseOutcome> {
-        self.decide("release", batch, release_one)
+        self.decide("release", batch, |tx, command| {
+            #[cfg(feature = "planted-bugs")]
+            if self.ignores(tx, command)? {
+                return Ok(Ok(Answer { outcome: ReleaseOutcome::Nothing, changed: Vec::new() }));
+            }
+            release_one(tx, command)
+        })
     }
 
     async fn commit(&self, batch: &[CommitOrder]) -> Answers<()> {

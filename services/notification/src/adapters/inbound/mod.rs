@@ -1,1 +1,3 @@
 pub mod events;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;

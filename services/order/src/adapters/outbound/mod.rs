@@ -4,6 +4,8 @@ pub mod catalogue;
 pub mod history;
 pub mod memory;
 pub mod payments;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 pub mod postgres;
 pub mod redis;
 pub mod rows;

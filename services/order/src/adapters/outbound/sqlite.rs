@@ -13,6 +13,8 @@ use kernel::{OrderId, Timestamp, UserId};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::rows::{self, parsed};
+#[cfg(feature = "planted-bugs")]
+use crate::application::planted::PlantedBug;
 use crate::application::ports::{After, Attempt, Commit, Created, NewOrder, Orders, Postpone, Recorded, Stored, Stuck};
 use crate::domain::{Order, OrderEvent, Step, Tries};
 
@@ -42,11 +44,23 @@ pub struct SqliteOrders {
     db: Arc<Db>,
     /// Whether the projection is being made anew; the file is written by this process alone.
     rebuilding: Arc<AtomicBool>,
+    #[cfg(feature = "planted-bugs")]
+    planted_bug: Option<PlantedBug>,
 }
 
 impl SqliteOrders {
     pub fn new(db: Arc<Db>) -> Self {
-        Self { db, rebuilding: Arc::default() }
+        Self {
+            db,
+            rebuilding: Arc::default(),
+            #[cfg(feature = "planted-bugs")]
+            planted_bug: None,
+        }
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    pub fn with_planted_bug(self, planted_bug: Option<PlantedBug>) -> Self {
+        Self { planted_bug, ..self }
     }
 
     /// One transaction for the batch; if it fails, one for each, so that a bad one spoils no other.
@@ -216,6 +230,41 @@ fn behind(after: After) -> (i64, String) {
     (at, id.map(|id| id.to_string()).unwrap_or_default())
 }
 
+/// PLANTED BUGS: what guards a write is read just before it is compared, so that it always holds.
+#[cfg(feature = "planted-bugs")]
+mod planted {
+    use super::*;
+
+    fn guards(tx: &Transaction<'_>, id: OrderId) -> Result<(i64, i64), StoreError> {
+        let sql = "SELECT version, epoch FROM orders WHERE id = ?1";
+        Ok(tx.query_row(sql, [id.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))?)
+    }
+
+    pub(super) fn commit(tx: &Transaction<'_>, bug: Option<PlantedBug>, one: &Commit) -> Result<Commit, StoreError> {
+        let (mut one, (version, epoch)) = (one.clone(), guards(tx, one.id)?);
+        if let Some(PlantedBug::LastWriterWins | PlantedBug::IgnoreEpoch) = bug {
+            one.epoch = epoch;
+        }
+        if bug == Some(PlantedBug::LastWriterWins) {
+            one.order.version += version - one.expected_version;
+            one.expected_version = version;
+        }
+        Ok(one)
+    }
+
+    pub(super) fn postponement(
+        tx: &Transaction<'_>,
+        bug: Option<PlantedBug>,
+        one: &Postpone,
+    ) -> Result<Postpone, StoreError> {
+        let mut one = one.clone();
+        if let Some(PlantedBug::LastWriterWins | PlantedBug::IgnoreEpoch) = bug {
+            one.epoch = guards(tx, one.id)?.1;
+        }
+        Ok(one)
+    }
+}
+
 #[async_trait]
 impl Orders for SqliteOrders {
     async fn create(&self, batch: &[NewOrder]) -> Vec<Result<Created, StoreError>> {
@@ -223,7 +272,11 @@ impl Orders for SqliteOrders {
     }
 
     async fn commit(&self, batch: &[Commit]) -> Vec<Result<(), StoreError>> {
-        self.each("commit_order", batch, |tx, one| commit(tx, one, one.epoch))
+        self.each("commit_order", batch, |tx, one| {
+            #[cfg(feature = "planted-bugs")]
+            let one = &planted::commit(tx, self.planted_bug, one)?;
+            commit(tx, one, one.epoch)
+        })
     }
 
     async fn take_over(&self, taken: &Commit) -> Result<i64, StoreError> {
@@ -233,7 +286,11 @@ impl Orders for SqliteOrders {
     }
 
     async fn postpone(&self, batch: &[Postpone]) -> Vec<Result<(), StoreError>> {
-        self.each("postpone_order", batch, postpone)
+        self.each("postpone_order", batch, |tx, one| {
+            #[cfg(feature = "planted-bugs")]
+            let one = &planted::postponement(tx, self.planted_bug, one)?;
+            postpone(tx, one)
+        })
     }
 
     async fn claim_due(&self, now: Timestamp, lease: Duration, most: usize) -> Result<Vec<Stored>, StoreError> {
