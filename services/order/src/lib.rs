@@ -32,7 +32,7 @@ use tonic::service::Routes;
 
 pub use config::Config;
 
-use adapters::inbound::events::{CONSUMER, WakeOrders};
+use adapters::inbound::events::{CONSUMER, Ignored, WakeOrders};
 use adapters::inbound::grpc::OrderGrpc;
 use adapters::inbound::ops;
 use adapters::outbound::catalogue::GrpcCatalogue;
@@ -69,11 +69,12 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
     let log = env.event_log().await?;
     let peer = |role: &str| channel(&env, role, Identity::Service(env.clone()), config.step_timeout);
 
-    let (steps, waiters) = (StepRecorder::default(), Waiters::default());
+    let (steps, ignored, waiters) = (StepRecorder::default(), Ignored::default(), Waiters::default());
     let retries = Retries::new(config.retry_budget, config.retry_budget_per_s, env.clock.clone());
     env.metrics.register(|registry| {
         steps.register(registry);
         retries.register(registry);
+        ignored.register(registry);
     });
     let driver = Driver::new(Parts {
         orders: orders.clone(),
@@ -101,7 +102,7 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
         clock: env.clock.clone(),
     };
 
-    let wake: Arc<dyn Handler> = Arc::new(WakeOrders { driver: driver.clone() });
+    let wake: Arc<dyn Handler> = Arc::new(WakeOrders { driver: driver.clone(), ignored });
     let listen = |stream| -> Task {
         Box::pin(consume::listen(log.clone(), stream, CONSUMER, wake.clone(), NEWS_AT_ONCE, env.shutdown.clone()))
     };

@@ -19,8 +19,8 @@ use order::adapters::outbound::sqlite::{DATABASE, MIGRATIONS, SqliteOrders};
 use order::application::driver::{Driver, Pace, Parts, Planted};
 use order::application::orders::{OrderDesk, OrderError, PlaceOrder, Placed};
 use order::application::ports::{
-    After, Commit, Created, History, HistoryEntry, IdempotencyKeys, Logged, NewOrder, Orders, Postpone, ProductRef,
-    Recorded, Stored, Stuck,
+    After, Commit, Created, History, HistoryEntry, IdempotencyKeys, Logged, NewOrder, News, Orders, Postpone,
+    ProductRef, Recorded, Stored, Stuck,
 };
 use order::application::retries::Retries;
 use order::application::steps::StepRecorder;
@@ -154,6 +154,8 @@ pub struct Shop {
     pub driver: Driver,
     pub orders: Arc<dyn Orders>,
     pub clock: Arc<VirtualClock>,
+    /// The first driver's.
+    pub steps: StepRecorder,
     setup: Setup,
 }
 
@@ -171,7 +173,8 @@ impl Shop {
             overtakes: Mutex::new(setup.cancel_is_overtaken),
         });
         let waiters = Waiters::default();
-        let driver = driver(setup, &orders, &clock, &waiters);
+        let steps = StepRecorder::default();
+        let driver = driver(setup, &orders, &clock, &waiters, &steps);
         let desk = OrderDesk {
             orders: orders.clone(),
             keys: setup.keys.keys(&clock),
@@ -179,18 +182,18 @@ impl Shop {
             history: Arc::new(NoHistory),
             driver: driver.clone(),
             waiters,
-            steps: StepRecorder::default(),
+            steps: steps.clone(),
             clock: clock.clone(),
         };
         if setup.claims {
             tokio::spawn(driver.clone().run(CancellationToken::new()));
         }
-        Self { world: setup.world.clone(), desk, driver, orders, clock, setup: setup.clone() }
+        Self { world: setup.world.clone(), desk, driver, orders, clock, steps, setup: setup.clone() }
     }
 
     /// A second instance of the service over the same store.
     pub fn second_driver(&self) -> Driver {
-        driver(&self.setup, &self.orders, &self.clock, &Waiters::default())
+        driver(&self.setup, &self.orders, &self.clock, &Waiters::default(), &StepRecorder::default())
     }
 
     /// Asks for so many units of product 1.
@@ -281,7 +284,13 @@ impl Shop {
     }
 }
 
-fn driver(setup: &Setup, orders: &Arc<dyn Orders>, clock: &Arc<VirtualClock>, waiters: &Waiters) -> Driver {
+fn driver(
+    setup: &Setup,
+    orders: &Arc<dyn Orders>,
+    clock: &Arc<VirtualClock>,
+    waiters: &Waiters,
+    steps: &StepRecorder,
+) -> Driver {
     let seeds = Seeds::from_number(1);
     Driver::new(Parts {
         orders: orders.clone(),
@@ -290,7 +299,7 @@ fn driver(setup: &Setup, orders: &Arc<dyn Orders>, clock: &Arc<VirtualClock>, wa
         clock: clock.clone(),
         tracer: Tracer::new(&seeds),
         seeds,
-        steps: StepRecorder::default(),
+        steps: steps.clone(),
         retries: Retries::new(setup.budget.0, setup.budget.1, clock.clone()),
         waiters: waiters.clone(),
         pace: setup.pace,
@@ -371,7 +380,7 @@ impl Orders for Flaky {
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         self.inner.next_due().await
     }
-    async fn wake(&self, id: OrderId, step: Step, now: Timestamp) -> Result<bool, StoreError> {
+    async fn wake(&self, id: OrderId, step: Step, now: Timestamp) -> Result<News, StoreError> {
         self.inner.wake(id, step, now).await
     }
     async fn get(&self, id: OrderId) -> Result<Option<Stored>, StoreError> {

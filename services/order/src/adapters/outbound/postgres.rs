@@ -23,7 +23,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::rows::{self, parsed};
-use crate::application::ports::{After, Attempt, Commit, Created, NewOrder, Orders, Postpone, Recorded, Stored, Stuck};
+use crate::application::ports::{
+    After, Attempt, Commit, Created, NewOrder, News, Orders, Postpone, Recorded, Stored, Stuck,
+};
 use crate::domain::{Order, Step, Tries};
 use commands::{Command, Moved, Wake};
 
@@ -307,7 +309,7 @@ impl Orders for PostgresOrders {
         Ok(due.map(Timestamp::from_micros))
     }
 
-    async fn wake(&self, id: OrderId, step: Step, now: Timestamp) -> Result<bool, StoreError> {
+    async fn wake(&self, id: OrderId, step: Step, now: Timestamp) -> Result<News, StoreError> {
         self.news.submit(Wake { id, step, now }).await?
     }
 
