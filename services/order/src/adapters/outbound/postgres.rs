@@ -159,6 +159,7 @@ impl PostgresOrders {
         query: sqlx::query::Query<'_, sqlx::Postgres, sqlx::postgres::PgArguments>,
     ) -> Result<u64, StoreError> {
         let started = Instant::now();
+        self.db.writes(what);
         let changed = query.execute(self.db.pool()).await?.rows_affected();
         if changed > 0 {
             self.db.wrote(what, started);
@@ -284,6 +285,7 @@ impl Orders for PostgresOrders {
     async fn claim_due(&self, now: Timestamp, lease: Duration, most: usize) -> Result<Vec<Stored>, StoreError> {
         let started = Instant::now();
         let query = sqlx::query(CLAIM).bind(now.as_micros()).bind(now.plus(lease).as_micros()).bind(limit(most));
+        self.db.writes("claim_due");
         let rows = query.fetch_all(self.db.pool()).await?;
         if rows.is_empty() {
             return Ok(Vec::new());

@@ -160,6 +160,7 @@ async fn passed<'q>(
     statement: impl Fn() -> Statement<'q> + Send,
 ) -> Result<BTreeSet<OrderId>, Failed> {
     let started = Instant::now();
+    kept.db().writes(what);
     let mut met = 0;
     let rows = loop {
         match kept.fetch_all(statement()).await {
@@ -342,6 +343,7 @@ impl Command for Wake {
             .bind(column(batch, |wake| *wake.id.as_uuid()))
             .bind(column(batch, |wake| wake.step.as_str()))
             .bind(column(batch, |wake| wake.now.as_micros()));
+        kept.db().writes("wake_order");
         let rows = kept.fetch_all(query).await.map_err(failed)?;
         let mut told = BTreeMap::new();
         for row in &rows {
