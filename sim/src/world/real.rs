@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use chassis::auth::Keys;
-use chassis::clock::{SharedClock, SystemClock};
+use chassis::clock::{SharedClock, SteadyClock, SystemClock};
 use chassis::context::Tracer;
 use chassis::events::exposed::ExposedLog;
 use chassis::events::sqlite::SqliteEventLog;
@@ -204,7 +204,8 @@ impl Drop for RunningShop {
 }
 
 fn embedded(storage: &Storage, clock: &SharedClock) -> Result<Backing, WorldError> {
-    let log = SqliteEventLog::open(storage, clock.clone()).map_err(|error| WorldError(error.to_string()))?;
+    let steady = Arc::new(SteadyClock::start(clock.clone()));
+    let log = SqliteEventLog::open(storage, steady).map_err(|error| WorldError(error.to_string()))?;
     Ok(Backing::Embedded(Embedded { storage: storage.clone(), log: Arc::new(log) }))
 }
 

@@ -119,7 +119,7 @@ async fn until_dead(rush: &Rush, round: usize, role: &mut Again) {
         assert!(number < ORDERS_MAX, "{number} orders have not taken it to where it was to die");
         let later = Duration::from_millis(15) * (number / 2 % 8) as u32;
         under_way.push(rush.order(round, number, number.is_multiple_of(2).then_some(later)));
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(30)).await;
     };
     assert_eq!(ended.signal(), Some(9), "{ended}");
     for one in under_way {

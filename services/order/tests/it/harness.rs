@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chassis::StoreError;
-use chassis::clock::Clock;
+use chassis::clock::{Clock, SharedClock, SteadyClock};
 use chassis::context::Tracer;
 use chassis::metrics::Metrics;
 use chassis::rng::Seeds;
@@ -50,11 +51,21 @@ pub fn sqlite_orders(folder: &TempDir) -> SqliteOrders {
 pub struct VirtualClock {
     begin: Timestamp,
     started: Instant,
+    /// In microseconds.
+    wrong_by: AtomicI64,
+}
+
+impl VirtualClock {
+    /// It is wrong from now on, by so many seconds more.
+    pub fn jump(&self, seconds: i64) {
+        self.wrong_by.fetch_add(seconds * 1_000_000, Ordering::Relaxed);
+    }
 }
 
 impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
-        self.begin.plus(self.started.elapsed())
+        let right = self.begin.plus(self.started.elapsed());
+        Timestamp::from_micros(right.as_micros() + self.wrong_by.load(Ordering::Relaxed))
     }
 }
 
@@ -133,7 +144,7 @@ pub enum Remembers {
 }
 
 impl Remembers {
-    fn keys(self, clock: &Arc<VirtualClock>) -> Arc<dyn IdempotencyKeys> {
+    fn keys(self, clock: &SharedClock) -> Arc<dyn IdempotencyKeys> {
         match self {
             Self::Keys => Arc::new(InProcessKeys::new(Duration::from_secs(86_400), clock.clone())),
             forgets => Arc::new(forgets),
@@ -153,7 +164,9 @@ pub struct Shop {
     pub desk: OrderDesk,
     pub driver: Driver,
     pub orders: Arc<dyn Orders>,
+    /// The wall's.
     pub clock: Arc<VirtualClock>,
+    steady: SharedClock,
     /// The first driver's.
     pub steps: StepRecorder,
     setup: Setup,
@@ -165,7 +178,9 @@ impl Shop {
     }
 
     pub fn open(setup: &Setup) -> Self {
-        let clock = Arc::new(VirtualClock { begin: setup.at, started: Instant::now() });
+        let clock = Arc::new(VirtualClock { begin: setup.at, started: Instant::now(), wrong_by: AtomicI64::new(0) });
+        // As `order::build` does.
+        let steady: SharedClock = Arc::new(SteadyClock::start(clock.clone()));
         let orders: Arc<dyn Orders> = Arc::new(Flaky {
             inner: sqlite_orders(&setup.folder),
             commits: Mutex::new(0),
@@ -174,26 +189,26 @@ impl Shop {
         });
         let waiters = Waiters::default();
         let steps = StepRecorder::default();
-        let driver = driver(setup, &orders, &clock, &waiters, &steps);
+        let driver = driver(setup, &orders, &steady, &waiters, &steps);
         let desk = OrderDesk {
             orders: orders.clone(),
-            keys: setup.keys.keys(&clock),
+            keys: setup.keys.keys(&steady),
             catalogue: Arc::new(setup.world.clone()),
             history: Arc::new(NoHistory),
             driver: driver.clone(),
             waiters,
             steps: steps.clone(),
-            clock: clock.clone(),
+            clock: steady.clone(),
         };
         if setup.claims {
             tokio::spawn(driver.clone().run(CancellationToken::new()));
         }
-        Self { world: setup.world.clone(), desk, driver, orders, clock, steps, setup: setup.clone() }
+        Self { world: setup.world.clone(), desk, driver, orders, clock, steady, steps, setup: setup.clone() }
     }
 
     /// A second instance of the service over the same store.
     pub fn second_driver(&self) -> Driver {
-        driver(&self.setup, &self.orders, &self.clock, &Waiters::default(), &StepRecorder::default())
+        driver(&self.setup, &self.orders, &self.steady, &Waiters::default(), &StepRecorder::default())
     }
 
     /// Asks for so many units of product 1.
@@ -287,7 +302,7 @@ impl Shop {
 fn driver(
     setup: &Setup,
     orders: &Arc<dyn Orders>,
-    clock: &Arc<VirtualClock>,
+    clock: &SharedClock,
     waiters: &Waiters,
     steps: &StepRecorder,
 ) -> Driver {
