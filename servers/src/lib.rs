@@ -111,6 +111,7 @@ impl LocalServers {
             redis: self.redis.url().to_owned(),
             namespace: namespace.to_owned(),
             create: true,
+            hazards: chassis::hazard::Hazards::default(),
         }
     }
 

@@ -9,6 +9,7 @@ use crate::auth::Keys;
 use crate::clock::SharedClock;
 use crate::context::Tracer;
 use crate::events::EventLog;
+use crate::events::exposed::ExposedLog;
 use crate::events::jetstream::JetStreamLog;
 use crate::hazard::Hazards;
 use crate::metrics::Metrics;
@@ -47,11 +48,15 @@ impl Env {
     pub async fn event_log(&self) -> Result<Arc<dyn EventLog>, StartError> {
         match &self.backing {
             Backing::Embedded(embedded) => Ok(embedded.log.clone()),
-            Backing::Servers(servers) => Ok(Arc::new(JetStreamLog::connect(servers, self.role).await?)),
+            Backing::Servers(servers) => {
+                let log = Arc::new(JetStreamLog::connect(servers, self.role).await?);
+                Ok(ExposedLog::over(log, self.role, &servers.hazards))
+            }
         }
     }
 
-    /// What may befall this service where it runs: nothing, but in a simulated world.
+    /// What may befall this service where it runs: nothing, but in a simulated world, or in a process that is
+    /// to die.
     pub fn hazards(&self) -> Hazards {
         self.network.hazards()
     }
@@ -96,6 +101,8 @@ pub struct Servers {
     pub namespace: String,
     /// Whether databases, tables and streams that are missing are to be created.
     pub create: bool,
+    /// What may befall whoever writes there.
+    pub hazards: Hazards,
 }
 
 impl Servers {

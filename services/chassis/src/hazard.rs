@@ -1,5 +1,6 @@
 //! What may befall a role in a simulated world: a crash at an exact point, a call that is lost or made
-//! twice, a store that refuses. On a real machine nothing does, and asking costs a look at an `Option`.
+//! twice, a store that refuses. On a real machine nothing does, and asking costs a look at an `Option`; but
+//! a process may be told to kill itself at a crash point.
 //!
 //! A *crash point* is a named place just before or just after something that others can see: a commit, a
 //! call, an answer, an event. A role that dies at one has done everything before it and does nothing after it:
@@ -118,6 +119,19 @@ impl fmt::Debug for Hazards {
         f.write_str(if self.0.is_some() { "Hazards" } else { "NoHazards" })
     }
 }
+
+/// The same if the same fate decides.
+impl PartialEq for Hazards {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Hazards {}
 
 impl Hazards {
     pub fn new(fate: Arc<dyn Fate>) -> Self {

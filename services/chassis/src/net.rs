@@ -43,6 +43,21 @@ impl Network for SystemNetwork {
     }
 }
 
+/// The machine's own network, of a role that something may befall.
+#[derive(Debug, Clone)]
+pub struct ExposedNetwork(pub Hazards);
+
+#[async_trait]
+impl Network for ExposedNetwork {
+    async fn connect(&self, authority: &str) -> io::Result<Box<dyn Socket>> {
+        SystemNetwork.connect(authority).await
+    }
+
+    fn hazards(&self) -> Hazards {
+        self.0.clone()
+    }
+}
+
 /// A bound port of the machine. It is bound before any runtime exists, so that every service can
 /// be told every address before the first one starts.
 #[derive(Debug)]

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::env::Servers;
 use crate::gather::Failed;
+use crate::hazard::Hazards;
 use crate::metrics::Metrics;
 use crate::store::StoreError;
 
@@ -53,6 +54,7 @@ pub struct Db {
     relaxed: PgPool,
     metrics: Metrics,
     committed: Notify,
+    hazards: Hazards,
 }
 
 /// Where the databases are, as `DATABASE_URL` says. Errors never show the password.
@@ -119,7 +121,8 @@ impl Db {
         let relaxed = pool(RELAXED).connect_lazy_with(options.clone().options([("synchronous_commit", "off")]));
         let kept = pool(KEPT).connect_lazy_with(options.clone());
         let pool = pool(POOL).connect_lazy_with(options);
-        Ok(Self { name, pool, kept, relaxed, metrics: metrics.clone(), committed: Notify::new() })
+        let (metrics, hazards) = (metrics.clone(), servers.hazards.clone());
+        Ok(Self { name, pool, kept, relaxed, metrics, committed: Notify::new(), hazards })
     }
 
     /// For reads of one statement.
@@ -145,12 +148,29 @@ impl Db {
         Ok(Tx { db: self, what, started, inner: Inner::Pooled(begun?) })
     }
 
+    /// Says that a statement which is a transaction by itself is about to be made, and may change something.
+    pub fn writes(&self, what: &str) {
+        self.pass(what, "before");
+    }
+
     /// Says of a statement on [`Db::pool`], which is a transaction by itself, that it has changed
     /// something: as [`Tx::commit`] does.
     pub fn wrote(&self, what: &'static str, started: Instant) {
         tracing::debug!(target: "shop::commit", store = self.name, what);
         self.metrics.commit(self.name, what, started.elapsed());
         self.committed.notify_one();
+        self.pass(what, "after");
+    }
+
+    /// The same of the outbox's own bookkeeping, which nobody waits for.
+    pub(crate) fn marked(&self, what: &str) {
+        self.pass(what, "after");
+    }
+
+    /// A crash point: `<database>.<what>.before` or `.after` a commit. No simulated world has this family:
+    /// whoever dies here is a process, and nobody goes on.
+    fn pass(&self, what: &str, edge: &str) {
+        let _ = self.hazards.survives(|| format!("{}.{what}.{edge}", self.name));
     }
 
     /// Notified after each commit; for one waiter (the relay).
@@ -295,6 +315,7 @@ impl Tx<'_> {
     /// # Errors
     /// When it was refused, or no answer came.
     pub async fn commit(self) -> Result<(), StoreError> {
+        self.db.writes(self.what);
         let committed = match self.inner {
             Inner::Pooled(transaction) => transaction.commit().await,
             Inner::Kept(mut lent) => sqlx::raw_sql("COMMIT").execute(&mut *lent).await.map(|_| lent.done()),

@@ -23,25 +23,35 @@ pub enum Storage {
     /// Named databases in this process's memory, which live as long as somebody keeps a connection
     /// to them open; the name sets simulations in one process apart.
     Memory(String),
-    /// The same, for one role of a simulated world, with what may befall it.
-    Simulated(String, Hazards),
+    /// Either, for a role that something may befall.
+    Exposed(Box<Storage>, Hazards),
 }
 
 impl Storage {
     fn location(&self, database: &str) -> (String, OpenFlags) {
         match self {
+            Self::Exposed(storage, _) => storage.location(database),
             Self::Folder(folder) => {
                 (folder.join(format!("{database}.db")).to_string_lossy().into_owned(), OpenFlags::empty())
             }
-            Self::Memory(space) | Self::Simulated(space, _) => {
+            Self::Memory(space) => {
                 (format!("file:{space}-{database}?mode=memory&cache=shared"), OpenFlags::SQLITE_OPEN_URI)
             }
         }
     }
 
+    /// Whether it is in files.
+    fn is_folder(&self) -> bool {
+        match self {
+            Self::Folder(_) => true,
+            Self::Memory(_) => false,
+            Self::Exposed(storage, _) => storage.is_folder(),
+        }
+    }
+
     fn hazards(&self) -> Hazards {
         match self {
-            Self::Simulated(_, hazards) => hazards.clone(),
+            Self::Exposed(_, hazards) => hazards.clone(),
             Self::Folder(_) | Self::Memory(_) => Hazards::default(),
         }
     }
@@ -57,7 +67,7 @@ impl Storage {
         let context = |error: rusqlite::Error| StoreError::Unavailable(format!("{path}: {error}"));
         let connection = Connection::open_with_flags(&path, flags).map_err(context)?;
         connection.busy_timeout(Duration::from_secs(2)).map_err(context)?;
-        if matches!(self, Self::Folder(_)) {
+        if self.is_folder() {
             // Checkpoints wait for the disk, and everybody waits for them: few of them, each bounded to
             // a write-ahead log of 256 MB; the last connection to close makes one as well.
             let pragmas = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16000;
@@ -247,14 +257,15 @@ mod tests {
             ("lost", false, 1),
         ] {
             let hazards = Hazards::new(Arc::new(Once(befalls)));
-            let storage = Storage::Simulated(format!("befalls-{befalls}"), hazards);
+            let storage = Storage::Exposed(Storage::Memory(format!("befalls-{befalls}")).into(), hazards);
             let db = Db::open(&storage, "test", &["CREATE TABLE t (x INTEGER)"], &Metrics::new("test")).unwrap();
             let written = db.write("try", |tx| Ok::<_, StoreError>(tx.execute("INSERT INTO t VALUES (1)", [])?));
             assert_eq!((written.is_ok(), count(&db).unwrap()), (succeeds, rows), "{befalls}");
             let looked = db.write("try", |tx| Ok::<_, StoreError>(tx.execute("DELETE FROM t WHERE x = 2", [])?));
             assert_eq!(looked.is_ok(), befalls != "refused", "a write that changes nothing has no crash points");
         }
-        let storage = Storage::Simulated("befalls-down".into(), Hazards::new(Arc::new(Once("down"))));
+        let storage =
+            Storage::Exposed(Storage::Memory("befalls-down".into()).into(), Hazards::new(Arc::new(Once("down"))));
         let db = Db::open(&storage, "test", &["CREATE TABLE t (x INTEGER)"], &Metrics::new("test")).unwrap();
         assert!(count(&db).is_err());
     }

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use axum::Router;
 use chassis::Backing;
+use chassis::clock::SteadyClock;
 use chassis::env::{Env, StartError};
 use chassis::events::consume::{self, Handler};
 use chassis::events::{ConsumerSettings, Stream};
@@ -58,12 +59,13 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
         Backing::Servers(servers) => Arc::new(PostgresLedger::open(servers, &env.metrics).await?),
     };
     let manners = Manners { latency: config.provider_latency, failure_rate: config.provider_failure_rate };
+    let steady = Arc::new(SteadyClock::start(env.clock.clone()));
     let courier = SimulatedCourier::new(ledger, env.clock.clone(), &env.seeds, manners);
     let to_users = channel(&env, "user", Identity::Service(env.clone()), RECIPIENT_DEADLINE)?;
     let log = env.event_log().await?;
     let notifier = Notifier {
         buyers: Arc::new(LogBuyers { log: log.clone() }),
-        recipients: Arc::new(GrpcRecipients::new(to_users, env.clock.clone(), &env.metrics)),
+        recipients: Arc::new(GrpcRecipients::new(to_users, steady, &env.metrics)),
         provider: Arc::new(courier),
     };
 

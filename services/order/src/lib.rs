@@ -17,6 +17,7 @@ pub mod domain;
 
 use std::sync::Arc;
 
+use chassis::clock::{SharedClock, SteadyClock};
 use chassis::env::StartError;
 use chassis::events::consume::{self, Handler};
 use chassis::events::relay::Relay;
@@ -32,7 +33,7 @@ use tonic::service::Routes;
 
 pub use config::Config;
 
-use adapters::inbound::events::{CONSUMER, WakeOrders};
+use adapters::inbound::events::{CONSUMER, Ignored, WakeOrders};
 use adapters::inbound::grpc::OrderGrpc;
 use adapters::inbound::ops;
 use adapters::outbound::catalogue::GrpcCatalogue;
@@ -65,21 +66,24 @@ pub const ROLE: &str = "order";
 /// When a peer's address is missing, or a database or a server cannot be opened.
 pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
     config.check().map_err(StartError)?;
-    let Stores { orders, projection, outbox, keys } = stores(&config, &env).await?;
+    // What is due and what is too old is for this process to say, whatever the wall clock does meanwhile.
+    let clock: SharedClock = Arc::new(SteadyClock::start(env.clock.clone()));
+    let Stores { orders, projection, outbox, keys } = stores(&config, &env, clock.clone()).await?;
     let log = env.event_log().await?;
     let peer = |role: &str| channel(&env, role, Identity::Service(env.clone()), config.step_timeout);
 
-    let (steps, waiters) = (StepRecorder::default(), Waiters::default());
-    let retries = Retries::new(config.retry_budget, config.retry_budget_per_s, env.clock.clone());
+    let (steps, ignored, waiters) = (StepRecorder::default(), Ignored::default(), Waiters::default());
+    let retries = Retries::new(config.retry_budget, config.retry_budget_per_s, clock.clone());
     env.metrics.register(|registry| {
         steps.register(registry);
         retries.register(registry);
+        ignored.register(registry);
     });
     let driver = Driver::new(Parts {
         orders: orders.clone(),
         stock: Arc::new(GrpcStock::new(peer("inventory")?)),
         payments: Arc::new(GrpcPayments::new(peer("payment")?)),
-        clock: env.clock.clone(),
+        clock: clock.clone(),
         tracer: env.tracer.clone(),
         seeds: env.seeds.clone(),
         steps: steps.clone(),
@@ -90,7 +94,7 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
         planted: application::planted::Planted::new(config.planted_bug),
     });
     let history = Arc::new(LogHistory { log: log.clone() });
-    let rebuilder = Rebuilder::new(history.clone(), projection, driver.clone(), env.clock.clone(), Limits::default());
+    let rebuilder = Rebuilder::new(history.clone(), projection, driver.clone(), clock.clone(), Limits::default());
     let desk = OrderDesk {
         orders,
         keys,
@@ -99,10 +103,10 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
         driver: driver.clone(),
         waiters,
         steps: steps.clone(),
-        clock: env.clock.clone(),
+        clock,
     };
 
-    let wake: Arc<dyn Handler> = Arc::new(WakeOrders { driver: driver.clone() });
+    let wake: Arc<dyn Handler> = Arc::new(WakeOrders { driver: driver.clone(), ignored });
     let listen = |stream| -> Task {
         Box::pin(consume::listen(log.clone(), stream, CONSUMER, wake.clone(), NEWS_AT_ONCE, env.shutdown.clone()))
     };
@@ -125,8 +129,7 @@ struct Stores {
     keys: Arc<dyn IdempotencyKeys>,
 }
 
-async fn stores(config: &Config, env: &Env) -> Result<Stores, StartError> {
-    let clock = env.clock.clone();
+async fn stores(config: &Config, env: &Env, clock: SharedClock) -> Result<Stores, StartError> {
     match &env.backing {
         Backing::Embedded(embedded) => {
             let db = Arc::new(sqlite::Db::open(&embedded.storage, DATABASE, SQLITE_MIGRATIONS, &env.metrics)?);

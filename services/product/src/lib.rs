@@ -19,6 +19,7 @@ pub mod domain;
 
 use std::sync::Arc;
 
+use chassis::clock::SteadyClock;
 use chassis::env::{Backing, StartError};
 use chassis::redis::Redis;
 use chassis::redis::versioned::VersionedCache;
@@ -53,7 +54,8 @@ pub async fn build(config: Config, env: chassis::Env) -> Result<Service, StartEr
             let db = sqlite::Db::open(&embedded.storage, DATABASE, migrations, &env.metrics)?;
             let products = Arc::new(SqliteProducts::new(Arc::new(db)));
             let capacity = usize::try_from(config.cache_entries).unwrap_or(usize::MAX);
-            let cache = InProcessProducts::new(capacity, config.cache_ttl, clock.clone(), metrics);
+            let steady = Arc::new(SteadyClock::start(clock.clone()));
+            let cache = InProcessProducts::new(capacity, config.cache_ttl, steady, metrics);
             (Catalogue::new(products.clone(), products, Arc::new(cache), clock), Vec::new())
         }
         Backing::Servers(servers) => {

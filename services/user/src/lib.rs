@@ -19,6 +19,7 @@ pub mod domain;
 use std::sync::Arc;
 
 use chassis::auth::Role;
+use chassis::clock::SteadyClock;
 use chassis::env::{Backing, StartError};
 use chassis::events::relay::Relay;
 use chassis::events::{EventLog, Outbox, Stream};
@@ -95,11 +96,12 @@ impl Outbound {
         match &env.backing {
             Backing::Embedded(embedded) => {
                 let migrations = &adapters::outbound::sqlite::MIGRATIONS;
+                let steady = Arc::new(SteadyClock::start(env.clock.clone()));
                 let db = Arc::new(sqlite::Db::open(&embedded.storage, DATABASE, migrations, &env.metrics)?);
                 let capacity = usize::try_from(config.session_entries).unwrap_or(usize::MAX);
                 Ok(Self {
                     store: Arc::new(SqliteUsers::new(db.clone())),
-                    sessions: Arc::new(InProcessSessions::new(capacity, config.session_ttl, env.clock.clone())),
+                    sessions: Arc::new(InProcessSessions::new(capacity, config.session_ttl, steady)),
                     outbox: Arc::new(sqlite::outbox::SqliteOutbox::new(db, OUTBOX, env.clock.clone())),
                     tasks: Vec::new(),
                 })

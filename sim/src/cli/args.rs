@@ -9,6 +9,7 @@ use super::pictures::Wanted;
 use super::serve::Role;
 use crate::campaign::crew::JOBS_MAX;
 use crate::campaign::seeds::SeedRange;
+use crate::fault::crash::CrashAt;
 use crate::infra::{InfraArgs, external};
 use crate::scenario::template;
 
@@ -175,6 +176,9 @@ pub struct UpArgs {
     /// Lets `shopctl fault` break things; without it the interface for that does not exist.
     #[arg(long)]
     pub chaos: bool,
+    /// Kills the shop, as `kill -9` would, the first or nth time that it passes this crash point.
+    #[arg(long, value_name = "POINT[:NTH]", requires = "chaos")]
+    pub crash_at: Option<CrashAt>,
     /// Changes a setting of a service, for example `--set acquirer.decline_rate=0.1`.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = overriding)]
     pub set: Vec<Override>,

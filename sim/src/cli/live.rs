@@ -194,6 +194,7 @@ async fn put_up(scenario: &Scenario, folder: &Path, ground: &Ground, standing: &
         seed: Some(scenario.seed),
         secret: Secret::fresh().map_err(|why| Failure::shop(format!("error: {why}")))?,
         chaos: true,
+        crash: None,
         servers: ground.servers(),
         processes: standing.infra.processes,
     };

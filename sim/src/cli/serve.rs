@@ -9,8 +9,9 @@ use chassis::auth::Keys;
 use chassis::clock::SystemClock;
 use chassis::context::Tracer;
 use chassis::env::StartError;
+use chassis::hazard::Hazards;
 use chassis::metrics::Metrics;
-use chassis::net::{BoundPort, Listener, SystemNetwork};
+use chassis::net::{BoundPort, ExposedNetwork, Listener, Network, SystemNetwork};
 use chassis::rng::Seeds;
 use chassis::serve::Service;
 use chassis::{Backing, Env, Servers};
@@ -27,6 +28,7 @@ use super::exit::{ExitCode, Failure};
 use super::logs::{self, Format};
 use super::signals::Signals;
 use super::{runtime, say};
+use crate::fault::crash::CrashAt;
 use crate::world::secret::Secret;
 use crate::world::shop::{self, Needs};
 
@@ -100,6 +102,9 @@ pub struct ProcessArgs {
     /// Lets `shopctl fault` break things; without it the interface for that does not exist.
     #[arg(long, env = "SHOP_CHAOS", value_parser = BoolishValueParser::new())]
     chaos: bool,
+    /// Kills this process, as `kill -9` would, the first or nth time that it passes this crash point.
+    #[arg(long, value_name = "POINT[:NTH]", requires = "chaos")]
+    crash_at: Option<CrashAt>,
     /// How the log is written, on standard error; text on a terminal and json elsewhere.
     #[arg(long, value_name = "FORMAT", env = "LOG_FORMAT")]
     log_format: Option<Format>,
@@ -309,28 +314,50 @@ impl ProcessArgs {
             None => Seeds::from_entropy().map_err(|error| format!("no randomness: {error}"))?,
         };
         let seeds = seeds.scope(role);
+        let hazards = self.hazards(role)?;
+        let network: Arc<dyn Network> = match hazards.is_none() {
+            true => Arc::new(SystemNetwork),
+            false => Arc::new(ExposedNetwork(hazards.clone())),
+        };
         let addresses = |peers: &[Peer]| Arc::new(peers.iter().map(|peer| (peer.role, peer.address.clone())).collect());
         let env = Env {
             role,
             clock: Arc::new(SystemClock),
             tracer: Tracer::new(&seeds),
             seeds,
-            network: Arc::new(SystemNetwork),
+            network,
             peers: addresses(&self.peer),
             ops: addresses(&self.ops_peer),
             chaos: self.chaos,
             keys,
-            backing: Backing::Servers(servers),
+            backing: Backing::Servers(Servers { hazards, ..servers }),
             metrics: Metrics::new(role),
             shutdown: CancellationToken::new(),
         };
         Ok((env, places))
     }
 
+    /// What befalls this role: nothing, unless it is to die at a point that it passes.
+    fn hazards(&self, role: &'static str) -> Result<Hazards, String> {
+        match &self.crash_at {
+            Some(crash) if crash.role() != role => {
+                let (point, other) = (crash.point(), crash.role());
+                Err(format!("--crash-at: the {role} role never passes `{point}`, the {other} role does"))
+            }
+            crash => Ok(crash.as_ref().map(CrashAt::hazards).unwrap_or_default()),
+        }
+    }
+
     fn servers(&self, needs: Needs, asked: &dyn Fn(&str) -> Option<String>) -> Result<(Servers, String), String> {
         let (namespace, create) = (self.namespace.clone(), self.create);
-        let mut servers =
-            Servers { postgres: String::new(), nats: String::new(), redis: String::new(), namespace, create };
+        let mut servers = Servers {
+            postgres: String::new(),
+            nats: String::new(),
+            redis: String::new(),
+            namespace,
+            create,
+            hazards: Hazards::default(),
+        };
         let mut places = Vec::new();
         for server in Behind::of(needs) {
             let url = server.url(asked)?;

@@ -51,6 +51,7 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
         seed: None,
         secret: secret.map_err(Failure::shop)?,
         chaos: args.chaos,
+        crash: args.crash_at.clone(),
         servers: None,
         processes: args.infra.processes,
     };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_nats::{ConnectErrorKind, ConnectOptions, RequestErrorKind, ServerAddr};
 use chassis::Servers;
+use chassis::hazard::Hazards;
 use redis::{ErrorKind, RedisError};
 use servers::binaries::{NATS_SERVER, POSTGRES, Program, REDIS_SERVER, Version};
 use sqlx::postgres::PgConnectOptions;
@@ -85,7 +86,8 @@ fn named(value: &dyn Fn(&Variable) -> Option<String>, create: bool, namespace: &
     let url = |variable: Variable| {
         value(&variable).ok_or_else(|| format!("{} is not set; an example: {}", variable.name, variable.example))
     };
-    Ok(Servers { postgres: url(DATABASE_URL)?, nats: url(NATS_URL)?, redis: url(REDIS_URL)?, namespace, create })
+    let (postgres, nats, redis) = (url(DATABASE_URL)?, url(NATS_URL)?, url(REDIS_URL)?);
+    Ok(Servers { postgres, nats, redis, namespace, create, hazards: Hazards::default() })
 }
 
 /// Asks each server once whether it will do.

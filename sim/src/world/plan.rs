@@ -18,6 +18,7 @@ use super::real::{RealOptions, RunningShop};
 use super::secret::Secret;
 use super::{Surroundings, WorldError};
 use crate::audit::shelf::BookShelf;
+use crate::fault::crash::CrashAt;
 use crate::run::resources::Part;
 
 /// What is to be put up.
@@ -34,6 +35,8 @@ pub struct Plan {
     pub secret: Secret,
     /// Whether faults may be injected.
     pub chaos: bool,
+    /// Where a process of the shop dies.
+    pub crash: Option<CrashAt>,
     /// PostgreSQL, NATS and Redis; the embedded family without them.
     pub servers: Option<Servers>,
     /// Each role a process. Processes share nothing but servers.
@@ -74,13 +77,13 @@ impl Shop {
     }
 
     async fn together(plan: Plan, seeds: Seeds) -> Result<RunningShop, WorldError> {
-        let Plan { settings, folder, listen, secret, chaos, servers, .. } = plan;
+        let Plan { settings, folder, listen, secret, chaos, crash, servers, .. } = plan;
         let keys = secret.keys().map_err(WorldError)?;
-        RunningShop::start(RealOptions { settings, folder, listen, seeds, keys, chaos, servers }).await
+        RunningShop::start(RealOptions { settings, folder, listen, seeds, keys, chaos, crash, servers }).await
     }
 
     async fn apart(plan: Plan, servers: Servers, seeds: Seeds) -> Result<Apart, WorldError> {
-        let Plan { settings, folder, listen, seed, secret, chaos, .. } = plan;
+        let Plan { settings, folder, listen, seed, secret, chaos, crash, .. } = plan;
         let lock = FolderLock::take(&folder).map_err(WorldError)?;
         let options = ProcessesOptions {
             program: None,
@@ -91,6 +94,7 @@ impl Shop {
             secret,
             seed,
             chaos,
+            crash,
         };
         let processes = Processes::start(options).await?;
         let surroundings = Surroundings {

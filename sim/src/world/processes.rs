@@ -23,6 +23,7 @@ use tokio::time::{Duration, Instant, sleep};
 
 use super::secret::Secret;
 use super::{WorldError, shop};
+use crate::fault::crash::CrashAt;
 use crate::load::client::HttpClient;
 
 /// How long all roles may take until they are ready.
@@ -59,6 +60,8 @@ pub struct ProcessesOptions {
     pub seed: Option<u64>,
     /// Whether faults may be injected.
     pub chaos: bool,
+    /// Where the role that passes there dies.
+    pub crash: Option<CrashAt>,
 }
 
 /// A shop that runs. Stopped by [`Processes::stop`], or when it is dropped.
@@ -124,9 +127,12 @@ impl Processes {
                 command.args([flag, &format!("{peer}={address}")]);
             }
         }
-        let Servers { postgres, nats, redis, namespace, create } = &options.servers;
+        let Servers { postgres, nats, redis, namespace, create, hazards: _ } = &options.servers;
         command.arg(format!("--namespace={namespace}"));
         command.args(create.then_some("--create")).args(options.chaos.then_some("--chaos"));
+        if let Some(crash) = options.crash.as_ref().filter(|crash| crash.role() == role) {
+            command.arg(format!("--crash-at={crash}"));
+        }
         command.args(options.seed.map(|seed| format!("--seed={seed}")));
 
         command.env_clear();

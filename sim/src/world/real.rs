@@ -9,11 +9,13 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use chassis::auth::Keys;
-use chassis::clock::{SharedClock, SystemClock};
+use chassis::clock::{SharedClock, SteadyClock, SystemClock};
 use chassis::context::Tracer;
+use chassis::events::exposed::ExposedLog;
 use chassis::events::sqlite::SqliteEventLog;
+use chassis::hazard::Hazards;
 use chassis::metrics::Metrics;
-use chassis::net::{BoundPort, SystemNetwork};
+use chassis::net::{BoundPort, ExposedNetwork, Network, SystemNetwork};
 use chassis::rng::Seeds;
 use chassis::sqlite::Storage;
 use chassis::{Backing, Embedded, Env, Servers};
@@ -23,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::lock::FolderLock;
 use super::{Surroundings, WorldError, shop};
 use crate::audit::shelf::BookShelf;
+use crate::fault::crash::CrashAt;
 use crate::load::client::HttpClient;
 
 /// How long all roles may take to say that they are up.
@@ -39,6 +42,8 @@ pub struct RealOptions {
     pub keys: Keys,
     /// Whether faults may be injected.
     pub chaos: bool,
+    /// Where this process dies.
+    pub crash: Option<CrashAt>,
     /// PostgreSQL, NATS and Redis; SQLite files in the folder without them.
     pub servers: Option<Servers>,
 }
@@ -103,13 +108,20 @@ impl RunningShop {
         let (addresses, ops) = (Ports::addresses(&ports.main)?, Ports::addresses(&ports.ops)?);
         let storage = Storage::Folder(options.folder.clone());
         let clock: SharedClock = Arc::new(SystemClock);
+        let hazards = options.crash.as_ref().map(CrashAt::hazards).unwrap_or_default();
         let (books, backing) = match options.servers {
-            Some(servers) => (BookShelf::Servers(servers.clone()), Backing::Servers(servers)),
+            Some(servers) => {
+                (BookShelf::Servers(servers.clone()), Backing::Servers(Servers { hazards: hazards.clone(), ..servers }))
+            }
             None => (BookShelf::Sqlite(storage.clone()), embedded(&storage, &clock)?),
         };
         let (peers, ops_peers) = (Arc::new(addresses.clone()), Arc::new(ops.clone()));
         let shutdown = CancellationToken::new();
         let network = Arc::new(SystemNetwork);
+        let exposed: Arc<dyn Network> = match hazards.is_none() {
+            true => network.clone(),
+            false => Arc::new(ExposedNetwork(hazards.clone())),
+        };
 
         let mut shop = Self {
             surroundings: Surroundings {
@@ -136,12 +148,12 @@ impl RunningShop {
                 clock: clock.clone(),
                 tracer: Tracer::new(&seeds),
                 seeds,
-                network: network.clone(),
+                network: exposed.clone(),
                 peers: peers.clone(),
                 ops: ops_peers.clone(),
                 chaos: options.chaos,
                 keys: options.keys.clone(),
-                backing: backing.clone(),
+                backing: exposed_to(&backing, role, &hazards),
                 metrics: Metrics::new(role),
                 shutdown: shutdown.clone(),
             };
@@ -192,8 +204,20 @@ impl Drop for RunningShop {
 }
 
 fn embedded(storage: &Storage, clock: &SharedClock) -> Result<Backing, WorldError> {
-    let log = SqliteEventLog::open(storage, clock.clone()).map_err(|error| WorldError(error.to_string()))?;
+    let steady = Arc::new(SteadyClock::start(clock.clone()));
+    let log = SqliteEventLog::open(storage, steady).map_err(|error| WorldError(error.to_string()))?;
     Ok(Backing::Embedded(Embedded { storage: storage.clone(), log: Arc::new(log) }))
+}
+
+/// The backing of a role that something may befall on its way there.
+fn exposed_to(backing: &Backing, role: &'static str, hazards: &Hazards) -> Backing {
+    match backing {
+        Backing::Embedded(Embedded { storage, log }) if !hazards.is_none() => Backing::Embedded(Embedded {
+            storage: Storage::Exposed(Box::new(storage.clone()), hazards.clone()),
+            log: ExposedLog::over(log.clone(), role, hazards),
+        }),
+        backing => backing.clone(),
+    }
 }
 
 /// A role's name, and its thread's id or why it could not start.

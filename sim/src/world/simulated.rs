@@ -182,7 +182,7 @@ impl Hosting {
     fn env(&self, role: &'static str, life: u32, shutdown: CancellationToken) -> Env {
         let seeds = self.seeds.scope(role);
         let seeds = if life == 1 { seeds } else { seeds.scope(&format!("life-{life}")) };
-        let storage = Storage::Simulated(self.space.clone(), self.perils.hazards(role));
+        let storage = Storage::Exposed(Storage::Memory(self.space.clone()).into(), self.perils.hazards(role));
         let log = self.perils.log(role, self.log.clone());
         Env {
             role,

@@ -53,6 +53,27 @@ fn every_kind_of_fault_strikes_and_breaks_no_invariant() {
     }
 }
 
+/// Payments get lost for a while, and the order service's clock jumps among them: who does not know an outcome asks
+/// again until there is one.
+#[test]
+fn a_clock_that_jumps_forwards_by_an_hour_aborts_no_order_that_has_time_left() {
+    let text = format!(
+        "{SMALL}faults:
+  - {{ name: lost, at: 100ms, for: 700ms, target: 'link:order->payment', kind: drop, rate: 0.5 }}
+  - {{ name: wrong, at: 400ms, for: 5s, target: clock:order, kind: jump, by: 1h }}
+"
+    )
+    .replace("acquirer.decline_rate: 0.1", "acquirer.decline_rate: 0");
+    let scenario = parse(&text, "small.yaml", &[], &known()).unwrap();
+    let played = play(&scenario).map_err(|failure| failure.message).unwrap();
+    keeps_all_invariants(&played);
+    let orders = &played.summary.orders;
+    assert_eq!(orders.cancelled_by.get("unavailable"), None, "{:?}", orders.cancelled_by);
+    assert!(orders.confirmed > 5 && orders.unknown == 0, "{orders:?}");
+    let unknown = played.summary.steps["process_payment"].outcomes.get("unknown");
+    assert!(unknown.is_some_and(|unknown| *unknown > 0), "nothing was asked again");
+}
+
 #[test]
 fn a_crash_before_a_commit_leaves_nothing_and_one_after_it_all_of_it() {
     for (edge, committed) in [("before", false), ("after", true)] {

@@ -9,9 +9,12 @@ mod external;
 #[path = "../it/harness.rs"]
 mod harness;
 mod infra;
+mod killed_at;
 mod moved;
 mod outages;
 mod processes;
+#[path = "../it/rush.rs"]
+mod rush;
 mod serve;
 #[allow(dead_code, reason = "the tests without servers use the rest of it")]
 #[path = "../it/tamperings.rs"]

@@ -105,6 +105,7 @@ async fn played(servers: &PrivateServers, deeds: Vec<(usize, Deed)>, afterwards:
         seed: Some(scenario.seed),
         secret: Secret::fresh().unwrap(),
         chaos: true,
+        crash: None,
         servers: Some(servers.connections()),
         processes: false,
     };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::Servers;
+use chassis::hazard::Hazards;
 use chassis::net::SystemNetwork;
 use shopctl::load::api::{Api, Item};
 use shopctl::load::client::HttpClient;
@@ -20,16 +21,16 @@ use tokio::sync::Mutex;
 use crate::{SECRET, soon};
 
 /// Eight processes are enough for one machine at a time.
-static ONE_SHOP: Mutex<()> = Mutex::const_new(());
+pub static ONE_SHOP: Mutex<()> = Mutex::const_new(());
 /// The drain, and some.
 const STOPPED: Duration = Duration::from_secs(15);
 
 /// In a namespace that no other test process has either: by it a shop's processes are known.
-fn with_own_namespace(servers: &Servers) -> Servers {
+pub fn with_own_namespace(servers: &Servers) -> Servers {
     Servers { namespace: format!("p{}_{}", std::process::id(), servers.namespace), ..servers.clone() }
 }
 
-fn options(servers: &Servers, logs: &Path) -> ProcessesOptions {
+pub fn options(servers: &Servers, logs: &Path) -> ProcessesOptions {
     let settings = [("user.argon2_memory_kib", "8"), ("user.argon2_iterations", "1")];
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
     ProcessesOptions {
@@ -41,6 +42,7 @@ fn options(servers: &Servers, logs: &Path) -> ProcessesOptions {
         secret: Secret::Text(SECRET.into()),
         seed: Some(5),
         chaos: false,
+        crash: None,
     }
 }
 
@@ -160,7 +162,7 @@ async fn puts_up_a_shop_if_told_to_stand_in() {
     if logs.is_empty() {
         return;
     }
-    let servers = Servers { postgres, nats, redis, namespace, create: true };
+    let servers = Servers { postgres, nats, redis, namespace, create: true, hazards: Hazards::default() };
     let _shop = Processes::start(options(&servers, Path::new(&logs))).await.unwrap();
     fs::write(Path::new(&logs).join("up"), "").unwrap();
     std::future::pending().await

@@ -2,6 +2,7 @@
 //! the relay to the event log, read from there by durable consumers.
 
 pub mod consume;
+pub mod exposed;
 pub mod jetstream;
 pub mod relay;
 pub mod sqlite;
@@ -102,8 +103,9 @@ pub enum PublishError {
     Log(#[from] StoreError),
 }
 
-/// An event to append, and the sequence at which its aggregate's last one is believed to stand
-/// (0: none).
+/// An event to append, and the sequence at which the version before it is believed to stand (0: there is
+/// none). It MUST NOT be that of the event itself: a log that no longer remembers ids would take it for a
+/// later one's.
 #[derive(Debug, Clone)]
 pub struct Publish {
     pub event: Event,

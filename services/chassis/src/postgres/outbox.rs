@@ -160,7 +160,9 @@ impl Outbox for PostgresOutbox {
             .bind(rows.iter().map(|row| row.1).collect::<Vec<_>>())
             .bind(rows.iter().map(|row| row.2).collect::<Vec<_>>())
             .bind(self.clock.now().as_micros());
+        self.kept.db().writes("mark_published");
         self.kept.fetch_all(marks).await?;
+        self.kept.db().marked("mark_published");
         Ok(())
     }
 

@@ -23,6 +23,7 @@ keeps!(
     sequences_increase,
     a_wrong_expectation_is_refused_with_the_actual_sequence,
     the_last_event_again_answers_its_old_sequence,
+    the_last_event_behind_itself_is_known_by_its_id,
     an_older_event_again_is_never_appended,
     one_refusal_does_not_stop_the_others,
     an_empty_batch_is_answered_with_nothing,

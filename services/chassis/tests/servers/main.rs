@@ -11,6 +11,7 @@ mod refill;
 mod relay;
 #[path = "../it/relay_contract.rs"]
 mod relay_contract;
+mod window;
 #[allow(dead_code, reason = "the embedded family needs more of it")]
 #[path = "../it/world.rs"]
 mod world;

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 #[cfg(feature = "planted-bugs")]
 use super::planted::Planted;
-use super::ports::{Attempt, Commit, Orders, Payments, Postpone, Stock, Stored};
+use super::ports::{Attempt, Commit, News, Orders, Payments, Postpone, Stock, Stored};
 use super::retries::Retries;
 use super::steps::StepRecorder;
 use super::waiters::Waiters;
@@ -141,15 +141,16 @@ impl Driver {
         });
     }
 
-    /// An event says how an unknown step ended: look at the order now.
+    /// An event says that a step has an outcome: look at the order now, if it waits for that.
     ///
     /// # Errors
     /// When the store cannot be reached.
-    pub async fn wake(&self, id: OrderId, step: Step) -> Result<(), StoreError> {
-        if self.inner.orders.wake(id, step, self.inner.clock.now()).await? {
+    pub async fn wake(&self, id: OrderId, step: Step) -> Result<News, StoreError> {
+        let news = self.inner.orders.wake(id, step, self.inner.clock.now()).await?;
+        if news == News::Awaited {
             self.look();
         }
-        Ok(())
+        Ok(news)
     }
 
     /// Claims and drives due orders until shutdown, then waits for those under way.
@@ -207,6 +208,7 @@ impl Inner {
                 Ok(Progress::On) => {}
                 Ok(Progress::Later) => return,
                 Err(StoreError::Conflict(_)) => {
+                    self.steps.overtaken(step);
                     tracing::debug!(order = %stored.order.id, "overtaken: another drives this order now");
                     return;
                 }

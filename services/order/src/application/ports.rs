@@ -84,6 +84,19 @@ pub struct Postpone {
     pub unknown_step: Option<Step>,
 }
 
+/// What the news that a step has an outcome is to an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum News {
+    /// The order waits for it.
+    Awaited,
+    /// The order is not at its end and does not wait for it: the step has been answered, or is under way.
+    NotAwaited,
+    /// Nothing is left to do about the order.
+    AfterEnd,
+    /// There is no such order.
+    OfNoOrder,
+}
+
 /// Where a listing by time goes on: behind what came at `at` with this id; without one, behind all that
 /// came at `at`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -143,8 +156,8 @@ pub trait Orders: Send + Sync + 'static {
     /// When the next order becomes due.
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
 
-    /// Makes the order due now if `step` is recorded as unknown; answers whether it was.
-    async fn wake(&self, id: OrderId, step: Step, now: Timestamp) -> Result<bool, StoreError>;
+    /// Makes the order due now if `step` is recorded as unknown; answers what that news is to the order.
+    async fn wake(&self, id: OrderId, step: Step, now: Timestamp) -> Result<News, StoreError>;
 
     async fn get(&self, id: OrderId) -> Result<Option<Stored>, StoreError>;
 

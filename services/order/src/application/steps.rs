@@ -8,6 +8,7 @@ use std::time::Duration;
 use chassis::metrics::latency_histogram;
 use hdrhistogram::Histogram;
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram as Buckets;
@@ -38,6 +39,7 @@ pub struct StepRecorder {
     histograms: Arc<Mutex<Histograms>>,
     buckets: Family<Labels, Buckets, fn() -> Buckets>,
     in_flight: Family<StepLabel, Gauge>,
+    overtaken: Family<StepLabel, Counter>,
 }
 
 /// An attempt under way. It counts as one until it has ended or is dropped.
@@ -65,7 +67,7 @@ impl Drop for InFlight {
 impl Default for StepRecorder {
     fn default() -> Self {
         let buckets = Family::new_with_constructor(latency_histogram as fn() -> Buckets);
-        Self { histograms: Arc::default(), buckets, in_flight: Family::default() }
+        Self { histograms: Arc::default(), buckets, in_flight: Family::default(), overtaken: Family::default() }
     }
 }
 
@@ -75,12 +77,19 @@ impl StepRecorder {
         let help = "Time that an attempt of a saga step took, by step and outcome";
         registry.register("saga_step_duration_seconds", help, self.buckets.clone());
         registry.register("saga_steps_in_flight", "Attempts of saga steps under way", self.in_flight.clone());
+        let help = "Attempts whose outcome was ignored: meanwhile the order had another owner, or its end";
+        registry.register("saga_steps_overtaken", help, self.overtaken.clone());
     }
 
     /// An attempt of `step` begins.
     pub fn begin(&self, step: Step) -> InFlight {
         self.gauge(step).inc();
         InFlight { recorder: self.clone(), step, started: Instant::now() }
+    }
+
+    /// The outcome of an attempt of `step` came too late to be written.
+    pub fn overtaken(&self, step: Step) {
+        self.overtaken.get_or_create(&StepLabel { step: step.as_str() }).inc();
     }
 
     /// How many attempts of each step are under way.

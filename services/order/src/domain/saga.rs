@@ -178,7 +178,8 @@ impl Tries {
 pub struct Patience {
     /// Attempts of a forward step whose outcome stays unknown.
     pub attempts_max: u32,
-    /// From the order's creation; after it, an unanswered forward step is aborted.
+    /// From the order's creation; after it, an unanswered forward step is aborted. `now` and the creation are
+    /// told by one clock, which MUST NOT jump while a process runs.
     pub order_deadline: Duration,
     /// Definite errors of a compensation, after which an operator has to look.
     pub operator_after: u32,

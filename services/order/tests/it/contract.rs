@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use chassis::StoreError;
 use chassis::context::Context;
 use kernel::{Currency, Money, OrderId, ProductId, Timestamp};
-use order::application::ports::{After, Attempt, Commit, Created, NewOrder, Orders, Postpone, Stored, Stuck};
+use order::application::ports::{After, Attempt, Commit, Created, NewOrder, News, Orders, Postpone, Stored, Stuck};
 use order::domain::{CancelReason, Compensation, Line, Order, OrderEvent, Outcome, Status, Step, Tries, saga};
 
 use crate::harness::user;
@@ -62,6 +62,7 @@ macro_rules! every_case {
             only_what_is_due_is_claimed_and_only_once,
             nothing_is_due_when_nothing_is_left_to_do,
             only_an_unknown_step_is_woken,
+            news_of_an_order_that_is_at_its_end_is_known_for_that,
             orders_are_listed_oldest_first_by_user_or_all,
             a_listing_page_by_page_leaves_nothing_out_where_many_came_at_once,
             stuck_are_those_that_wait_for_an_operator_and_those_that_fail_too_often,
@@ -332,21 +333,22 @@ pub async fn a_postponed_step_keeps_its_count_until_the_next_commit(orders: &dyn
 pub async fn only_an_unknown_step_is_woken(orders: &dyn Orders) {
     let stored = created(orders, "k").await;
     let id = stored.order.id;
-    assert!(!orders.wake(id, Step::ReserveStock, at(11)).await.unwrap(), "nothing is known to be unknown");
+    let wake = async |id, step, now| orders.wake(id, step, now).await.unwrap();
+    assert_eq!(wake(id, Step::ReserveStock, at(11)).await, News::NotAwaited, "nothing is known to be unknown");
     postpone_one(orders, postpone(&stored, Step::ReserveStock, at(60))).await.unwrap();
-    assert!(!orders.wake(id, Step::ProcessPayment, at(11)).await.unwrap(), "another step");
-    assert!(!orders.wake(new_order(1, "nobody", 0).id, Step::ReserveStock, at(11)).await.unwrap());
+    assert_eq!(wake(id, Step::ProcessPayment, at(11)).await, News::NotAwaited, "another step");
+    assert_eq!(wake(new_order(1, "nobody", 0).id, Step::ReserveStock, at(11)).await, News::OfNoOrder);
     assert_eq!(orders.next_due().await.unwrap(), Some(at(60)));
 
-    assert!(orders.wake(id, Step::ReserveStock, at(11)).await.unwrap());
+    assert_eq!(wake(id, Step::ReserveStock, at(11)).await, News::Awaited);
     assert_eq!(orders.next_due().await.unwrap(), Some(at(11)), "due at once");
-    assert!(orders.wake(id, Step::ReserveStock, at(30)).await.unwrap());
+    assert_eq!(wake(id, Step::ReserveStock, at(30)).await, News::Awaited);
     assert_eq!(orders.next_due().await.unwrap(), Some(at(11)), "a late event puts nothing off");
 
     let claimed = orders.claim_due(at(11), LEASE, 9).await.unwrap().pop().unwrap();
-    assert!(!orders.wake(id, Step::ReserveStock, at(12)).await.unwrap(), "somebody drives it already");
+    assert_eq!(wake(id, Step::ReserveStock, at(12)).await, News::NotAwaited, "somebody drives it already");
     commit_one(orders, reserve(&claimed)).await.unwrap();
-    assert!(!orders.wake(id, Step::ReserveStock, at(13)).await.unwrap(), "it is known now");
+    assert_eq!(wake(id, Step::ReserveStock, at(13)).await, News::NotAwaited, "it is known now");
     assert_eq!(orders.next_due().await.unwrap(), Some(at(17)));
 }
 
@@ -506,7 +508,8 @@ pub async fn a_retry_makes_an_order_due_with_all_its_tries_and_locks_its_owner_o
     assert!(is_conflict(&postpone_one(orders, postpone(&stored, Step::ReleaseStock, at(99))).await));
     assert!(is_conflict(&commit_one(orders, release(&stored)).await));
     assert!(orders.stuck(1, After::default(), 9).await.unwrap().is_empty());
-    assert!(orders.wake(id, Step::ReleaseStock, at(4)).await.unwrap(), "its step is as unknown as before");
+    let news = orders.wake(id, Step::ReleaseStock, at(4)).await.unwrap();
+    assert_eq!(news, News::Awaited, "its step is as unknown as before");
 
     commit_one(orders, Commit { due_at: None, ..release(&retried) }).await.unwrap();
     assert!(is_conflict(&orders.retry(id, retried.epoch, at(5)).await), "nothing is left to do");
@@ -748,6 +751,38 @@ pub async fn two_instances_share_what_is_due_without_claiming_anything_twice(ord
     let mut all: Vec<OrderId> = batch.iter().map(|new| new.id).collect();
     all.sort();
     assert_eq!(claimed, all);
+}
+
+pub async fn news_of_an_order_that_is_at_its_end_is_known_for_that(orders: &dyn Orders) {
+    let sold = async |key| {
+        let stored = created(orders, key).await;
+        commit_one(orders, reserve(&stored)).await.unwrap();
+        let paid = OrderEvent::PaymentProcessed { reference: "r".into() };
+        for (step, event) in
+            [(Step::ProcessPayment, paid), (Step::Confirm, OrderEvent::OrderConfirmed { user: Some(user(1)) })]
+        {
+            commit_one(orders, commit(&get(orders, stored.order.id).await, step, event)).await.unwrap();
+        }
+        get(orders, stored.order.id).await
+    };
+    let news = async |stored: &Stored| orders.wake(stored.order.id, Step::CommitStock, at(13)).await.unwrap();
+
+    let confirmed = sold("k").await;
+    assert_eq!(news(&confirmed).await, News::NotAwaited, "its units are not sold yet");
+    let sale = commit(&confirmed, Step::CommitStock, OrderEvent::StockCommitted {});
+    commit_one(orders, Commit { due_at: None, ..sale }).await.unwrap();
+    assert_eq!(news(&confirmed).await, News::AfterEnd);
+
+    let cancelling = aborted(orders, "cancelled", 11).await;
+    commit_one(orders, release(&cancelling)).await.unwrap();
+    let end = OrderEvent::OrderCancelled { user: None, reason: None };
+    let released = get(orders, cancelling.order.id).await;
+    commit_one(orders, Commit { due_at: None, ..commit(&released, Step::Cancel, end) }).await.unwrap();
+    assert_eq!(news(&cancelling).await, News::AfterEnd);
+
+    let asking = waiting_for_operator(orders, "asking").await;
+    assert_eq!(news(&asking).await, News::NotAwaited, "it waits for somebody, and is not at its end");
+    assert_eq!(orders.next_due().await.unwrap(), None);
 }
 
 pub async fn a_postponement_and_a_wake_at_once_are_both_kept(orders: &dyn Orders, second: &dyn Orders) {

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chassis::StoreError;
-use chassis::clock::Clock;
+use chassis::clock::{Clock, SharedClock, SteadyClock};
 use chassis::context::Tracer;
 use chassis::metrics::Metrics;
 use chassis::rng::Seeds;
@@ -19,8 +20,8 @@ use order::adapters::outbound::sqlite::{DATABASE, MIGRATIONS, SqliteOrders};
 use order::application::driver::{Driver, Pace, Parts};
 use order::application::orders::{OrderDesk, OrderError, PlaceOrder, Placed};
 use order::application::ports::{
-    After, Commit, Created, History, HistoryEntry, IdempotencyKeys, Logged, NewOrder, Orders, Postpone, ProductRef,
-    Recorded, Stored, Stuck,
+    After, Commit, Created, History, HistoryEntry, IdempotencyKeys, Logged, NewOrder, News, Orders, Postpone,
+    ProductRef, Recorded, Stored, Stuck,
 };
 use order::application::retries::Retries;
 use order::application::steps::StepRecorder;
@@ -50,11 +51,21 @@ pub fn sqlite_orders(folder: &TempDir) -> SqliteOrders {
 pub struct VirtualClock {
     begin: Timestamp,
     started: Instant,
+    /// In microseconds.
+    wrong_by: AtomicI64,
+}
+
+impl VirtualClock {
+    /// It is wrong from now on, by so many seconds more.
+    pub fn jump(&self, seconds: i64) {
+        self.wrong_by.fetch_add(seconds * 1_000_000, Ordering::Relaxed);
+    }
 }
 
 impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
-        self.begin.plus(self.started.elapsed())
+        let right = self.begin.plus(self.started.elapsed());
+        Timestamp::from_micros(right.as_micros() + self.wrong_by.load(Ordering::Relaxed))
     }
 }
 
@@ -133,7 +144,7 @@ pub enum Remembers {
 }
 
 impl Remembers {
-    fn keys(self, clock: &Arc<VirtualClock>) -> Arc<dyn IdempotencyKeys> {
+    fn keys(self, clock: &SharedClock) -> Arc<dyn IdempotencyKeys> {
         match self {
             Self::Keys => Arc::new(InProcessKeys::new(Duration::from_secs(86_400), clock.clone())),
             forgets => Arc::new(forgets),
@@ -153,7 +164,11 @@ pub struct Shop {
     pub desk: OrderDesk,
     pub driver: Driver,
     pub orders: Arc<dyn Orders>,
+    /// The wall's.
     pub clock: Arc<VirtualClock>,
+    steady: SharedClock,
+    /// The first driver's.
+    pub steps: StepRecorder,
     setup: Setup,
 }
 
@@ -163,7 +178,9 @@ impl Shop {
     }
 
     pub fn open(setup: &Setup) -> Self {
-        let clock = Arc::new(VirtualClock { begin: setup.at, started: Instant::now() });
+        let clock = Arc::new(VirtualClock { begin: setup.at, started: Instant::now(), wrong_by: AtomicI64::new(0) });
+        // As `order::build` does.
+        let steady: SharedClock = Arc::new(SteadyClock::start(clock.clone()));
         let orders: Arc<dyn Orders> = Arc::new(Flaky {
             inner: sqlite_orders(&setup.folder),
             commits: Mutex::new(0),
@@ -171,26 +188,27 @@ impl Shop {
             overtakes: Mutex::new(setup.cancel_is_overtaken),
         });
         let waiters = Waiters::default();
-        let driver = driver(setup, &orders, &clock, &waiters);
+        let steps = StepRecorder::default();
+        let driver = driver(setup, &orders, &steady, &waiters, &steps);
         let desk = OrderDesk {
             orders: orders.clone(),
-            keys: setup.keys.keys(&clock),
+            keys: setup.keys.keys(&steady),
             catalogue: Arc::new(setup.world.clone()),
             history: Arc::new(NoHistory),
             driver: driver.clone(),
             waiters,
-            steps: StepRecorder::default(),
-            clock: clock.clone(),
+            steps: steps.clone(),
+            clock: steady.clone(),
         };
         if setup.claims {
             tokio::spawn(driver.clone().run(CancellationToken::new()));
         }
-        Self { world: setup.world.clone(), desk, driver, orders, clock, setup: setup.clone() }
+        Self { world: setup.world.clone(), desk, driver, orders, clock, steady, steps, setup: setup.clone() }
     }
 
     /// A second instance of the service over the same store.
     pub fn second_driver(&self) -> Driver {
-        driver(&self.setup, &self.orders, &self.clock, &Waiters::default())
+        driver(&self.setup, &self.orders, &self.steady, &Waiters::default(), &StepRecorder::default())
     }
 
     /// Asks for so many units of product 1.
@@ -281,7 +299,13 @@ impl Shop {
     }
 }
 
-fn driver(setup: &Setup, orders: &Arc<dyn Orders>, clock: &Arc<VirtualClock>, waiters: &Waiters) -> Driver {
+fn driver(
+    setup: &Setup,
+    orders: &Arc<dyn Orders>,
+    clock: &SharedClock,
+    waiters: &Waiters,
+    steps: &StepRecorder,
+) -> Driver {
     let seeds = Seeds::from_number(1);
     Driver::new(Parts {
         orders: orders.clone(),
@@ -290,7 +314,7 @@ fn driver(setup: &Setup, orders: &Arc<dyn Orders>, clock: &Arc<VirtualClock>, wa
         clock: clock.clone(),
         tracer: Tracer::new(&seeds),
         seeds,
-        steps: StepRecorder::default(),
+        steps: steps.clone(),
         retries: Retries::new(setup.budget.0, setup.budget.1, clock.clone()),
         waiters: waiters.clone(),
         pace: setup.pace,
@@ -372,7 +396,7 @@ impl Orders for Flaky {
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         self.inner.next_due().await
     }
-    async fn wake(&self, id: OrderId, step: Step, now: Timestamp) -> Result<bool, StoreError> {
+    async fn wake(&self, id: OrderId, step: Step, now: Timestamp) -> Result<News, StoreError> {
         self.inner.wake(id, step, now).await
     }
     async fn get(&self, id: OrderId) -> Result<Option<Stored>, StoreError> {

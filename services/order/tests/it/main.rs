@@ -2,6 +2,7 @@
 //! that a saga must survive, and the built service over real gRPC.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod clock;
 mod contract;
 mod grpc;
 mod harness;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use chassis::events::consume::Handler;
 use chassis::events::{Event, Message, Stream};
-use order::adapters::inbound::events::WakeOrders;
+use chassis::metrics::Metrics;
+use kernel::OrderId;
+use order::adapters::inbound::events::{Ignored, WakeOrders};
 use order::application::orders::OrderError;
 use order::application::ports::QuoteError;
 use order::domain::{CancelReason, Status, Step};
@@ -369,7 +371,7 @@ async fn an_event_wakes_the_unknown_step_before_its_due_time() {
         let id = shop.start("k").await;
         shop.world.called(step, 1).await;
         tokio::time::sleep(SECOND).await;
-        let news = WakeOrders { driver: shop.driver.clone() };
+        let news = WakeOrders { driver: shop.driver.clone(), ignored: Ignored::default() };
         for other in ["PaymentRefunded", "StockReleased", "StockCommitted", "Restocked"] {
             news.handle(&event(other, id)).await.unwrap();
         }
@@ -385,10 +387,12 @@ async fn an_event_wakes_the_unknown_step_before_its_due_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_after_the_end_is_ignored() {
+async fn an_event_after_the_end_is_ignored_and_counted() {
     let shop = Shop::new();
     let order = shop.settle("k").await;
-    let news = WakeOrders { driver: shop.driver.clone() };
+    let news = WakeOrders { driver: shop.driver.clone(), ignored: Ignored::default() };
+    let metrics = Metrics::new("order");
+    metrics.register(|registry| news.ignored.register(registry));
     for kind in ["PaymentProcessed", "PaymentFailed", "StockReserved", "StockReleased", "StockCommitted"] {
         for _ in 0..2 {
             news.handle(&event(kind, order.id)).await.unwrap();
@@ -396,6 +400,46 @@ async fn an_event_after_the_end_is_ignored() {
     }
     assert_eq!(shop.orders.next_due().await.unwrap(), None);
     assert_eq!(shop.settled(order.id).await, order);
+    let counted = counts(&metrics, "order_events_ignored_total");
+    assert_eq!(counted, [r#"service="order",why="after_end" 10"#]);
+
+    shop.world.next(Step::ReserveStock, &[Fault::Ongoing(20 * SECOND)]);
+    let waiting = shop.start("waits").await;
+    shop.world.called(Step::ReserveStock, 2).await;
+    tokio::time::sleep(SECOND).await;
+    news.handle(&event("PaymentProcessed", waiting)).await.unwrap();
+    news.handle(&event("StockReserved", waiting)).await.unwrap();
+    news.handle(&event("StockReserved", OrderId::derive("shop", user(9), "never placed"))).await.unwrap();
+    let counted = counts(&metrics, "order_events_ignored_total");
+    let expected = [("after_end", 10), ("no_order", 1), ("not_awaited", 1)];
+    let expected = expected.map(|(why, count)| format!(r#"service="order",why="{why}" {count}"#));
+    assert_eq!(counted, expected, "what wakes its order is not ignored");
+}
+
+/// The labels and values of a counter, sorted.
+fn counts(metrics: &Metrics, name: &str) -> Vec<String> {
+    let text = metrics.render();
+    let lines = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{'));
+    let mut counts: Vec<String> = lines.map(|line| line.replace('}', "")).collect();
+    counts.sort();
+    counts
+}
+
+/// The answer to the payment comes when its order has been taken back and is at its end.
+#[tokio::test(start_paused = true)]
+async fn a_reply_after_the_end_is_ignored_and_counted() {
+    let shop = Shop::new();
+    let metrics = Metrics::new("order");
+    metrics.register(|registry| shop.steps.register(registry));
+    shop.world.next(Step::ProcessPayment, &[Fault::SlowReply(8 * SECOND)]);
+    let id = shop.start("k").await;
+    shop.world.called(Step::ProcessPayment, 1).await;
+    shop.desk.cancel(id).await.unwrap();
+    let order = shop.settled(id).await;
+    assert_eq!((order.status, counts(&metrics, "saga_steps_overtaken_total")), (Status::Cancelled, vec![]));
+    tokio::time::sleep(10 * SECOND).await;
+    assert_eq!(counts(&metrics, "saga_steps_overtaken_total"), [r#"service="order",step="process_payment" 1"#]);
+    assert_eq!(shop.settled(id).await, order);
 }
 
 #[tokio::test(start_paused = true)]

@@ -70,6 +70,7 @@ async fn insert(kept: &Kept, messages: &BTreeMap<Key<'_>, &Received>) -> Result<
         .bind(text(|message| &message.body))
         .bind(messages.values().map(|one| *one.message.order.as_uuid()).collect::<Vec<_>>())
         .bind(messages.values().map(|one| one.at.as_micros()).collect::<Vec<_>>());
+    kept.db().writes("accept");
     let new = kept.fetch_all(statement).await?.len();
     if new > 0 {
         kept.db().wrote("accept", started);

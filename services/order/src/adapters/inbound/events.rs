@@ -5,8 +5,13 @@ use async_trait::async_trait;
 use chassis::events::consume::{Handler, Rejection};
 use chassis::events::{ConsumerSettings, Message};
 use kernel::OrderId;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
 
 use crate::application::driver::Driver;
+use crate::application::ports::News;
 use crate::domain::Step;
 
 /// The durable consumer on `PAYMENTS` and on `INVENTORY`.
@@ -29,8 +34,36 @@ const KINDS: &[&str] = &[
     "StockCommitted",
 ];
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    why: &'static str,
+}
+
+/// Counts the events that changed nothing. Most do not: a participant's answer is quicker than its event.
+#[derive(Clone, Default)]
+pub struct Ignored(Family<Labels, Counter>);
+
+impl Ignored {
+    /// Shows the counts on `/metrics`.
+    pub fn register(&self, registry: &mut Registry) {
+        let help = "Events of participants that woke no order, by why";
+        registry.register("order_events_ignored", help, self.0.clone());
+    }
+
+    fn count(&self, news: News) {
+        let why = match news {
+            News::Awaited => return,
+            News::NotAwaited => "not_awaited",
+            News::AfterEnd => "after_end",
+            News::OfNoOrder => "no_order",
+        };
+        self.0.get_or_create(&Labels { why }).inc();
+    }
+}
+
 pub struct WakeOrders {
     pub driver: Driver,
+    pub ignored: Ignored,
 }
 
 fn step_of(kind: &str) -> Option<Step> {
@@ -50,6 +83,8 @@ impl Handler for WakeOrders {
         let Some(step) = step_of(&message.event.kind) else { return Ok(()) };
         // Not every aggregate of those streams is an order (restocks are not).
         let Ok(order) = message.event.aggregate.parse::<OrderId>() else { return Ok(()) };
-        self.driver.wake(order, step).await.map_err(|error| Rejection::Again(error.to_string()))
+        let news = self.driver.wake(order, step).await.map_err(|error| Rejection::Again(error.to_string()))?;
+        self.ignored.count(news);
+        Ok(())
     }
 }

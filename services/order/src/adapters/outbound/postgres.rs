@@ -23,7 +23,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::rows::{self, parsed};
-use crate::application::ports::{After, Attempt, Commit, Created, NewOrder, Orders, Postpone, Recorded, Stored, Stuck};
+use crate::application::ports::{
+    After, Attempt, Commit, Created, NewOrder, News, Orders, Postpone, Recorded, Stored, Stuck,
+};
 use crate::domain::{Order, Step, Tries};
 use commands::{Command, Moved, Wake};
 
@@ -157,6 +159,7 @@ impl PostgresOrders {
         query: sqlx::query::Query<'_, sqlx::Postgres, sqlx::postgres::PgArguments>,
     ) -> Result<u64, StoreError> {
         let started = Instant::now();
+        self.db.writes(what);
         let changed = query.execute(self.db.pool()).await?.rows_affected();
         if changed > 0 {
             self.db.wrote(what, started);
@@ -282,6 +285,7 @@ impl Orders for PostgresOrders {
     async fn claim_due(&self, now: Timestamp, lease: Duration, most: usize) -> Result<Vec<Stored>, StoreError> {
         let started = Instant::now();
         let query = sqlx::query(CLAIM).bind(now.as_micros()).bind(now.plus(lease).as_micros()).bind(limit(most));
+        self.db.writes("claim_due");
         let rows = query.fetch_all(self.db.pool()).await?;
         if rows.is_empty() {
             return Ok(Vec::new());
@@ -307,7 +311,7 @@ impl Orders for PostgresOrders {
         Ok(due.map(Timestamp::from_micros))
     }
 
-    async fn wake(&self, id: OrderId, step: Step, now: Timestamp) -> Result<bool, StoreError> {
+    async fn wake(&self, id: OrderId, step: Step, now: Timestamp) -> Result<News, StoreError> {
         self.news.submit(Wake { id, step, now }).await?
     }
 

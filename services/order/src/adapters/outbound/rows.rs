@@ -9,8 +9,8 @@ use chassis::context::Context;
 use chassis::events::Event;
 use kernel::{OrderId, Timestamp};
 
-use crate::application::ports::{After, Attempt, Commit, NewOrder};
-use crate::domain::{Order, OrderEvent, Outcome, Step};
+use crate::application::ports::{After, Attempt, Commit, NewOrder, News};
+use crate::domain::{Order, OrderEvent, Outcome, Status, Step};
 
 pub const DATABASE: &str = "order_db";
 pub const EVENTS: &str = "order_events";
@@ -82,6 +82,12 @@ pub fn micros(took: Duration) -> i64 {
 /// A stored text as the value that it stands for.
 pub fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, StoreError> {
     text.parse().map_err(|error: T::Err| StoreError::Corrupt(error.to_string()))
+}
+
+/// What news is to an order that does not wait for it, by its row.
+pub fn unawaited(status: &str, is_due: bool) -> Result<News, StoreError> {
+    let status: Status = parsed(status)?;
+    Ok(if status.has_ended() && !is_due { News::AfterEnd } else { News::NotAwaited })
 }
 
 /// The answer to a commit that came under another version or epoch than the order's.

@@ -15,7 +15,9 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use super::rows::{self, parsed};
 #[cfg(feature = "planted-bugs")]
 use crate::application::planted::PlantedBug;
-use crate::application::ports::{After, Attempt, Commit, Created, NewOrder, Orders, Postpone, Recorded, Stored, Stuck};
+use crate::application::ports::{
+    After, Attempt, Commit, Created, NewOrder, News, Orders, Postpone, Recorded, Stored, Stuck,
+};
 use crate::domain::{Order, OrderEvent, Step, Tries};
 
 pub use super::rows::{DATABASE, EVENTS, decode};
@@ -329,21 +331,26 @@ impl Orders for SqliteOrders {
         })
     }
 
-    async fn wake(&self, id: OrderId, step: Step, now: Timestamp) -> Result<bool, StoreError> {
+    async fn wake(&self, id: OrderId, step: Step, now: Timestamp) -> Result<News, StoreError> {
         let (id, step) = (id.to_string(), step.as_str());
         // Nearly every event finds nothing to wake: look before writing.
-        let asleep: bool = self.db.read(|connection| {
-            let sql = "SELECT EXISTS (SELECT 1 FROM orders WHERE id = ?1 AND unknown_step = ?2)";
-            Ok::<_, StoreError>(connection.prepare_cached(sql)?.query_row(params![id, step], |row| row.get(0))?)
+        let stands: Option<(bool, String, bool)> = self.db.read(|connection| {
+            let sql = "SELECT unknown_step IS ?2, status, due_at IS NOT NULL FROM orders WHERE id = ?1";
+            let columns = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+            let mut statement = connection.prepare_cached(sql)?;
+            Ok::<_, StoreError>(statement.query_row(params![id, step], columns).optional()?)
         })?;
-        if !asleep {
-            return Ok(false);
+        match stands {
+            None => return Ok(News::OfNoOrder),
+            Some((false, status, is_due)) => return rows::unawaited(&status, is_due),
+            Some((true, ..)) => {}
         }
-        self.db.write("wake_order", |tx| {
+        let woken = self.db.write("wake_order", |tx| {
             let sql =
                 "UPDATE orders SET due_at = min(due_at, ?3) WHERE id = ?1 AND unknown_step = ?2 AND due_at IS NOT NULL";
-            Ok(tx.prepare_cached(sql)?.execute(params![id, step, now.as_micros()])? > 0)
-        })
+            Ok::<_, StoreError>(tx.prepare_cached(sql)?.execute(params![id, step, now.as_micros()])? > 0)
+        })?;
+        Ok(if woken { News::Awaited } else { News::NotAwaited })
     }
 
     async fn get(&self, id: OrderId) -> Result<Option<Stored>, StoreError> {

@@ -11,13 +11,14 @@ use chassis::gather::{Failed, Traced};
 use chassis::postgres::{self, Kept, is_taken};
 use kernel::{OrderId, Timestamp};
 use sqlx::Row as _;
+use sqlx::postgres::PgRow;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::columns::{Attempts, Events, Statement};
 use super::load_kept;
 use crate::adapters::outbound::rows;
-use crate::application::ports::{Commit, Created, NewOrder, Postpone, Stored};
+use crate::application::ports::{Commit, Created, NewOrder, News, Postpone, Stored};
 use crate::domain::{Step, Tries};
 
 /// So often a statement is made again that met another one of the same owner.
@@ -136,18 +137,21 @@ pub const POSTPONE: &str = concat!(
     record!()
 );
 
-/// Makes due what waits for news of a step and has it.
+/// Makes due what waits for news of a step and has it; tells of each order whether it did, and how it stood.
 pub const WAKE: &str = "
     WITH c AS (
         SELECT * FROM unnest((SELECT $1::uuid[]), $2::text[], $3::bigint[]) AS c (id, step, now)
     ), locked AS MATERIALIZED (
         SELECT o.id FROM orders AS o JOIN c ON c.id = o.id AND c.step = o.unknown_step
         WHERE o.due_at IS NOT NULL ORDER BY o.id FOR UPDATE OF o
+    ), woken AS (
+        UPDATE orders AS o SET due_at = least(o.due_at, c.now)
+        FROM c JOIN locked USING (id)
+        WHERE o.id = c.id AND o.unknown_step = c.step AND o.due_at IS NOT NULL
+        RETURNING o.id
     )
-    UPDATE orders AS o SET due_at = least(o.due_at, c.now)
-    FROM c JOIN locked USING (id)
-    WHERE o.id = c.id AND o.unknown_step = c.step AND o.due_at IS NOT NULL
-    RETURNING o.id";
+    SELECT o.id, woken.id IS NOT NULL, o.status, o.due_at IS NOT NULL
+    FROM c JOIN orders AS o ON o.id = c.id LEFT JOIN woken ON woken.id = c.id";
 
 /// Runs the statement; answers which orders passed.
 async fn passed<'q>(
@@ -156,6 +160,7 @@ async fn passed<'q>(
     statement: impl Fn() -> Statement<'q> + Send,
 ) -> Result<BTreeSet<OrderId>, Failed> {
     let started = Instant::now();
+    kept.db().writes(what);
     let mut met = 0;
     let rows = loop {
         match kept.fetch_all(statement()).await {
@@ -326,21 +331,34 @@ pub struct Wake {
 }
 
 impl Command for Wake {
-    /// Whether the order waited for that.
-    type Answer = bool;
+    type Answer = News;
 
     fn id(&self) -> OrderId {
         self.id
     }
 
-    async fn write(kept: &Kept, batch: &[&Traced<Self>]) -> Result<Vec<Result<bool, StoreError>>, Failed> {
-        let passed = passed(kept, "wake_order", || {
-            sqlx::query(WAKE)
-                .bind(column(batch, |wake| *wake.id.as_uuid()))
-                .bind(column(batch, |wake| wake.step.as_str()))
-                .bind(column(batch, |wake| wake.now.as_micros()))
-        })
-        .await?;
-        Ok(column(batch, |wake| Ok(passed.contains(&wake.id))))
+    async fn write(kept: &Kept, batch: &[&Traced<Self>]) -> Result<Vec<Result<News, StoreError>>, Failed> {
+        let started = Instant::now();
+        let query = sqlx::query(WAKE)
+            .bind(column(batch, |wake| *wake.id.as_uuid()))
+            .bind(column(batch, |wake| wake.step.as_str()))
+            .bind(column(batch, |wake| wake.now.as_micros()));
+        kept.db().writes("wake_order");
+        let rows = kept.fetch_all(query).await.map_err(failed)?;
+        let mut told = BTreeMap::new();
+        for row in &rows {
+            let (id, news) = news(row).map_err(failed)?;
+            told.insert(id, news);
+        }
+        if told.values().any(|news| matches!(news, Ok(News::Awaited))) {
+            kept.db().wrote("wake_order", started);
+        }
+        Ok(column(batch, |wake| told.get(&wake.id).cloned().unwrap_or(Ok(News::OfNoOrder))))
     }
+}
+
+fn news(row: &PgRow) -> Result<(OrderId, Result<News, StoreError>), sqlx::Error> {
+    let (is_woken, status, is_due): (bool, &str, bool) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+    let news = if is_woken { Ok(News::Awaited) } else { rows::unawaited(status, is_due) };
+    Ok((OrderId::from_uuid(row.try_get(0)?), news))
 }
