@@ -55,12 +55,16 @@ fn another_seed_leaves_another_trace() {
 #[test]
 fn a_seed_played_in_two_processes_leaves_the_same_trace() {
     let bench = Bench::new(TINY);
-    for file in ["one.txt", "two.txt"] {
-        bench.shopctl(&["simulate", "scenario.yaml", "--set", "seed=7", "--trace", file]).exits(0);
-    }
-    let read = |file: &str| std::fs::read_to_string(bench.path(file)).unwrap();
-    assert_eq!(first_difference(&read("one.txt"), &read("two.txt")), None);
-    assert_eq!(first_difference(&read("one.txt"), &simulated(7).trace), None, "in this process");
+    let traced = |how: [&str; 2]| {
+        bench.shopctl(&["simulate", "scenario.yaml", how[0], how[1], "--trace", "trace.txt"]).exits(0);
+        std::fs::read_to_string(bench.path("trace.txt")).unwrap()
+    };
+    let calm = traced(["--set", "seed=7"]);
+    assert_eq!(first_difference(&calm, &traced(["--set", "seed=7"])), None);
+    assert_eq!(first_difference(&calm, &simulated(7).trace), None, "in this process");
+    let swarmed = traced(["--replay", "7"]);
+    assert_eq!(first_difference(&swarmed, &traced(["--replay", "7"])), None, "with the faults that the seed draws");
+    assert!(first_difference(&swarmed, &calm).is_some(), "the seed draws no fault");
 }
 
 #[test]

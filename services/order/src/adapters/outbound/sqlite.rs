@@ -237,16 +237,22 @@ fn behind(after: After) -> (i64, String) {
 mod planted {
     use super::*;
 
+    fn is_planted(bug: Option<PlantedBug>) -> bool {
+        matches!(bug, Some(PlantedBug::LastWriterWins | PlantedBug::IgnoreEpoch))
+    }
+
     fn guards(tx: &Transaction<'_>, id: OrderId) -> Result<(i64, i64), StoreError> {
         let sql = "SELECT version, epoch FROM orders WHERE id = ?1";
         Ok(tx.query_row(sql, [id.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))?)
     }
 
     pub(super) fn commit(tx: &Transaction<'_>, bug: Option<PlantedBug>, one: &Commit) -> Result<Commit, StoreError> {
-        let (mut one, (version, epoch)) = (one.clone(), guards(tx, one.id)?);
-        if let Some(PlantedBug::LastWriterWins | PlantedBug::IgnoreEpoch) = bug {
-            one.epoch = epoch;
+        let mut one = one.clone();
+        if !is_planted(bug) {
+            return Ok(one);
         }
+        let (version, epoch) = guards(tx, one.id)?;
+        one.epoch = epoch;
         if bug == Some(PlantedBug::LastWriterWins) {
             one.order.version += version - one.expected_version;
             one.expected_version = version;
@@ -260,7 +266,7 @@ mod planted {
         one: &Postpone,
     ) -> Result<Postpone, StoreError> {
         let mut one = one.clone();
-        if let Some(PlantedBug::LastWriterWins | PlantedBug::IgnoreEpoch) = bug {
+        if is_planted(bug) {
             one.epoch = guards(tx, one.id)?.1;
         }
         Ok(one)
