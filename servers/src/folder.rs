@@ -156,7 +156,9 @@ fn parent() -> Result<PathBuf, ServerError> {
 
 fn make(path: &Path, passable: bool) -> Result<(), ServerError> {
     let mode = if passable { 0o711 } else { 0o700 };
-    DirBuilder::new().mode(mode).create(path).map_err(|error| failed(path, &error))
+    DirBuilder::new().mode(mode).create(path).map_err(|error| failed(path, &error))?;
+    // Whatever the umask takes away.
+    fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|error| failed(path, &error))
 }
 
 /// Opens a lock's file, made if it is missing, and locks it. Whoever can read the file could hold it against us.

@@ -33,6 +33,7 @@ pub(crate) fn prepare(binaries: &Binaries, place: &Place) -> Result<Server, Serv
             program: program.clone(),
             called: None,
             arguments: vec!["--config".into(), config.into_os_string()],
+            input: None,
             folder: folder.clone(),
             log: log.clone(),
             address,

@@ -66,6 +66,7 @@ pub(crate) fn prepare(binaries: &Binaries, place: &Place, meanwhile: &mut dyn Fn
             program: program.clone(),
             called: None,
             arguments: arguments.iter().cloned().chain(settings.map(OsString::from)).collect(),
+            input: None,
             folder: folder.clone(),
             log: log.clone(),
             address,

@@ -33,7 +33,10 @@ pub(crate) fn prepare(binaries: &Binaries, place: &Place) -> Result<Server, Serv
             program: program.clone(),
             // It replaces its command line by this and the address: so that one still sees whose it is.
             called: Some(folder.join("redis-server")),
-            arguments: vec![config.into_os_string()],
+            // Redis takes the path of a configuration for a pattern. Where that matches nothing it would listen to
+            // the world, and without a password.
+            arguments: vec!["-".into()],
+            input: Some(config),
             folder: folder.clone(),
             log: log.clone(),
             address,

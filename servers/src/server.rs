@@ -1,6 +1,7 @@
 //! One server process.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,8 @@ pub(crate) struct Recipe {
     /// What it is told that it is called, where that matters.
     pub called: Option<PathBuf>,
     pub arguments: Vec<OsString>,
+    /// A file that it reads as its standard input.
+    pub input: Option<PathBuf>,
     /// Its working directory.
     pub folder: PathBuf,
     pub log: Log,
@@ -145,6 +148,10 @@ impl Server {
         let failed = |error: std::io::Error| {
             ServerError(format!("{} ({}): {error}", self.recipe.name, self.recipe.program.display()))
         };
+        let input = match &self.recipe.input {
+            Some(path) => Stdio::from(File::open(path).map_err(failed)?),
+            None => Stdio::null(),
+        };
         let mut command = Command::new(&self.recipe.program);
         if let Some(name) = &self.recipe.called {
             command.arg0(name);
@@ -155,7 +162,7 @@ impl Server {
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .current_dir(&self.recipe.folder)
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(log.try_clone().map_err(failed)?)
             .stderr(log)
             // Ctrl-C in a terminal goes to the foreground's processes; this one outlives the drain.

@@ -61,12 +61,16 @@ struct Owner {
 
 const KEPT: &str = "SERVERS_TEST_KEPT";
 const OWNER: &str = "SERVERS_TEST_OWNER";
+const SECRETIVE: &str = "SERVERS_TEST_SECRETIVE";
 
 /// Does nothing, unless it is the process that other tests start and kill.
 #[test]
 fn owner() {
     if std::env::var_os(OWNER).is_none() {
         return;
+    }
+    if std::env::var_os(SECRETIVE).is_some() {
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     }
     let servers = match std::env::var_os(KEPT) {
         Some(folder) => LocalServers::start(Path::new(&folder)),
@@ -301,6 +305,22 @@ fn a_kept_folder_has_one_owner_and_is_taken_up_again_with_its_secrets() {
     let second = LocalServers::start(&kept).unwrap();
     assert_eq!(password(&second), before);
     assert_eq!(postgres(&second.postgres, "SELECT number FROM kept"), 17);
+}
+
+#[test]
+fn a_folder_whose_name_is_a_pattern_is_a_folder_like_any_other() {
+    let folder = folder();
+    // To Redis, which expands it as it stands, this is `kept`: a configuration that is not there.
+    let servers = LocalServers::start(&folder.path().join("kep[t]")).unwrap();
+    assert!(redis(&servers.redis, "PING").contains("+PONG"));
+}
+
+#[test]
+fn servers_start_for_somebody_who_hides_new_files_from_everybody() {
+    let folder = folder();
+    let kept = folder.path().join("kept");
+    let owner = Owner::start_with(&[(KEPT, kept.as_path()), (SECRETIVE, Path::new("1"))]);
+    assert!(owner.its_servers_run());
 }
 
 #[test]

@@ -82,6 +82,20 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// With what ended by itself, which is probably why.
+    #[must_use]
+    pub fn after(self, died: &[String]) -> Self {
+        match died {
+            [] => self,
+            died => {
+                let then = self.message.trim_start_matches("error: ");
+                Self { message: format!("error: {}\nafter that: {then}", died.join("; ")), ..self }
+            }
+        }
+    }
+}
+
 impl From<Unfinished> for Failure {
     fn from(unfinished: Unfinished) -> Self {
         let code = match unfinished {

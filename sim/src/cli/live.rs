@@ -7,14 +7,17 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::pin::pin;
 
+use chassis::Servers;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+use super::deaths::Deaths;
 use super::exit::{ExitCode, Failure};
 use super::pictures::Pictures;
 use super::run::commit;
 use super::signals::{self, Asked, Signals};
+use crate::audit::shelf::BookShelf;
 use crate::audit::{export, manifest};
 use crate::infra::{Ground, InfraArgs};
 use crate::report::Summary;
@@ -32,7 +35,7 @@ use crate::world::secret::Secret;
 
 /// Where the books of a run are.
 const DATA: &str = "data";
-/// How often processes are looked at for the memory that they hold.
+/// How often processes are looked at: whether they are there, and for the memory that they hold.
 const LOOK: Duration = Duration::from_secs(2);
 /// Wishes of whoever watches that may wait.
 const CONTROLS_MAX: usize = 64;
@@ -119,10 +122,14 @@ async fn in_real_time(
     if let Ground::Local(private) = &ground {
         sink(&Event::Note(format!("servers up in {} ms", private.started_in.as_millis())));
     }
-    let shop = put_up(scenario, folder, &ground, standing).await?;
-    if matches!(ground, Ground::External(_)) {
-        empty(&shop).await?;
+    if let Ground::External(servers) = &ground {
+        // Before anything is written there. Books that cannot be read may not be there yet.
+        let shelf = BookShelf::Servers(Servers { create: false, ..servers.clone() });
+        if let Ok(Some(order)) = any_order(&shelf).await {
+            return Err(not_empty(&order));
+        }
     }
+    let shop = put_up(scenario, folder, &ground, standing).await.map_err(|why| why.after(&ground.dead()))?;
     let mut meter = Meter::new(shop.parts().into_iter().chain(ground.parts()));
     sink(&Event::ShopUp { took: shop.started_in() });
     let stop = CancellationToken::new();
@@ -140,12 +147,18 @@ async fn in_real_time(
         stop: stop.clone(),
     };
     let hands = Hands { stop, tell, asked };
-    let conducted = on_its_own_thread(&shop, experiment, hands, &mut signals, &mut meter, &sink).await;
+    let mut deaths = Deaths::of(&ground, &shop);
+    let conducted = on_its_own_thread(&shop, experiment, hands, &mut signals, &mut meter, &mut deaths, &sink).await;
     let used = meter.used();
     let startup_ms = shop.started_in().as_secs_f64() * 1e3;
-    let died = [shop.dead(), ground.dead()].concat();
+    announce(deaths.news(), &sink);
+    let died = deaths.all();
     shop.stop();
-    keep_books(&ground, folder, &conducted, &sink).await;
+    let conducted = conducted.map_err(|why| if why.code == ExitCode::Stopped { why } else { why.after(&died) });
+    // Of a server that is gone nothing can be copied, which is said already.
+    if conducted.is_ok() || died.is_empty() {
+        keep_books(&ground, folder, &conducted, &sink).await;
+    }
     let (conducted, generator_cpu_us) = conducted?;
     let around = Circumstances {
         durability: ground.durability().into(),
@@ -160,17 +173,22 @@ async fn in_real_time(
     Ok(Summary::of(scenario, &conducted, ground.world(), around))
 }
 
+fn announce(news: Vec<String>, sink: &Sink) {
+    news.into_iter().for_each(|why| sink(&Event::Note(why)));
+}
+
+/// An order that is there already.
+async fn any_order(shelf: &BookShelf) -> Result<Option<String>, String> {
+    let orders = shelf.open().await?.orders("", 1).await.map_err(|error| error.to_string())?;
+    Ok(orders.into_iter().next().map(|order| order.row.id))
+}
+
 /// What a run orders has to be new: the same keys in a shop that has their orders would place nothing.
-async fn empty(shop: &Shop) -> Result<(), Failure> {
-    let failed = |why: &dyn std::fmt::Display| Failure::shop(format!("error: the books: {why}"));
-    let books = shop.surroundings().books.open().await.map_err(|why| failed(&why))?;
-    match books.orders("", 1).await.map_err(|why| failed(&why))?.first() {
-        None => Ok(()),
-        Some(order) => Err(failed(&format!(
-            "there are orders already (such as {}); a run needs an empty shop: choose another --namespace",
-            order.row.id
-        ))),
-    }
+fn not_empty(order: &str) -> Failure {
+    Failure::shop(format!(
+        "error: the books: there are orders already (such as {order}); a run needs an empty shop: choose another \
+         --namespace"
+    ))
 }
 
 /// Private servers go with the run; their books stay in its folder, unless the user wants to be gone. That
@@ -203,18 +221,18 @@ async fn put_up(scenario: &Scenario, folder: &Path, ground: &Ground, standing: &
 
 /// The generator has a thread of its own, so that the shop's work and its do not queue behind each
 /// other. This one waits, and turns Ctrl-C into a gentle stop, a second one into an end at once.
-#[expect(clippy::disallowed_methods, reason = "the command owns the generator's thread")]
 async fn on_its_own_thread(
     shop: &Shop,
     experiment: Experiment,
     mut hands: Hands,
     signals: &mut Signals,
     meter: &mut Meter,
+    deaths: &mut Deaths<'_>,
     sink: &Sink,
 ) -> Result<(Conducted, Option<u64>), Failure> {
     let surroundings = shop.surroundings().clone();
     let (done, mut outcome) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
+    let generator = std::thread::Builder::new().name("generator".into()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let conducted = match runtime {
             Ok(runtime) => runtime.block_on(conduct(surroundings, experiment)),
@@ -224,6 +242,7 @@ async fn on_its_own_thread(
         // Whoever waited has given up; nothing is lost by that.
         let _ = done.send((conducted, cpu));
     });
+    generator.map_err(|error| Failure::shop(format!("error: no thread for the generator: {error}")))?;
     let mut interrupts = 0;
     let mut looks = tokio::time::interval(LOOK);
     loop {
@@ -241,7 +260,10 @@ async fn on_its_own_thread(
                 }
                 sink(&Event::Note("stopping gently; Ctrl-C again stops at once".into()));
             }
-            _ = looks.tick() => meter.look(),
+            _ = looks.tick() => {
+                meter.look();
+                announce(deaths.news(), sink);
+            }
             Some(control) = hands.asked.recv() => match control {
                 Control::StopGently => hands.stop.cancel(),
                 Control::StopNow => return Err(stopped_at_once()),
@@ -265,10 +287,12 @@ fn stopped_at_once() -> Failure {
 }
 
 /// Watching must not hold the load up.
-#[expect(clippy::disallowed_methods, reason = "the command owns the watcher's thread")]
 fn watch_on_its_own_thread(watch: Watch) {
-    std::thread::spawn(move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let look_on = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(watch.run()),
         Err(error) => tracing::error!(%error, "nobody watches: there is no runtime for it"),
-    });
+    };
+    if let Err(error) = std::thread::Builder::new().name("watcher".into()).spawn(look_on) {
+        tracing::error!(%error, "nobody watches: there is no thread for it");
+    }
 }

@@ -3,6 +3,7 @@
 pub mod args;
 pub mod audit;
 pub mod campaign;
+mod deaths;
 pub mod doctor;
 pub mod exit;
 pub mod explain;

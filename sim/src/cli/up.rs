@@ -5,12 +5,15 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use chassis::rng::Seeds;
 use rand::Rng;
 
 use super::args::UpArgs;
+use super::deaths::Deaths;
 use super::exit::{ExitCode, Failure};
+use super::shelves::stands_on_servers;
 use super::signals::Signals;
 use super::{runtime, say};
 use crate::infra::{Ground, Infra};
@@ -18,11 +21,21 @@ use crate::world::plan::{Plan, Shop};
 use crate::world::secret::Secret;
 use crate::world::{Admin, shop};
 
+/// How often servers and processes are looked at.
+const LOOK: Duration = Duration::from_millis(500);
 /// The file in a data folder that holds what signs its tokens.
 const SECRET_FILE: &str = "jwt.secret";
 
 pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
     args.infra.check().map_err(|why| Failure::invalid(format!("error: {why}")))?;
+    if let (Infra::Embedded, Some(folder)) =
+        (args.infra.infra, args.data.as_deref().filter(|dir| stands_on_servers(dir)))
+    {
+        let folder = folder.display();
+        let why =
+            format!("error: {folder} is of a shop on private servers: add --infra local, or choose another folder");
+        return Err(Failure::invalid(why));
+    }
     let admin = match args.infra.infra {
         Infra::Embedded | Infra::Local => Admin::from(&args.admin),
         Infra::External => args.admin.chosen()?,
@@ -63,7 +76,8 @@ async fn until_stopped(mut plan: Plan, args: &UpArgs) -> Result<ExitCode, Failur
     let failed = |why: String| Failure::shop(format!("error: {why}"));
     let ground = Ground::prepare(&args.infra, args.data.as_deref()).await.map_err(failed)?;
     plan.servers = ground.servers();
-    let shop = Shop::put_up(plan).await.map_err(|error| Failure::shop(format!("error: {error}")))?;
+    let put_up = Shop::put_up(plan).await;
+    let shop = put_up.map_err(|error| Failure::shop(format!("error: {error}")).after(&ground.dead()))?;
     let gateway = &shop.surroundings().gateway;
     say(format_args!("the shop is up (in {} ms): http://{gateway}/api/v1", shop.started_in().as_millis()));
     if let Ground::Local(private) = &ground {
@@ -73,9 +87,10 @@ async fn until_stopped(mut plan: Plan, args: &UpArgs) -> Result<ExitCode, Failur
             }
         });
     }
-    match &args.data {
-        Some(folder) => say(format_args!("data stays in {}", folder.display())),
-        None => say("data goes when it stops; keep it with --data DIR"),
+    match (args.infra.infra, &args.data) {
+        (Infra::External, _) => say("data stays on the servers"),
+        (_, Some(folder)) => say(format_args!("data stays in {}", folder.display())),
+        (_, None) => say("data goes when it stops; keep it with --data DIR"),
     }
     for (role, address) in shop.addresses() {
         let ops = shop.surroundings().ops.get(role).map(String::as_str).unwrap_or_default();
@@ -83,10 +98,24 @@ async fn until_stopped(mut plan: Plan, args: &UpArgs) -> Result<ExitCode, Failur
         say(format_args!("  {role:<12} {protocol} {address:<22} http://{ops}/metrics"));
     }
     say(format_args!("fill it with: shopctl seed --target http://{gateway}     stop it with Ctrl-C"));
-    signals.next().await;
+    let mut deaths = Deaths::of(&ground, &shop);
+    let mut look = tokio::time::interval(LOOK);
+    loop {
+        tokio::select! {
+            biased;
+            _ = signals.next() => break,
+            _ = look.tick() => deaths.news().iter().for_each(|why| complain(why)),
+        }
+    }
+    let whole = deaths.all().is_empty();
     say("draining");
     shop.stop();
-    Ok(ExitCode::Kept)
+    Ok(if whole { ExitCode::Kept } else { ExitCode::ShopFailed })
+}
+
+/// Nothing is started again, but whoever looks at standard error knows why the shop answers 503.
+fn complain(why: &str) {
+    let _ = writeln!(std::io::stderr(), "error: {why}");
 }
 
 fn settings(args: &UpArgs) -> Result<BTreeMap<String, String>, Failure> {

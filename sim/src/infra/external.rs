@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use async_nats::{ConnectErrorKind, ConnectOptions, RequestErrorKind, ServerAddr};
 use chassis::Servers;
+use chassis::events::jetstream::{JetStreamLog, plain};
+use chassis::events::{EventLog as _, Stream};
 use chassis::hazard::Hazards;
 use redis::{ErrorKind, RedisError};
 use servers::binaries::{NATS_SERVER, POSTGRES, Program, REDIS_SERVER, Version};
@@ -38,7 +40,10 @@ impl Variable {
     }
 
     fn not_a_url(&self) -> String {
-        format!("{} is not a URL such as {}", self.name, self.example)
+        format!(
+            "{} is not a URL such as {} (special characters in a password are written as %2F)",
+            self.name, self.example
+        )
     }
 
     fn says(&self, what: impl Display) -> String {
@@ -87,6 +92,7 @@ fn named(value: &dyn Fn(&Variable) -> Option<String>, create: bool, namespace: &
         value(&variable).ok_or_else(|| format!("{} is not set; an example: {}", variable.name, variable.example))
     };
     let (postgres, nats, redis) = (url(DATABASE_URL)?, url(NATS_URL)?, url(REDIS_URL)?);
+    let _ = (postgres_options(&postgres)?, nats_address(&nats)?, redis_client(&redis)?);
     Ok(Servers { postgres, nats, redis, namespace, create, hazards: Hazards::default() })
 }
 
@@ -99,16 +105,25 @@ pub async fn check(servers: &Servers) -> Result<Versions, String> {
     Ok(Versions { postgres: postgres?, nats: nats?, redis: redis? })
 }
 
+/// Whether the shop's streams are what it needs; those that are missing are created if that was asked for.
+///
+/// # Errors
+/// One line about the first that will not do, or that is missing.
+pub async fn streams(servers: &Servers) -> Result<(), String> {
+    let said = |error: chassis::StoreError| NATS_URL.says(error);
+    let log = JetStreamLog::connect(servers, "shopctl").await.map_err(said)?;
+    for stream in Stream::ALL {
+        log.prepare(stream).await.map_err(said)?;
+    }
+    Ok(())
+}
+
 /// Logs into PostgreSQL and answers its version.
 ///
 /// # Errors
 /// One line, which begins with `DATABASE_URL`.
 pub async fn postgres(url: &str) -> Result<String, String> {
-    let variable = DATABASE_URL;
-    if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
-        return Err(variable.not_a_url());
-    }
-    let options = chassis::postgres::options(url).map_err(|_| variable.not_a_url())?;
+    let (variable, options) = (DATABASE_URL, postgres_options(url)?);
     let place = format!("{}:{}", options.get_host(), options.get_port());
     let options = if options.get_database().is_none() { options.database("postgres") } else { options };
     let asking = async {
@@ -120,6 +135,12 @@ pub async fn postgres(url: &str) -> Result<String, String> {
     let version = in_time(&variable, &place, asking).await?;
     let version = version.map_err(|error| variable.says(postgres_refuses(&error, &options, &place)))?;
     new_enough(&variable, &place, POSTGRES, &version)
+}
+
+fn postgres_options(url: &str) -> Result<PgConnectOptions, String> {
+    let of_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
+    let options = of_postgres.then(|| chassis::postgres::options(url).ok()).flatten();
+    options.ok_or_else(|| DATABASE_URL.not_a_url())
 }
 
 fn postgres_refuses(error: &sqlx::Error, options: &PgConnectOptions, place: &str) -> String {
@@ -137,16 +158,12 @@ fn postgres_refuses(error: &sqlx::Error, options: &PgConnectOptions, place: &str
 /// # Errors
 /// One line, which begins with `NATS_URL`.
 pub async fn nats(url: &str) -> Result<String, String> {
-    let variable = NATS_URL;
-    let address: ServerAddr = match url.parse() {
-        Ok(address) if url.contains("://") => address,
-        _ => return Err(variable.not_a_url()),
-    };
+    let (variable, address) = (NATS_URL, nats_address(url)?);
     let place = format!("{}:{}", address.host(), address.port());
     let options = match (address.username(), address.password()) {
         (None, _) => ConnectOptions::new(),
-        (Some(token), None) => ConnectOptions::with_token(token.to_owned()),
-        (Some(user), Some(password)) => ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned()),
+        (Some(token), None) => ConnectOptions::with_token(plain(token)),
+        (Some(user), Some(password)) => ConnectOptions::with_user_and_password(plain(user), plain(password)),
     };
     let asking = async {
         let client = options.connect(address).await.map_err(|error| nats_refuses(&error, &place))?;
@@ -158,6 +175,10 @@ pub async fn nats(url: &str) -> Result<String, String> {
     let asking = asking.with_subscriber(NoSubscriber::default());
     let version = in_time(&variable, &place, asking).await?.map_err(|why| variable.says(why))?;
     new_enough(&variable, &place, NATS_SERVER, &version)
+}
+
+fn nats_address(url: &str) -> Result<ServerAddr, String> {
+    url.parse().ok().filter(|_| url.contains("://")).ok_or_else(|| NATS_URL.not_a_url())
 }
 
 /// Asks as `nats account info` does. The answer is not decoded further: older servers leave fields out.
@@ -193,14 +214,7 @@ fn nats_refuses(error: &async_nats::ConnectError, place: &str) -> String {
 /// # Errors
 /// One line, which begins with `REDIS_URL`.
 pub async fn redis(url: &str) -> Result<String, String> {
-    let variable = REDIS_URL;
-    if !(url.starts_with("redis://") || url.starts_with("rediss://")) {
-        return Err(variable.not_a_url());
-    }
-    let client = redis::Client::open(url).map_err(|error| match error.kind() {
-        ErrorKind::InvalidClientConfig if url.starts_with("rediss://") => variable.says("TLS is not supported"),
-        _ => variable.not_a_url(),
-    })?;
+    let (variable, client) = (REDIS_URL, redis_client(url)?);
     let place = client.get_connection_info().addr().to_string();
     let asking = async {
         let mut connection = client.get_multiplexed_async_connection().await?;
@@ -211,6 +225,16 @@ pub async fn redis(url: &str) -> Result<String, String> {
     let about = about.map_err(|error| variable.says(redis_refuses(&error, &place)))?;
     let version = about.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or_default();
     new_enough(&variable, &place, REDIS_SERVER, version)
+}
+
+fn redis_client(url: &str) -> Result<redis::Client, String> {
+    if !(url.starts_with("redis://") || url.starts_with("rediss://")) {
+        return Err(REDIS_URL.not_a_url());
+    }
+    redis::Client::open(url).map_err(|error| match error.kind() {
+        ErrorKind::InvalidClientConfig if url.starts_with("rediss://") => REDIS_URL.says("TLS is not supported"),
+        _ => REDIS_URL.not_a_url(),
+    })
 }
 
 fn redis_refuses(error: &RedisError, place: &str) -> String {

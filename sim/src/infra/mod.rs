@@ -94,6 +94,7 @@ impl Ground {
                 let servers = external::from_env(args.create, &args.namespace)?;
                 let versions = external::check(&servers).await?;
                 tracing::info!(%versions, "external servers");
+                external::streams(&servers).await?;
                 Ok(Self::External(servers))
             }
         }

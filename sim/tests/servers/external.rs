@@ -4,6 +4,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use chassis::Servers;
+use chassis::hazard::Hazards;
 use shopctl::infra::external::{self, check};
 
 /// What is put into a URL instead of its password.
@@ -97,6 +99,48 @@ async fn nats_without_jetstream_will_not_do() {
     .await;
     let said = external::nats(&format!("nats://shop:secret@{}", nats.address)).await.unwrap_err();
     assert!(said.contains("refuses JetStream to this login") && !said.contains("secret"), "{said}");
+}
+
+#[tokio::test]
+async fn a_login_of_special_characters_is_taken_as_it_was_meant() {
+    let nats =
+        OwnNats::start("authorization { user: joe, password: \"s3/p@s\" }\njetstream { store_dir: store }").await;
+    external::nats(&format!("nats://joe:s3%2Fp%40s@{}", nats.address)).await.unwrap();
+    let said = external::nats(&format!("nats://joe:s3%2Fp@{}", nats.address)).await.unwrap_err();
+    assert!(said.contains("refuses the login"), "{said}");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_missing_or_another_programs_or_forgets_is_told_before_a_shop_starts() {
+    let nats = OwnNats::start("jetstream { store_dir: store }").await;
+    let url = format!("nats://{}", nats.address);
+    let servers = |namespace: &str, create: bool| Servers {
+        postgres: String::new(),
+        nats: url.clone(),
+        redis: String::new(),
+        namespace: namespace.to_owned(),
+        create,
+        hazards: Hazards::default(),
+    };
+    let said = external::streams(&servers("none", false)).await.unwrap_err();
+    assert!(said.contains("the stream NONE_ORDERS is missing") && said.contains("--create"), "{said}");
+    external::streams(&servers("none", true)).await.unwrap();
+    external::streams(&servers("none", false)).await.unwrap();
+
+    let jetstream = async_nats::jetstream::new(async_nats::connect(&url).await.unwrap());
+    let stream = |name: &str, subject: &str, max_messages: i64| async_nats::jetstream::stream::Config {
+        name: name.to_owned(),
+        subjects: vec![subject.to_owned()],
+        allow_direct: true,
+        max_messages,
+        ..Default::default()
+    };
+    jetstream.create_stream(stream("FOREIGN_ORDERS", "foreign.>", -1)).await.unwrap();
+    let said = external::streams(&servers("foreign", true)).await.unwrap_err();
+    assert!(said.contains("FOREIGN_ORDERS needs the subject foreign.events.order.>"), "{said}");
+    jetstream.create_stream(stream("SHORT_ORDERS", "short.events.order.>", 50)).await.unwrap();
+    let said = external::streams(&servers("short", true)).await.unwrap_err();
+    assert!(said.contains("SHORT_ORDERS forgets events"), "{said}");
 }
 
 /// A NATS server with a configuration of its own; it ends with the test, however that ends.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod books;
+mod deaths;
 mod doctor;
 mod external;
 #[allow(dead_code, reason = "the tests without servers use the rest of it")]

@@ -14,6 +14,8 @@ mod wire;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
+pub use self::broker::plain;
+
 use self::broker::Broker;
 use self::consumer::JetStreamConsumer;
 use self::scanner::Scanner;

@@ -194,7 +194,15 @@ impl Broker {
             }
         };
         if !found.subjects.contains(&subject) || !found.allow_direct {
-            return Err(unavailable(format!("the stream {name} needs the subject {subject} and direct get")));
+            return Err(unavailable(format!(
+                "the stream {name} needs the subject {subject} and direct get; if it is another program's, choose \
+                 another --namespace"
+            )));
+        }
+        if forgets(&found) {
+            return Err(unavailable(format!(
+                "the stream {name} forgets events: it needs the retention `limits`, and no limit on messages, bytes or age"
+            )));
         }
         Ok(())
     }
@@ -440,11 +448,17 @@ impl Broker {
     }
 }
 
+/// Whether the server would discard events, all of which are read again one day. It writes no limit as -1 or 0.
+fn forgets(config: &Config) -> bool {
+    let limits = [config.max_messages, config.max_bytes, config.max_messages_per_subject];
+    config.retention != RetentionPolicy::Limits || !config.max_age.is_zero() || limits.iter().any(|limit| *limit > 0)
+}
+
 fn signed(sequence: u64) -> Result<i64, StoreError> {
     i64::try_from(sequence).map_err(|_| StoreError::Corrupt(format!("the sequence {sequence} is too great")))
 }
 
-/// A part of a URL as it was meant.
-fn plain(part: &str) -> String {
+/// A part of a URL as it was meant, without its percent signs.
+pub fn plain(part: &str) -> String {
     wire::decode(part).unwrap_or_else(|| part.to_owned())
 }
