@@ -5,10 +5,10 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use async_nats::{ConnectErrorKind, ConnectOptions, RequestErrorKind, ServerAddr};
-use chassis::Servers;
 use chassis::events::jetstream::{JetStreamLog, plain};
 use chassis::events::{EventLog as _, Stream};
 use chassis::hazard::Hazards;
+use chassis::{Servers, StoreError};
 use redis::{ErrorKind, RedisError};
 use servers::binaries::{NATS_SERVER, POSTGRES, Program, REDIS_SERVER, Version};
 use sqlx::postgres::PgConnectOptions;
@@ -110,7 +110,10 @@ pub async fn check(servers: &Servers) -> Result<Versions, String> {
 /// # Errors
 /// One line about the first that will not do, or that is missing.
 pub async fn streams(servers: &Servers) -> Result<(), String> {
-    let said = |error: chassis::StoreError| NATS_URL.says(error);
+    let said = |error: StoreError| match error {
+        StoreError::Unavailable(why) => NATS_URL.says(why),
+        other => NATS_URL.says(other),
+    };
     let log = JetStreamLog::connect(servers, "shopctl").await.map_err(said)?;
     for stream in Stream::ALL {
         log.prepare(stream).await.map_err(said)?;
