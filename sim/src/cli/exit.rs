@@ -80,9 +80,7 @@ impl Failure {
     pub fn shop(message: impl ToString) -> Self {
         Self { code: ExitCode::ShopFailed, message: message.to_string() }
     }
-}
 
-impl Failure {
     /// With what ended by itself, which is probably why.
     #[must_use]
     pub fn after(self, died: &[String]) -> Self {

@@ -123,13 +123,19 @@ async fn in_real_time(
         sink(&Event::Note(format!("servers up in {} ms", private.started_in.as_millis())));
     }
     if let Ground::External(servers) = &ground {
-        // Before anything is written there. Books that cannot be read may not be there yet.
+        // Before anything is written there. Books that cannot be read may not be there yet: they are read again.
         let shelf = BookShelf::Servers(Servers { create: false, ..servers.clone() });
         if let Ok(Some(order)) = any_order(&shelf).await {
             return Err(not_empty(&order));
         }
     }
     let shop = put_up(scenario, folder, &ground, standing).await.map_err(|why| why.after(&ground.dead()))?;
+    if matches!(ground, Ground::External(_)) {
+        let found = any_order(&shop.surroundings().books).await;
+        if let Some(order) = found.map_err(|why| Failure::shop(format!("error: the books: {why}")))? {
+            return Err(not_empty(&order));
+        }
+    }
     let mut meter = Meter::new(shop.parts().into_iter().chain(ground.parts()));
     sink(&Event::ShopUp { took: shop.started_in() });
     let stop = CancellationToken::new();
