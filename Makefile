@@ -54,12 +54,12 @@ seed-data: ## Fill that shop with a scenario's users, products and stock. SCENAR
 	$(SHOPCTL) seed $(SCENARIO) --target http://$(LISTEN)
 
 simulate: ## Play a fixed set of seeds in virtual time, each with faults of its own: a few minutes. JOBS=number
-	$(SHOPCTL) simulate scenarios/oversell-race.yaml --seeds 1..100 --scale 0.1 $(JOBS_FLAG)
+	$(SHOPCTL) simulate scenarios/oversell-race.yaml --seeds 1..100 --scale 0.1 --crash-points $(JOBS_FLAG)
 	$(SHOPCTL) simulate scenarios/smoke.yaml --seeds 1..50 --scale 0.2 $(JOBS_FLAG)
 	$(SHOPCTL) simulate scenarios/payment-outage.yaml --seeds 1..30 --scale 0.1 $(JOBS_FLAG)
 
 soak: ## Play many seeds; what was played before is not played again. SEEDS=A..B JOBS=number SCALE=share SOAK=file
-	$(SHOPCTL) simulate $(SOAK) --seeds $(SEEDS) --scale $(SCALE) $(JOBS_FLAG)
+	$(SHOPCTL) simulate $(SOAK) --seeds $(SEEDS) --scale $(SCALE) --crash-points $(JOBS_FLAG)
 
 picture: ## Renew the dashboard's picture in docs/ from a run of the outage.
 	$(SHOPCTL) run scenarios/payment-outage.yaml --headless --picture 6s=docs/dashboard.svg

@@ -21,6 +21,8 @@ pub struct Changes {
     pub scale: Option<f64>,
     /// Leaves out the faults that a seed draws.
     pub calm: bool,
+    /// Adds a crash at one crash point, the next one for the next seed.
+    pub crash_points: bool,
 }
 
 /// A scenario whose seeds can be played.
@@ -31,6 +33,7 @@ pub struct Source {
     pub scenario: Scenario,
     draft: Draft,
     calm: bool,
+    crash_points: bool,
 }
 
 impl Source {
@@ -46,7 +49,7 @@ impl Source {
             draft.scale(factor, &whole);
         }
         let scenario = draft.parse(&whole.origin, known)?;
-        Ok(Self { path: path.to_owned(), scenario, draft, calm: changes.calm })
+        Ok(Self { path: path.to_owned(), scenario, draft, calm: changes.calm, crash_points: changes.crash_points })
     }
 
     /// The scenario under this seed: its own faults, and those that the seed draws.
@@ -57,12 +60,11 @@ impl Source {
         let mut draft = self.draft.clone();
         draft.set("seed", seed);
         let mut scenario = draft.parse(&self.scenario.origin, known)?;
-        if !self.calm {
-            // A scenario that was shrunk has drawn faults among its own.
-            let own: BTreeSet<String> = scenario.faults.iter().map(|fault| fault.fault.name.clone()).collect();
-            let drawn = swarm::draw(&scenario, seed);
-            scenario.faults.extend(drawn.into_iter().filter(|fault| !own.contains(&fault.fault.name)));
-        }
+        let mut drawn = if self.calm { Vec::new() } else { swarm::draw(&scenario, seed) };
+        drawn.extend(self.crash_points.then(|| swarm::crash_in_turn(&scenario, seed)).flatten());
+        // A scenario that was shrunk has drawn faults among its own.
+        let own: BTreeSet<String> = scenario.faults.iter().map(|fault| fault.fault.name.clone()).collect();
+        scenario.faults.extend(drawn.into_iter().filter(|fault| !own.contains(&fault.fault.name)));
         Ok(scenario)
     }
 

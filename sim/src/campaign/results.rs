@@ -29,6 +29,8 @@ pub struct Fingerprint {
     pub set: Vec<String>,
     pub scale: Option<String>,
     pub calm: bool,
+    #[serde(default)]
+    pub crash_points: bool,
     /// The version of what seeds draw.
     pub swarm: u32,
 }
@@ -42,6 +44,7 @@ impl Fingerprint {
             ("--set", self.set != other.set),
             ("--scale", self.scale != other.scale),
             ("--calm", self.calm != other.calm),
+            ("--crash-points", self.crash_points != other.crash_points),
             ("the swarm", self.swarm != other.swarm),
         ];
         differs.iter().filter(|(_, differs)| *differs).map(|(what, _)| *what).collect::<Vec<_>>().join(", ")
@@ -214,7 +217,7 @@ mod tests {
 
     fn fingerprint(program: &str) -> Fingerprint {
         let (scenario, set) = ("0123".into(), Vec::new());
-        Fingerprint { program: program.into(), scenario, set, scale: None, calm: false, swarm: 1 }
+        Fingerprint { program: program.into(), scenario, set, scale: None, calm: false, crash_points: false, swarm: 1 }
     }
 
     fn played(code: ExitCode) -> Ending {

@@ -151,6 +151,10 @@ pub struct SimulateArgs {
     /// Leaves out the faults that seeds draw.
     #[arg(long)]
     pub calm: bool,
+    /// Crashes a host at one crash point more, the next one for the next seed: as many seeds in a row as there are
+    /// points try them all.
+    #[arg(long)]
+    pub crash_points: bool,
     /// Makes a failing seed's scenario smaller while it fails, and keeps it in the folder of --out.
     #[arg(long)]
     pub shrink: bool,

@@ -50,7 +50,8 @@ const NAME_MAX: usize = 48;
 /// # Errors
 /// When it is none, or `--set` does not fit.
 pub fn source(args: &SimulateArgs, path: &Path, calm: bool, known: &Known) -> Result<Source, ScenarioErrors> {
-    let changes = Changes { overrides: args.scenario.overrides(None), scale: args.scale, calm };
+    let changes =
+        Changes { overrides: args.scenario.overrides(None), scale: args.scale, calm, crash_points: args.crash_points };
     Source::read(path, &changes, known)
 }
 
@@ -67,6 +68,9 @@ pub fn command(args: &SimulateArgs, path: &Path, seed: Option<u64>) -> String {
     if args.calm && seed.is_some() {
         add(" --calm".into());
     }
+    if args.crash_points {
+        add(" --crash-points".into());
+    }
     for set in &args.scenario.set {
         add(format!(" --set '{}={}'", set.path, set.value));
     }
@@ -80,6 +84,7 @@ fn crew(args: &SimulateArgs, path: &Path) -> Result<Crew, Failure> {
         arguments.push(format!("--scale={scale}").into());
     }
     arguments.extend(args.calm.then(|| "--calm".into()));
+    arguments.extend(args.crash_points.then(|| "--crash-points".into()));
     for set in &args.scenario.set {
         arguments.push(format!("--set={}={}", set.path, set.value).into());
     }
@@ -468,6 +473,7 @@ fn fingerprint(args: &SimulateArgs, source: &Source) -> Result<Fingerprint, Fail
         set: args.scenario.set.iter().map(|set| format!("{}={}", set.path, set.value)).collect(),
         scale: args.scale.map(|scale| scale.to_string()),
         calm: args.calm,
+        crash_points: args.crash_points,
         swarm: swarm::VERSION,
     })
 }

@@ -51,6 +51,9 @@ pub fn run(args: &SimulateArgs) -> Result<ExitCode, Failure> {
     if args.seeds.is_some() {
         return campaign::run(args);
     }
+    if args.crash_points && args.replay.is_none() {
+        return Err(Failure::invalid("error: --crash-points needs seeds (--seeds A..B, or --replay SEED)"));
+    }
     let known = shop::known();
     let mut scenarios = Vec::new();
     for path in &args.scenario.scenarios {

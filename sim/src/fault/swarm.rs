@@ -24,6 +24,10 @@ const IN_PLAY: std::ops::Range<f64> = 0.05..0.6;
 /// Where the saga goes: what happens there is drawn more often than the same elsewhere.
 const SAGA: [&str; 4] = [acquirer::ROLE, payment::ROLE, inventory::ROLE, order::ROLE];
 const SAGA_WEIGHT: usize = 6;
+/// The target of a fault at a crash point begins with this.
+const POINT: &str = "point:";
+/// The kind of fault that every crash point has.
+const CRASH: &str = "crash";
 
 /// Crash points that no load passes: who works there comes before the load, or is a person.
 const NOT_IN_A_LOAD: [&str; 21] = [
@@ -88,8 +92,7 @@ fn target_weight(target: &Target) -> usize {
 fn choices() -> Vec<Choice> {
     let mut choices: BTreeMap<(&str, &str), Choice> = BTreeMap::new();
     for target in vocabulary::targets() {
-        let point = target.name.starts_with("point:");
-        if point && NOT_IN_A_LOAD.iter().any(|part| target.name.contains(part)) {
+        if target.name.starts_with(POINT) && !in_a_load(target) {
             continue;
         }
         for kind in target.kinds {
@@ -116,6 +119,29 @@ pub fn draw(scenario: &Scenario, seed: u64) -> Vec<PlannedFault> {
         (1..=faults).filter_map(|number| one(&mut stream, &in_play, number, scenario.duration())).collect();
     drawn.sort_by_key(|fault| fault.at);
     drawn
+}
+
+/// A crash at one crash point, the next one for the next seed: as many seeds as a load passes points try them
+/// all, which drawing never comes near to. It begins in the first half of the load, so that the point is
+/// still passed.
+pub fn crash_in_turn(scenario: &Scenario, seed: u64) -> Option<PlannedFault> {
+    let mut stream = Seeds::from_number(seed).stream("crash in turn");
+    let targets: Vec<&'static Target> = vocabulary::targets().into_iter().filter(|target| in_a_load(target)).collect();
+    let turn = usize::try_from(seed % u64::try_from(targets.len()).ok()?).ok()?;
+    let target = *targets.get(turn)?;
+    let kind = target.kinds.iter().find(|kind| kind.name == CRASH)?;
+    let parameters =
+        kind.parameters.iter().map(|parameter| (parameter.name.to_owned(), value(&mut stream, parameter))).collect();
+    let fault = target.fault(&format!("{DRAWN}in-turn-{CRASH}"), kind.name, &parameters).ok()?;
+    let load = u64::try_from(scenario.duration().as_millis()).unwrap_or(u64::MAX).max(4);
+    let at = stream.random_range(0..load / 2);
+    // To the load's end: the passage that is waited for may be a late one.
+    Some(PlannedFault { fault, at: Duration::from_millis(at), lasts: Duration::from_millis(load - at) })
+}
+
+/// Whether this is a crash point that a load passes.
+fn in_a_load(target: &Target) -> bool {
+    target.name.starts_with(POINT) && !NOT_IN_A_LOAD.iter().any(|part| target.name.contains(part))
 }
 
 fn one(stream: &mut Stream, in_play: &[&Choice], number: u32, load: Duration) -> Option<PlannedFault> {
@@ -197,6 +223,25 @@ load: { g: { executor: constant-vus, vus: 1, duration: 10s, journey: [ view: any
             .flat_map(|target| target.kinds.iter().map(|kind| (vocabulary::pattern(target), kind.name)))
             .collect();
         assert_eq!(seen, all);
+    }
+
+    #[test]
+    fn seeds_in_a_row_crash_at_every_point_that_a_load_passes() {
+        let scenario = parse(TEXT, "x", &[], &shop::known()).unwrap();
+        let all: BTreeSet<_> =
+            vocabulary::targets().into_iter().filter(|target| in_a_load(target)).map(|target| target.name).collect();
+        assert!(all.len() > 100, "{}", all.len());
+        let seeds = 1000..1000 + all.len() as u64;
+        let crashed: BTreeSet<_> = seeds
+            .map(|seed| {
+                let planned = crash_in_turn(&scenario, seed).unwrap();
+                assert_eq!(Some(&planned), crash_in_turn(&scenario, seed).as_ref());
+                assert_eq!(planned.fault.kind.name, CRASH);
+                assert_eq!(planned.at + planned.lasts, scenario.duration());
+                planned.fault.target.name
+            })
+            .collect();
+        assert_eq!(crashed, all);
     }
 
     #[test]

@@ -47,7 +47,7 @@ fn a_second_call_plays_what_is_missing_and_adds_up() {
 #[test]
 fn a_replay_is_what_the_campaign_played() {
     let bench = Bench::new(TINY);
-    let changes = Changes { overrides: Vec::new(), scale: Some(0.2), calm: false };
+    let changes = Changes { overrides: Vec::new(), scale: Some(0.2), calm: false, crash_points: false };
     let source = Source::read(&bench.path("scenario.yaml"), &changes, &known()).unwrap();
     let mut drawn = (1..100).map(|seed| source.seeded(seed, &known()).unwrap());
     let scenario = drawn.find(|scenario| !scenario.faults.is_empty()).unwrap();
@@ -59,6 +59,23 @@ fn a_replay_is_what_the_campaign_played() {
     assert!(said.contains("swarm-"), "the faults that it drew are told: {said}");
     let calm = ["simulate", "scenario.yaml", "--scale", "0.2", "--replay", &seed, "--calm"];
     assert!(!bench.shopctl(&calm).exits(0).stdout().contains("swarm-"));
+}
+
+#[test]
+fn seeds_in_a_row_crash_at_one_point_after_the_other() {
+    let bench = Bench::new(TINY);
+    let said = seeds(&bench, "1..24", &["--calm", "--crash-points"]).exits(0).stdout();
+    let coverage = results(&bench).coverage;
+    let crashed = coverage.points.values().filter(|point| point.crashed > 0).count();
+    assert_eq!(coverage.faults["point crash"].planned, 24);
+    assert!((2..=24).contains(&crashed), "{crashed} of 24: {said}");
+
+    let replay = ["simulate", "scenario.yaml", "--scale", "0.2", "--replay", "5", "--calm", "--crash-points"];
+    assert!(bench.shopctl(&replay).exits(0).stdout().contains("swarm-in-turn-crash"));
+    let refused = bench.shopctl(&["simulate", "scenario.yaml", "--crash-points"]).exits(104);
+    assert!(refused.stderr().contains("--crash-points needs seeds"), "{}", refused.stderr());
+    let anew = seeds(&bench, "1", &["--calm"]).exits(0);
+    assert!(anew.stderr().contains("(--crash-points changed); it begins anew"), "{}", anew.stderr());
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn a_seed_played_in_two_processes_leaves_the_same_trace() {
 #[test]
 fn a_seed_with_the_faults_that_it_draws_leaves_the_same_trace_too() {
     let bench = Bench::new(TINY);
-    let changes = Changes { overrides: Vec::new(), scale: Some(0.5), calm: false };
+    let changes = Changes { overrides: Vec::new(), scale: Some(0.5), calm: false, crash_points: false };
     let source = Source::read(&bench.path("scenario.yaml"), &changes, &known()).unwrap();
     let drawn = (1..100).map(|seed| source.seeded(seed, &known()).unwrap());
     for scenario in drawn.filter(|scenario| !scenario.faults.is_empty()).take(2) {
