@@ -1,12 +1,20 @@
 //! Where the machine keeps its server programs, and which versions they are.
 
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::geteuid;
 
-use crate::ServerError;
+use crate::{ServerError, wait};
+
+/// How long a program may take to say its version.
+const VERSION_DEADLINE: Duration = Duration::from_secs(5);
+/// How much of what it says is read.
+const VERSION_BYTES: u64 = 4096;
 
 /// A program that the local servers need.
 #[derive(Debug, Clone, Copy)]
@@ -103,19 +111,20 @@ pub struct Binaries {
 
 impl Binaries {
     /// # Errors
-    /// One line that names every missing program and what to install.
+    /// One line that names every missing program and what to install, or the first that is too old or
+    /// cannot be run.
     pub fn find() -> Result<Self, ServerError> {
         let missing: Vec<Program> = needed().into_iter().filter(|program| program.locate().is_none()).collect();
         if !missing.is_empty() {
             return Err(ServerError(what_is_missing(&missing)));
         }
-        let found = |program: Program| program.locate().unwrap_or_else(|| program.name.into());
+        let checked = |program: Program| program.check().map(|(path, _)| path);
         Ok(Self {
-            postgres: found(POSTGRES),
-            initdb: found(INITDB),
-            nats_server: found(NATS_SERVER),
-            redis_server: found(REDIS_SERVER),
-            setpriv: found(SETPRIV),
+            postgres: checked(POSTGRES)?,
+            initdb: checked(INITDB)?,
+            nats_server: checked(NATS_SERVER)?,
+            redis_server: checked(REDIS_SERVER)?,
+            setpriv: if geteuid().is_root() { checked(SETPRIV)? } else { SETPRIV.name.into() },
         })
     }
 }
@@ -146,8 +155,25 @@ fn versioned(folder: &Path) -> Vec<PathBuf> {
 /// When it cannot be run, or says nothing that can be understood.
 pub fn version(program: &Path) -> Result<Version, ServerError> {
     let failed = |why: &dyn std::fmt::Display| ServerError(format!("{} --version: {why}", program.display()));
-    let output = Command::new(program).arg("--version").output().map_err(|error| failed(&error))?;
-    let said = String::from_utf8_lossy(&output.stdout);
+    let asked = Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn();
+    let mut child = asked.map_err(|error| failed(&error))?;
+    // It says a line, which the pipe holds until it is read.
+    if !wait::until(VERSION_DEADLINE, || !matches!(child.try_wait(), Ok(None))) {
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(failed(&format_args!("no answer within {VERSION_DEADLINE:?}")));
+    }
+    let mut said = Vec::new();
+    if let Some(output) = child.stdout.take() {
+        output.take(VERSION_BYTES).read_to_end(&mut said).map_err(|error| failed(&error))?;
+    }
+    let said = String::from_utf8_lossy(&said);
     Version::parse(&said).ok_or_else(|| failed(&format_args!("`{}` is no version", said.trim())))
 }
 
@@ -175,6 +201,16 @@ mod tests {
             what_is_missing(&[POSTGRES, INITDB, NATS_SERVER]),
             "not found: postgres, initdb, nats-server; on Debian: apt-get install postgresql nats-server"
         );
+    }
+
+    #[test]
+    fn a_program_that_never_says_its_version_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("silent");
+        std::fs::write(&program, "#!/bin/sh\nexec sleep 600\n").unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        let said = version(&program).unwrap_err().to_string();
+        assert!(said.ends_with("--version: no answer within 5s"), "{said}");
     }
 
     #[test]

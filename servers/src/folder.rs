@@ -8,8 +8,10 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::statvfs;
 use rustix::process::geteuid;
 
+use crate::give_up::GiveUp;
 use crate::log::Log;
 use crate::user::User;
 use crate::{ServerError, processes, secret, wait};
@@ -18,6 +20,8 @@ const LOCK: &str = "servers.lock";
 const PREFIX: &str = "servers-";
 /// Held while throwaway folders are made or claimed, so that nobody takes a new one for abandoned.
 const GATE: &str = "gate.lock";
+/// What an empty cluster, its log and an empty JetStream take, in bytes, and as much again.
+const ROOM: u64 = 256 << 20;
 /// The gate is held for milliseconds.
 const GATE_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -28,6 +32,7 @@ pub(crate) struct Place {
     pub user: Option<User>,
     /// Whether what is written outlives a power cut.
     pub durable: bool,
+    pub give_up: GiveUp,
     /// Set: the folder goes with this value, and this one keeps what is still wanted then.
     parent: Option<PathBuf>,
     _lock: File,
@@ -35,8 +40,9 @@ pub(crate) struct Place {
 
 impl Place {
     /// A folder that goes when this is dropped. What others have left behind is swept away before.
-    pub(crate) fn throwaway(durable: bool) -> Result<Self, ServerError> {
+    pub(crate) fn throwaway(durable: bool, give_up: &GiveUp) -> Result<Self, ServerError> {
         let (user, parent) = ground()?;
+        has_room(&parent)?;
         let (abandoned, path, lock) = {
             let _gate = gate(&parent)?;
             let abandoned = claim_abandoned(&parent);
@@ -46,11 +52,11 @@ impl Place {
             (abandoned, path, lock)
         };
         abandoned.into_iter().for_each(finish);
-        Ok(Self { path, user, durable, parent: Some(parent), _lock: lock })
+        Ok(Self { path, user, durable, give_up: give_up.clone(), parent: Some(parent), _lock: lock })
     }
 
     /// A folder that stays; one process at a time has it.
-    pub(crate) fn kept(folder: &Path) -> Result<Self, ServerError> {
+    pub(crate) fn kept(folder: &Path, give_up: &GiveUp) -> Result<Self, ServerError> {
         sweep();
         let user = User::for_postgres()?;
         let missing = !folder.exists();
@@ -80,7 +86,8 @@ impl Place {
         if had_servers && !processes::end_all_of(&path) {
             return Err(ServerError(format!("{}: servers of an earlier run do not end; kill them", path.display())));
         }
-        Ok(Self { path, user, durable: true, parent: None, _lock: lock })
+        has_room(&path)?;
+        Ok(Self { path, user, durable: true, give_up: give_up.clone(), parent: None, _lock: lock })
     }
 
     pub(crate) fn is_throwaway(&self) -> bool {
@@ -100,6 +107,20 @@ impl Drop for Place {
             remove(&self.path);
         }
     }
+}
+
+/// A disk that is nearly full makes each server fail in another way, none of which says so.
+fn has_room(folder: &Path) -> Result<(), ServerError> {
+    let there = statvfs(folder).map_err(|error| failed(folder, &error.into()))?;
+    let free = there.f_bavail.saturating_mul(there.f_frsize);
+    if free >= ROOM {
+        return Ok(());
+    }
+    let (folder, free, room) = (folder.display(), free >> 20, ROOM >> 20);
+    Err(ServerError(format!(
+        "{folder}: {free} MiB are free on that disk, and the servers need {room}; free some space, or choose another \
+         folder (with --data, or TMPDIR where there is none)"
+    )))
 }
 
 /// The folder in which throwaway servers get theirs.

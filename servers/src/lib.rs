@@ -12,6 +12,7 @@
 
 pub mod binaries;
 mod folder;
+mod give_up;
 mod guardian;
 mod log;
 mod nats;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 pub use binaries::Binaries;
 pub use folder::{sweep, throwaway_ground};
+pub use give_up::GiveUp;
 pub use server::{Server, free_port};
 
 use folder::Place;
@@ -58,8 +60,7 @@ impl LocalServers {
     /// # Errors
     /// One line: what is missing, or what went wrong, where, and what to do.
     pub fn start(folder: &Path) -> Result<Self, ServerError> {
-        let binaries = Binaries::find()?;
-        Self::start_in(&binaries, Place::kept(folder)?)
+        Self::start_unless(Some(folder), &GiveUp::default())
     }
 
     /// Starts the three in a folder that is removed when they stop. They write as carefully as if it
@@ -68,15 +69,27 @@ impl LocalServers {
     /// # Errors
     /// As [`LocalServers::start`].
     pub fn throwaway() -> Result<Self, ServerError> {
+        Self::start_unless(None, &GiveUp::default())
+    }
+
+    /// Starts the three, in a folder that stays or in one that goes, unless somebody gives up meanwhile.
+    ///
+    /// # Errors
+    /// As [`LocalServers::start`], and when it was given up.
+    pub fn start_unless(kept: Option<&Path>, give_up: &GiveUp) -> Result<Self, ServerError> {
         let binaries = Binaries::find()?;
-        Self::start_in(&binaries, Place::throwaway(true)?)
+        let place = match kept {
+            Some(folder) => Place::kept(folder, give_up)?,
+            None => Place::throwaway(true, give_up)?,
+        };
+        Self::start_in(&binaries, place)
     }
 
     /// The same without waiting for the disk, for tests: a power cut would lose what was written, the
     /// end of a process does not.
     fn careless() -> Result<Self, ServerError> {
         let binaries = Binaries::find()?;
-        Self::start_in(&binaries, Place::throwaway(false)?)
+        Self::start_in(&binaries, Place::throwaway(false, &GiveUp::default())?)
     }
 
     fn start_in(binaries: &Binaries, place: Place) -> Result<Self, ServerError> {
@@ -102,10 +115,12 @@ impl LocalServers {
 
     /// What services connect to. `namespace` sets shops apart that share these servers.
     pub fn connections(&self, namespace: &str) -> chassis::Servers {
+        // Whatever PGSSLMODE asks of other servers: these have no certificate, and none is needed.
+        let url = format!("{}?sslmode=disable", self.postgres.url());
         chassis::Servers {
             postgres: match postgres::socket(&self.place) {
-                Some(folder) => format!("{}?host={folder}", self.postgres.url()),
-                None => self.postgres.url().to_owned(),
+                Some(folder) => format!("{url}&host={folder}"),
+                None => url,
             },
             nats: self.nats.url().to_owned(),
             redis: self.redis.url().to_owned(),

@@ -19,32 +19,35 @@ pub(crate) fn prepare(binaries: &Binaries, place: &Place) -> Result<Server, Serv
     fs::create_dir_all(&folder).map_err(|error| failed(&folder, &error))?;
     let token = secret::kept(&place.path, NAME)?;
     let (program, log) = (binaries.nats_server.clone(), place.log(NAME));
-    Server::new(Box::new(move |address| {
-        let config = folder.join("nats.conf");
-        // Relative to its working directory. No port but this one is opened.
-        let text = format!(
-            "listen: \"{address}\"\nserver_name: shopctl\nauthorization {{ token: \"{token}\" }}\n\
+    Server::new(
+        place.give_up.clone(),
+        Box::new(move |address| {
+            let config = folder.join("nats.conf");
+            // Relative to its working directory. No port but this one is opened.
+            let text = format!(
+                "listen: \"{address}\"\nserver_name: shopctl\nauthorization {{ token: \"{token}\" }}\n\
              jetstream {{ store_dir: \"store\" }}\nmax_payload: 1MB\n"
-        );
-        secret::write(&config, &text)?;
-        let login = format!("CONNECT {{\"verbose\":false,\"auth_token\":\"{token}\"}}\r\nPING\r\n");
-        Ok(Recipe {
-            name: NAME,
-            program: program.clone(),
-            called: None,
-            arguments: vec!["--config".into(), config.into_os_string()],
-            input: None,
-            folder: folder.clone(),
-            log: log.clone(),
-            address,
-            url: format!("nats://{token}@{address}"),
-            // Writes out what it holds in memory.
-            stop: Signal::TERM,
-            quit: Signal::TERM,
-            before_start: Box::new(|| ()),
-            is_ready: Box::new(move |_| answers(address, &login)),
-        })
-    }))
+            );
+            secret::write(&config, &text)?;
+            let login = format!("CONNECT {{\"verbose\":false,\"auth_token\":\"{token}\"}}\r\nPING\r\n");
+            Ok(Recipe {
+                name: NAME,
+                program: program.clone(),
+                called: None,
+                arguments: vec!["--config".into(), config.into_os_string()],
+                input: None,
+                folder: folder.clone(),
+                log: log.clone(),
+                address,
+                url: format!("nats://{token}@{address}"),
+                // Writes out what it holds in memory.
+                stop: Signal::TERM,
+                quit: Signal::TERM,
+                before_start: Box::new(|| ()),
+                is_ready: Box::new(move |_| answers(address, &login)),
+            })
+        }),
+    )
 }
 
 /// A NATS server speaks first; it answers a ping once the login has passed.

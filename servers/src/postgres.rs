@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 use crate::binaries::{self, Binaries};
 use crate::folder::{Place, failed};
-use crate::server::{Recipe, Server};
+use crate::server::{Recipe, Server, given_up};
 use crate::user::User;
 use crate::{ServerError, processes, secret, wait};
 
@@ -44,44 +44,47 @@ pub(crate) fn prepare(binaries: &Binaries, place: &Place, meanwhile: &mut dyn Fn
     let (log, home) = (place.log(NAME), place.path.clone());
     let sync = if place.durable { "on" } else { "off" };
     let socket = socket(place);
-    Server::new(Box::new(move |address| {
-        let settings = [
-            ("listen_addresses", "127.0.0.1".to_owned()),
-            ("port", address.port().to_string()),
-            ("unix_socket_directories", socket.clone().unwrap_or_default()),
-            ("max_connections", "200".to_owned()),
-            ("shared_buffers", "64MB".to_owned()),
-            ("fsync", sync.to_owned()),
-            ("full_page_writes", sync.to_owned()),
-            // In the folder, and gone with it.
-            ("dynamic_shared_memory_type", "mmap".to_owned()),
-            ("timezone", "UTC".to_owned()),
-            ("log_timezone", "UTC".to_owned()),
-        ];
-        let settings = settings.into_iter().flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")]);
-        let status = data.join("postmaster.pid");
-        let (stale, home) = (status.clone(), home.clone());
-        Ok(Recipe {
-            name: NAME,
-            program: program.clone(),
-            called: None,
-            arguments: arguments.iter().cloned().chain(settings.map(OsString::from)).collect(),
-            input: None,
-            folder: folder.clone(),
-            log: log.clone(),
-            address,
-            url: format!("postgres://{USER}:{password}@{address}"),
-            // Fast shutdown: sessions are ended, the state is checkpointed.
-            stop: Signal::INT,
-            // Immediate shutdown: the next start recovers.
-            quit: Signal::QUIT,
-            before_start: Box::new(move || {
-                await_orphans(&home);
-                forget_stale(&stale);
-            }),
-            is_ready: Box::new(move |pid| is_ready(&status, pid)),
-        })
-    }))
+    Server::new(
+        place.give_up.clone(),
+        Box::new(move |address| {
+            let settings = [
+                ("listen_addresses", "127.0.0.1".to_owned()),
+                ("port", address.port().to_string()),
+                ("unix_socket_directories", socket.clone().unwrap_or_default()),
+                ("max_connections", "200".to_owned()),
+                ("shared_buffers", "64MB".to_owned()),
+                ("fsync", sync.to_owned()),
+                ("full_page_writes", sync.to_owned()),
+                // In the folder, and gone with it.
+                ("dynamic_shared_memory_type", "mmap".to_owned()),
+                ("timezone", "UTC".to_owned()),
+                ("log_timezone", "UTC".to_owned()),
+            ];
+            let settings = settings.into_iter().flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")]);
+            let status = data.join("postmaster.pid");
+            let (stale, home) = (status.clone(), home.clone());
+            Ok(Recipe {
+                name: NAME,
+                program: program.clone(),
+                called: None,
+                arguments: arguments.iter().cloned().chain(settings.map(OsString::from)).collect(),
+                input: None,
+                folder: folder.clone(),
+                log: log.clone(),
+                address,
+                url: format!("postgres://{USER}:{password}@{address}"),
+                // Fast shutdown: sessions are ended, the state is checkpointed.
+                stop: Signal::INT,
+                // Immediate shutdown: the next start recovers.
+                quit: Signal::QUIT,
+                before_start: Box::new(move || {
+                    await_orphans(&home);
+                    forget_stale(&stale);
+                }),
+                is_ready: Box::new(move |pid| is_ready(&status, pid)),
+            })
+        }),
+    )
 }
 
 /// The folder with the server's socket, which spares both sides much of what TCP costs; `None` where its
@@ -190,15 +193,21 @@ fn run(program: &Path, arguments: &[OsString], place: &Place, meanwhile: &mut dy
     let ended = wait::until(INITDB_DEADLINE, || {
         meanwhile();
         status = child.try_wait().ok().flatten();
-        status.is_some()
+        status.is_some() || place.give_up.is_asked()
     });
-    if !ended {
-        let _ = child.kill();
+    if status.is_none() {
+        // It has children, which would go on with what it has begun.
+        for pid in processes::tree(child.id()) {
+            processes::send(pid.cast_signed(), Signal::KILL);
+        }
         let _ = child.wait();
+    }
+    if !ended {
         return Err(log.explain(&format!("initdb did not end within {INITDB_DEADLINE:?}"), since));
     }
     match status {
         Some(status) if status.success() => Ok(()),
+        None => Err(given_up()),
         _ => Err(log.explain("initdb failed", since)),
     }
 }

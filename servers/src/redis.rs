@@ -19,34 +19,37 @@ pub(crate) fn prepare(binaries: &Binaries, place: &Place) -> Result<Server, Serv
     fs::create_dir_all(&folder).map_err(|error| failed(&folder, &error))?;
     let password = secret::kept(&place.path, NAME)?;
     let (program, log) = (binaries.redis_server.clone(), place.log(NAME));
-    Server::new(Box::new(move |address| {
-        let config = folder.join("redis.conf");
-        let port = address.port();
-        let text = format!(
-            "bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave \"\"\nappendonly no\ndaemonize no\n\
+    Server::new(
+        place.give_up.clone(),
+        Box::new(move |address| {
+            let config = folder.join("redis.conf");
+            let port = address.port();
+            let text = format!(
+                "bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave \"\"\nappendonly no\ndaemonize no\n\
              maxmemory 256mb\nmaxmemory-policy volatile-ttl\n"
-        );
-        secret::write(&config, &text)?;
-        let login = format!("AUTH {password}\r\nPING\r\n");
-        Ok(Recipe {
-            name: NAME,
-            program: program.clone(),
-            // It replaces its command line by this and the address: so that one still sees whose it is.
-            called: Some(folder.join("redis-server")),
-            // Redis takes the path of a configuration for a pattern. Where that matches nothing it would listen to
-            // the world, and without a password.
-            arguments: vec!["-".into()],
-            input: Some(config),
-            folder: folder.clone(),
-            log: log.clone(),
-            address,
-            url: format!("redis://:{password}@{address}"),
-            stop: Signal::TERM,
-            quit: Signal::TERM,
-            before_start: Box::new(|| ()),
-            is_ready: Box::new(move |_| answers(address, &login)),
-        })
-    }))
+            );
+            secret::write(&config, &text)?;
+            let login = format!("AUTH {password}\r\nPING\r\n");
+            Ok(Recipe {
+                name: NAME,
+                program: program.clone(),
+                // It replaces its command line by this and the address: so that one still sees whose it is.
+                called: Some(folder.join("redis-server")),
+                // Redis takes the path of a configuration for a pattern. Where that matches nothing it would listen to
+                // the world, and without a password.
+                arguments: vec!["-".into()],
+                input: Some(config),
+                folder: folder.clone(),
+                log: log.clone(),
+                address,
+                url: format!("redis://:{password}@{address}"),
+                stop: Signal::TERM,
+                quit: Signal::TERM,
+                before_start: Box::new(|| ()),
+                is_ready: Box::new(move |_| answers(address, &login)),
+            })
+        }),
+    )
 }
 
 fn answers(address: SocketAddr, login: &str) -> bool {

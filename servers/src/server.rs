@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::give_up::GiveUp;
 use crate::log::Log;
 use crate::processes;
 use crate::{ServerError, secret, wait};
@@ -56,6 +57,7 @@ type Configure = Box<dyn Fn(SocketAddr) -> Result<Recipe, ServerError> + Send + 
 pub struct Server {
     configure: Configure,
     recipe: Recipe,
+    give_up: GiveUp,
     child: Option<Child>,
     /// How much the log held when the process was started.
     log_before: u64,
@@ -67,11 +69,12 @@ pub struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(configure: Configure) -> Result<Self, ServerError> {
+    pub(crate) fn new(give_up: GiveUp, configure: Configure) -> Result<Self, ServerError> {
         let recipe = configure(free_port()?)?;
         Ok(Self {
             configure,
             recipe,
+            give_up,
             child: None,
             log_before: 0,
             ports_tried: 1,
@@ -277,8 +280,17 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop();
+        if self.give_up.is_asked() {
+            self.kill();
+        } else {
+            self.stop();
+        }
     }
+}
+
+/// What a start says that was given up.
+pub(crate) fn given_up() -> ServerError {
+    ServerError("stopped while the servers were started".into())
 }
 
 /// Waits until all of them answer; whoever is first is not kept waiting by the others.
@@ -286,6 +298,10 @@ pub(crate) fn await_ready(servers: &mut [&mut Server]) -> Result<(), ServerError
     let mut waiting: Vec<&mut Server> = servers.iter_mut().map(|server| &mut **server).collect();
     let mut failure = None;
     wait::until(START_DEADLINE, || {
+        if waiting.iter().any(|server| server.give_up.is_asked()) {
+            failure = Some(given_up());
+            return true;
+        }
         waiting.retain_mut(|server| match server.poll() {
             Ok(ready) => !ready,
             Err(error) => {

@@ -89,18 +89,19 @@ fn good(rows: &[Row]) -> bool {
 fn told(findings: &Findings) -> Vec<String> {
     let row = |row: &Row| match &row.found {
         Ok(text) => format!("{:<15} {text}", row.name),
-        Err(why) => format!("{:<15} MISSING: {why}", row.name),
+        Err(why) if why.starts_with("not found") => format!("{:<15} MISSING: {why}", row.name),
+        Err(why) => format!("{:<15} UNUSABLE: {why}", row.name),
     };
     let mut lines: Vec<String> = findings.own.iter().chain(&findings.programs).map(row).collect();
     lines.extend(findings.environment.iter().map(server));
-    let embedded = if good(&findings.own) { "ready" } else { "NOT READY, see above" };
+    let embedded = if good(&findings.own) { "ready: needs nothing else" } else { "NOT READY, see above" };
     let local = match good(&findings.programs) {
         true => "ready: starts private servers from these programs",
         false => "NOT READY, see above: starts private servers, PostgreSQL, NATS and Redis",
     };
     lines.extend([
         String::new(),
-        format!("run, up           {embedded}: needs nothing else"),
+        format!("run, up           {embedded}"),
         "simulate          ready: needs nothing at all".to_owned(),
         format!("--infra local     {local}"),
         format!("--infra external  {}", external_mode(&findings.environment)),

@@ -118,7 +118,10 @@ async fn in_real_time(
 ) -> Result<Summary, Failure> {
     let (tell, controls) = mpsc::channel(CONTROLS_MAX);
     let mut signals = Signals::listen()?;
-    let ground = Ground::prepare(&standing.infra, None).await.map_err(|why| Failure::shop(format!("error: {why}")))?;
+    let mut asked = asked;
+    let preparing =
+        async { Ground::prepare(&standing.infra, None).await.map_err(|why| Failure::shop(format!("error: {why}"))) };
+    let ground = unless_asked(&mut signals, &mut asked, preparing).await?;
     if let Ground::Local(private) = &ground {
         sink(&Event::Note(format!("servers up in {} ms", private.started_in.as_millis())));
     }
@@ -129,7 +132,8 @@ async fn in_real_time(
             return Err(not_empty(&order));
         }
     }
-    let shop = put_up(scenario, folder, &ground, standing).await.map_err(|why| why.after(&ground.dead()))?;
+    let shop = unless_asked(&mut signals, &mut asked, put_up(scenario, folder, &ground, standing)).await;
+    let shop = shop.map_err(|why| if why.code == ExitCode::Stopped { why } else { why.after(&ground.dead()) })?;
     if matches!(ground, Ground::External(_)) {
         let found = any_order(&shop.surroundings().books).await;
         if let Some(order) = found.map_err(|why| Failure::shop(format!("error: the books: {why}")))? {
@@ -177,6 +181,27 @@ async fn in_real_time(
         rss_mb: resources::peak_rss_mb(),
     };
     Ok(Summary::of(scenario, &conducted, ground.world(), around))
+}
+
+/// Does what comes before the load, unless a signal or whoever looks on wants to be gone.
+async fn unless_asked<T>(
+    signals: &mut Signals,
+    asked: &mut mpsc::Receiver<Control>,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let gone = async {
+        while let Some(control) = asked.recv().await {
+            if matches!(control, Control::StopGently | Control::StopNow) {
+                return;
+            }
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        biased;
+        () = gone => Err(stopped_at_once()),
+        done = signals.unless_asked(work) => done,
+    }
 }
 
 fn announce(news: Vec<String>, sink: &Sink) {

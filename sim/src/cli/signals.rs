@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::exit::Failure;
+use super::exit::{ExitCode, Failure};
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,19 @@ impl Signals {
             _ = self.interrupt.recv() => Asked::Stop,
             _ = self.terminate.recv() => Asked::Stop,
             () = hung_up => Asked::HangUp,
+        }
+    }
+
+    /// Does what takes its time before there is anything to stop gently, and leaves it where it is as soon as
+    /// one of them comes.
+    ///
+    /// # Errors
+    /// Those of the work, and that it was stopped.
+    pub async fn unless_asked<T>(&mut self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            _ = self.next() => Err(Failure { code: ExitCode::Stopped, message: "stopped before it had begun".into() }),
+            done = work => done,
         }
     }
 }

@@ -74,10 +74,12 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
 async fn until_stopped(mut plan: Plan, args: &UpArgs) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen()?;
     let failed = |why: String| Failure::shop(format!("error: {why}"));
-    let ground = Ground::prepare(&args.infra, args.data.as_deref()).await.map_err(failed)?;
+    let preparing = async { Ground::prepare(&args.infra, args.data.as_deref()).await.map_err(failed) };
+    let ground = signals.unless_asked(preparing).await?;
     plan.servers = ground.servers();
-    let put_up = Shop::put_up(plan).await;
-    let shop = put_up.map_err(|error| Failure::shop(format!("error: {error}")).after(&ground.dead()))?;
+    let putting_up = async { Shop::put_up(plan).await.map_err(|error| failed(error.to_string())) };
+    let shop = signals.unless_asked(putting_up).await;
+    let shop = shop.map_err(|why| if why.code == ExitCode::Stopped { why } else { why.after(&ground.dead()) })?;
     let gateway = &shop.surroundings().gateway;
     say(format_args!("the shop is up (in {} ms): http://{gateway}/api/v1", shop.started_in().as_millis()));
     if let Ground::Local(private) = &ground {

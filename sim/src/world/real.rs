@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use chassis::auth::Keys;
@@ -19,7 +18,8 @@ use chassis::net::{BoundPort, ExposedNetwork, Network, SystemNetwork};
 use chassis::rng::Seeds;
 use chassis::sqlite::Storage;
 use chassis::{Backing, Embedded, Env, Servers};
-use tokio::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::time::{Duration, Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::lock::FolderLock;
@@ -140,7 +140,7 @@ impl RunningShop {
             handles: Vec::new(),
             _lock: lock,
         };
-        let (report, reports) = mpsc::channel();
+        let (report, mut reports) = mpsc::channel(shop::ROLES.len());
         for role in shop::ROLES {
             let seeds = options.seeds.scope(role);
             let env = Env {
@@ -163,9 +163,11 @@ impl RunningShop {
         }
         drop(report);
         for _ in shop::ROLES {
-            let (role, outcome): Report = reports
-                .recv_timeout(START_DEADLINE)
-                .map_err(|_| WorldError(format!("a role did not answer within {START_DEADLINE:?}")))?;
+            let (role, outcome): Report = timeout(START_DEADLINE, reports.recv())
+                .await
+                .ok()
+                .flatten()
+                .ok_or_else(|| WorldError(format!("a role did not answer within {START_DEADLINE:?}")))?;
             if let Some(thread) = outcome.map_err(|error| WorldError(format!("{role}: {error}")))? {
                 shop.threads.insert(role, thread);
             }
@@ -240,7 +242,7 @@ fn serve(
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return drop(report.send((role, Err(error.to_string())))),
+        Err(error) => return drop(report.try_send((role, Err(error.to_string())))),
     };
     runtime.block_on(async {
         let built = shop::build(role, settings, env).await.map_err(|error| error.to_string());
@@ -252,10 +254,10 @@ fn serve(
         match listening {
             Ok((service, main, ops)) => {
                 // Whoever asked may have given up; then the shutdown signal is there already.
-                let _ = report.send((role, Ok(crate::run::resources::this_thread())));
+                let _ = report.try_send((role, Ok(crate::run::resources::this_thread())));
                 chassis::serve::run(service, main, ops).await;
             }
-            Err(error) => drop(report.send((role, Err(error)))),
+            Err(error) => drop(report.try_send((role, Err(error)))),
         }
     });
 }

@@ -6,6 +6,7 @@ mod books;
 mod deaths;
 mod doctor;
 mod external;
+mod given_up;
 #[allow(dead_code, reason = "the tests without servers use the rest of it")]
 #[path = "../it/harness.rs"]
 mod harness;
