@@ -13,10 +13,25 @@ pub struct Config {
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub cache_capacity: u32,
 
+    /// How stock is written: what waits together, or each command by itself with an optimistic lock and tries.
+    #[arg(long, env = "INVENTORY_STRATEGY", value_enum, default_value_t)]
+    pub strategy: Strategy,
+
     /// Breaks the service on purpose, to prove that the audit notices.
     #[cfg(feature = "planted-bugs")]
     #[arg(long, env = "INVENTORY_PLANTED_BUG")]
     pub planted_bug: Option<PlantedBug>,
+}
+
+/// How stock is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Strategy {
+    /// What waits is decided together, in one transaction.
+    #[default]
+    Batched,
+    /// The obvious way, to measure against: each command in a transaction of its own, which names the version
+    /// that it was decided on and is tried again when somebody else was faster.
+    Optimistic,
 }
 
 /// What `--planted-bug` can break.

@@ -45,7 +45,7 @@ use crate::adapters::outbound::sqlite::SqliteStock;
 use crate::application::StockKeeping;
 use crate::application::ports::{RestockLock, StockCache, StockStore};
 
-pub use config::Config;
+pub use config::{Config, Strategy};
 
 /// The name this service goes by.
 pub const ROLE: &str = "inventory";
@@ -66,13 +66,10 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
     Ok(Service { env, app, ops: Default::default(), tasks: vec![relay] })
 }
 
-async fn store(
-    #[cfg_attr(not(feature = "planted-bugs"), expect(unused_variables))] config: &Config,
-    env: &Env,
-) -> Result<(Arc<dyn StockStore>, Arc<dyn Outbox>), StartError> {
+async fn store(config: &Config, env: &Env) -> Result<(Arc<dyn StockStore>, Arc<dyn Outbox>), StartError> {
     Ok(match &env.backing {
         Backing::Embedded(embedded) => {
-            let store = SqliteStock::open(&embedded.storage, &env.metrics)?;
+            let store = SqliteStock::open(&embedded.storage, &env.metrics)?.with_strategy(config.strategy);
             #[cfg(feature = "planted-bugs")]
             let store = store.with_planted_bug(config.planted_bug);
             let outbox = Arc::new(store.outbox(env.clock.clone()));
@@ -80,11 +77,15 @@ async fn store(
         }
         Backing::Servers(servers) => {
             #[cfg(feature = "planted-bugs")]
+            if config.planted_bug.is_some() && config.strategy == Strategy::Optimistic {
+                return Err(StartError(format!("{ROLE}: bugs are planted in the batched strategy alone")));
+            }
+            #[cfg(feature = "planted-bugs")]
             if let Some(config::PlantedBug::ReserveAgain | config::PlantedBug::NoBarrier) = config.planted_bug {
                 let why = "reserve-again and no-barrier are planted in the embedded family alone";
                 return Err(StartError(format!("{ROLE}: {why}")));
             }
-            let store = PostgresStock::open(servers, &env.metrics).await?;
+            let store = PostgresStock::open(servers, &env.metrics).await?.with_strategy(config.strategy);
             #[cfg(feature = "planted-bugs")]
             let store = store.with_planted_bug(config.planted_bug, &env.metrics);
             let outbox = Arc::new(store.outbox(env.clock.clone()));

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use kernel::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokio::sync::watch;
 
 use super::{Consumer, ConsumerSettings, Event, EventLog, Lag, Message, Publish, PublishError, Stream};
@@ -110,7 +110,7 @@ fn last_of(connection: &Connection, stream: Stream, aggregate: &str) -> Result<O
     Ok(statement.query_row(params![stream.name(), aggregate], |row| message_of(stream, row)).optional()?)
 }
 
-fn append(tx: &Transaction<'_>, stream: Stream, event: &Event) -> Result<i64, StoreError> {
+fn append(tx: &Connection, stream: Stream, event: &Event) -> Result<i64, StoreError> {
     let mut next = tx.prepare_cached("SELECT coalesce(max(sequence), 0) + 1 FROM messages WHERE stream = ?1")?;
     let sequence: i64 = next.query_row([stream.name()], |row| row.get(0))?;
     tx.prepare_cached("INSERT INTO messages VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(params![
@@ -126,7 +126,7 @@ fn append(tx: &Transaction<'_>, stream: Stream, event: &Event) -> Result<i64, St
     Ok(sequence)
 }
 
-fn publish_one(tx: &Transaction<'_>, stream: Stream, publish: &Publish) -> Result<i64, PublishError> {
+fn publish_one(tx: &Connection, stream: Stream, publish: &Publish) -> Result<i64, PublishError> {
     let last = last_of(tx, stream, &publish.event.aggregate)?;
     let actual = last.as_ref().map_or(0, |message| message.sequence);
     if let Some(last) = last
@@ -146,8 +146,9 @@ fn publish_one(tx: &Transaction<'_>, stream: Stream, publish: &Publish) -> Resul
 #[async_trait]
 impl EventLog for SqliteEventLog {
     async fn publish(&self, stream: Stream, batch: &[Publish]) -> Vec<Result<i64, PublishError>> {
-        let written: Result<Vec<_>, StoreError> =
-            self.db.write("publish", |tx| Ok(batch.iter().map(|publish| publish_one(tx, stream, publish)).collect()));
+        let written: Result<Vec<_>, StoreError> = self
+            .db
+            .write_alone("publish", |tx| Ok(batch.iter().map(|publish| publish_one(tx, stream, publish)).collect()));
         match written {
             Ok(answers) => {
                 if let Some(last) = answers.iter().filter_map(|answer| answer.as_ref().ok()).max() {
@@ -208,7 +209,7 @@ impl EventLog for SqliteEventLog {
     }
 
     async fn rewind(&self, stream: Stream, last: i64) -> Result<(), StoreError> {
-        self.db.write("rewind", |tx| {
+        self.db.write_alone("rewind", |tx| {
             tx.execute("DELETE FROM pending WHERE stream = ?1 AND sequence > ?2", params![stream.name(), last])?;
             tx.execute(
                 "UPDATE consumers SET delivered = ?2 WHERE stream = ?1 AND delivered > ?2",
@@ -228,7 +229,7 @@ impl EventLog for SqliteEventLog {
     }
 
     async fn consumer(&self, stream: Stream, settings: ConsumerSettings) -> Result<Box<dyn Consumer>, StoreError> {
-        self.db.write("consumer", |tx| {
+        self.db.write_alone("consumer", |tx| {
             tx.execute(
                 "INSERT INTO consumers (stream, name) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
                 params![stream.name(), settings.name],
@@ -276,7 +277,7 @@ impl SqliteConsumer {
         let now = self.clock.now();
         let due_again = now.plus(self.settings.ack_wait).as_micros();
         let (stream, name) = (self.stream.name(), self.settings.name);
-        let (taken, reached, buried) = self.db.write("deliver", |tx| {
+        let (taken, reached, buried) = self.db.write_alone("deliver", |tx| {
             let buried = self.bury(tx, now)?;
             let again = format!(
                 "SELECT {COLUMNS}, p.deliveries + 1 FROM pending p
@@ -325,7 +326,7 @@ impl SqliteConsumer {
     }
 
     /// Poison: delivered too often, parked in `DEAD_LETTERS`; answers where the last one stands.
-    fn bury(&self, tx: &Transaction<'_>, now: Timestamp) -> Result<Option<i64>, StoreError> {
+    fn bury(&self, tx: &Connection, now: Timestamp) -> Result<Option<i64>, StoreError> {
         let (stream, name) = (self.stream.name(), self.settings.name);
         let sql = format!(
             "SELECT {COLUMNS}, p.deliveries FROM pending p
@@ -347,7 +348,7 @@ impl SqliteConsumer {
 
     /// Moves one message to `DEAD_LETTERS`; answers where it stands there. A dead letter that is poison
     /// itself stays where it is: appended again, it would never end.
-    fn lay_down(&self, tx: &Transaction<'_>, message: Message) -> Result<Option<i64>, StoreError> {
+    fn lay_down(&self, tx: &Connection, message: Message) -> Result<Option<i64>, StoreError> {
         let (stream, name) = (self.stream.name(), self.settings.name);
         tx.execute(
             "DELETE FROM pending WHERE stream = ?1 AND name = ?2 AND sequence = ?3",
@@ -410,7 +411,7 @@ impl Consumer for SqliteConsumer {
         if sequences.is_empty() {
             return Ok(());
         }
-        self.db.write("acknowledge", |tx| {
+        self.db.write_alone("acknowledge", |tx| {
             let mut delete =
                 tx.prepare_cached("DELETE FROM pending WHERE stream = ?1 AND name = ?2 AND sequence = ?3")?;
             for sequence in sequences {
@@ -427,7 +428,7 @@ impl Consumer for SqliteConsumer {
         let sql = "UPDATE pending SET due_at = iif(deliveries >= ?6, ?5, ?4)
                    WHERE stream = ?1 AND name = ?2 AND sequence = ?3";
         let (stream, name, most) = (self.stream.name(), self.settings.name, self.settings.deliveries_max);
-        self.db.write("retry_later", |tx| {
+        self.db.write_alone("retry_later", |tx| {
             tx.prepare_cached(sql)?.execute(params![stream, name, sequence, due, at_once, most])?;
             Ok(())
         })
@@ -439,7 +440,7 @@ impl Consumer for SqliteConsumer {
              JOIN messages m ON m.stream = p.stream AND m.sequence = p.sequence
              WHERE p.stream = ?1 AND p.name = ?2 AND p.sequence = ?3"
         );
-        let buried = self.db.write("park", |tx| {
+        let buried = self.db.write_alone("park", |tx| {
             let message = tx
                 .prepare_cached(&sql)?
                 .query_row(params![self.stream.name(), self.settings.name, sequence], |row| {

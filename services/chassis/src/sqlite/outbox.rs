@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kernel::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokio::sync::Notify;
 
 use super::Db;
@@ -46,7 +46,7 @@ const COLUMNS: &str = "aggregate, version, kind, data, occurred_at, traceparent"
 ///
 /// # Errors
 /// `Conflict` when that version of the aggregate exists.
-pub fn append(tx: &Transaction<'_>, table: &str, events: &[Event]) -> Result<(), StoreError> {
+pub fn append(tx: &Connection, table: &str, events: &[Event]) -> Result<(), StoreError> {
     let trace = Context::current().trace.map(|trace| trace.to_string());
     let sql = format!("INSERT INTO {table} ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6)");
     let mut insert = tx.prepare_cached(&sql)?;
@@ -138,13 +138,14 @@ impl Outbox for SqliteOutbox {
             "UPDATE {} SET published_at = ?3, published_seq = ?4 WHERE aggregate = ?1 AND version = ?2",
             self.table
         );
-        self.db.write("mark_published", |tx| {
+        let mark = |tx: &Connection| {
             let mut update = tx.prepare_cached(&sql)?;
             for (aggregate, version, sequence) in rows {
                 update.execute(params![aggregate, version, now, sequence])?;
             }
             Ok(())
-        })
+        };
+        self.db.write("mark_published", mark).await
     }
 
     async fn mark_lost(&self, aggregate: &str, version: i64) -> Result<(), StoreError> {
@@ -152,7 +153,7 @@ impl Outbox for SqliteOutbox {
             "UPDATE {} SET published_at = NULL, published_seq = NULL WHERE aggregate = ?1 AND version >= ?2",
             self.table
         );
-        self.db.write("mark_lost", |tx| {
+        self.db.write_alone("mark_lost", |tx| {
             tx.prepare_cached(&sql)?.execute(params![aggregate, version])?;
             Ok(())
         })
@@ -175,7 +176,7 @@ impl Outbox for SqliteOutbox {
     async fn mark_all_lost(&self, after: i64) -> Result<(), StoreError> {
         let sql =
             format!("UPDATE {} SET published_at = NULL, published_seq = NULL WHERE published_seq > ?1", self.table);
-        self.db.write("mark_all_lost", |tx| {
+        self.db.write_alone("mark_all_lost", |tx| {
             tx.prepare_cached(&sql)?.execute([after])?;
             Ok(())
         })

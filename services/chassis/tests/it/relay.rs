@@ -74,7 +74,7 @@ impl Shop for SqliteShop {
     }
 
     async fn append(&self, events: &[Event]) -> Result<(), StoreError> {
-        self.db.write("command", |tx| outbox::append(tx, "outbox", events))
+        self.db.write("command", |tx| outbox::append(tx, "outbox", events)).await
     }
 
     async fn marks(&self, aggregate: &str) -> Vec<(i64, Option<i64>)> {

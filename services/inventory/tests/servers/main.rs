@@ -13,6 +13,7 @@ mod family;
 mod harness;
 #[path = "../it/lock.rs"]
 mod lock;
+mod optimistic;
 #[cfg(feature = "planted-bugs")]
 #[path = "../it/planted.rs"]
 mod planted;

@@ -402,7 +402,8 @@ async fn a_damaged_projection_is_rebuilt_from_the_log_by_an_admin() {
     site.tamper(&format!(
         "DELETE FROM orders WHERE id = '{}'; UPDATE orders SET total_minor = 1 WHERE id = '{}'",
         first.id, second.id
-    ));
+    ))
+    .await;
     assert_eq!(refusal(client.get(&first.id).await).0, Code::NotFound);
     for other in [&client, &site.staff()] {
         assert_eq!(refusal(other.rebuild().await).0, Code::PermissionDenied);
@@ -416,7 +417,7 @@ async fn a_damaged_projection_is_rebuilt_from_the_log_by_an_admin() {
     assert_eq!((found.orders, found.missing, found.differing, found.stray), (2, 0, 0, 0));
 
     // As if the log had been lost: what it does not have cannot be made from it.
-    site.tamper("DELETE FROM orders");
+    site.tamper("DELETE FROM orders").await;
     site.lose_events(&second.id);
     let (code, message) = refusal(site.admin().rebuild().await);
     assert_eq!(code, Code::FailedPrecondition);

@@ -186,8 +186,11 @@ impl Site {
     }
 
     /// Changes the database behind the service's back.
-    pub fn tamper(&self, sql: &str) {
-        storage(&self.folder).open("order_db").unwrap().execute_batch(sql).unwrap();
+    pub async fn tamper(&self, sql: &str) {
+        let connection = storage(&self.folder).open("order_db").unwrap();
+        // The service has tasks on this thread, which cannot commit while it waits in line.
+        connection.busy_timeout(Duration::ZERO).unwrap();
+        eventually(async || connection.execute_batch(sql).ok()).await;
     }
 
     /// What the log says about an order, once there are `count` events.

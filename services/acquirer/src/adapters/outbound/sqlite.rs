@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use chassis::StoreError;
 use chassis::metrics::Metrics;
 use chassis::sqlite::{Db, Storage};
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::stored::{DATABASE, Stored};
 #[cfg(feature = "planted-bugs")]
@@ -43,7 +43,7 @@ impl SqliteLedger {
         Ok(Self { planted_bug, ..self })
     }
 
-    fn post_one(&self, tx: &Transaction<'_>, posting: &Posting) -> Result<Result<Charge, Refusal>, StoreError> {
+    fn post_one(&self, tx: &Connection, posting: &Posting) -> Result<Result<Charge, Refusal>, StoreError> {
         let current = find(tx, &posting.key)?;
         #[cfg(feature = "planted-bugs")]
         let (current, posting) = match self.planted_bug {
@@ -78,7 +78,7 @@ fn find(connection: &Connection, key: &Key) -> Result<Option<Charge>, StoreError
     stored.map(|stored| stored.into_charge(key)).transpose()
 }
 
-fn store(tx: &Transaction<'_>, charge: &Charge) -> Result<(), StoreError> {
+fn store(tx: &Connection, charge: &Charge) -> Result<(), StoreError> {
     let (key, at) = (charge.key.as_str(), charge.updated_at.as_micros());
     let minor = charge.amount.map(|amount| amount.minor);
     let currency = charge.amount.map(|amount| amount.currency.to_string());
@@ -103,7 +103,7 @@ fn store(tx: &Transaction<'_>, charge: &Charge) -> Result<(), StoreError> {
 impl Ledger for SqliteLedger {
     async fn post(&self, postings: &[Posting]) -> Result<Vec<Result<Charge, Refusal>>, StoreError> {
         let what = postings.first().map_or("nothing", |posting| posting.action.name());
-        self.db.write(what, |tx| postings.iter().map(|posting| self.post_one(tx, posting)).collect())
+        self.db.write(what, |tx| postings.iter().map(|posting| self.post_one(tx, posting)).collect()).await
     }
 
     async fn find(&self, key: &Key) -> Result<Option<Charge>, StoreError> {

@@ -5,10 +5,13 @@
 //! balance that those before it have left, and writes all of it at once. Locks are always taken in that
 //! order, so that no two batches wait for each other.
 //!
+//! [`optimistic`] does the same for one command at a time and without the locks.
+//!
 //! The locks are what makes decide-then-write atomic; the predicates on `stock` are kept all the same,
 //! since they, not the locks, are what forbids overselling.
 
 mod batch;
+mod optimistic;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,10 +29,12 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 
 use self::batch::{AnyAnswer, AnyCommand, Books, Command, Key, KnownOrder, Move};
+use self::optimistic::Optimistic;
 use super::rows::{DATABASE, OUTBOX, corrupt, line, nothing_reserved, read_barrier};
 use crate::application::ports::{Answers, CommitOrder, ReleaseOrder, ReserveOrder, RestockProduct, StockStore};
 #[cfg(feature = "planted-bugs")]
 use crate::config::PlantedBug;
+use crate::config::Strategy;
 use crate::domain::{Refusal, ReleaseOutcome, ReserveOutcome, Restock, Stock};
 
 pub const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_initial.sql")];
@@ -37,8 +42,17 @@ pub const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/000
 // In the order of the hashes, not of the keys: two keys may share one.
 const LOCK_KEYS: &str = "SELECT pg_advisory_xact_lock(hash)
     FROM (SELECT DISTINCT hashtextextended(key, 0) AS hash FROM unnest($1::text[]) AS key ORDER BY hash) AS keys";
-const LOCK_STOCK: &str = "SELECT product_id, available, reserved, sold, version FROM stock
-    WHERE product_id = ANY($1) ORDER BY product_id FOR UPDATE";
+macro_rules! read_stock {
+    ($lock:literal) => {
+        concat!(
+            "SELECT product_id, available, reserved, sold, version FROM stock
+             WHERE product_id = ANY($1) ORDER BY product_id",
+            $lock
+        )
+    };
+}
+const READ_STOCK: &str = read_stock!("");
+const LOCK_STOCK: &str = read_stock!(" FOR UPDATE");
 const BARRIERS: &str = "SELECT order_id, operation, outcome,
         (SELECT max(version) FROM inventory_events WHERE aggregate = order_id::text)
     FROM operations WHERE order_id = ANY($1)";
@@ -91,7 +105,14 @@ const WRITE_ORDERS_UNGUARDED: &str = write_orders!("");
 
 /// The store.
 pub struct PostgresStock {
-    gather: Gather<StockWriter>,
+    db: Arc<Db>,
+    way: Way,
+}
+
+/// How commands are written.
+enum Way {
+    Together(Gather<StockWriter>),
+    Alone(Optimistic),
 }
 
 /// Writes batches of commands of all kinds, each in one transaction and decided in its order.
@@ -109,22 +130,31 @@ impl PostgresStock {
     pub async fn open(servers: &Servers, metrics: &Metrics) -> Result<Self, StoreError> {
         let db = Arc::new(Db::open(servers, DATABASE, MIGRATIONS, metrics).await?);
         let writer = StockWriter {
-            kept: Kept::new(db),
+            kept: Kept::new(db.clone()),
             #[cfg(feature = "planted-bugs")]
             planted_bug: None,
         };
-        Ok(Self { gather: Gather::new(writer, metrics) })
+        Ok(Self { db, way: Way::Together(Gather::new(writer, metrics)) })
+    }
+
+    /// The same, writing in that way.
+    #[must_use]
+    pub fn with_strategy(self, strategy: Strategy) -> Self {
+        match strategy {
+            Strategy::Batched => self,
+            Strategy::Optimistic => Self { way: Way::Alone(Optimistic::new(self.db.clone())), ..self },
+        }
     }
 
     #[cfg(feature = "planted-bugs")]
     pub fn with_planted_bug(self, planted_bug: Option<PlantedBug>, metrics: &Metrics) -> Self {
-        let writer = StockWriter { kept: Kept::new(self.gather.writer().kept.db().clone()), planted_bug };
-        Self { gather: Gather::new(writer, metrics) }
+        let writer = StockWriter { kept: Kept::new(self.db.clone()), planted_bug };
+        Self { way: Way::Together(Gather::new(writer, metrics)), ..self }
     }
 
     /// The outbox that a relay empties.
     pub fn outbox(&self, clock: SharedClock) -> PostgresOutbox {
-        PostgresOutbox::new(self.gather.writer().kept.db().clone(), OUTBOX, clock)
+        PostgresOutbox::new(self.db.clone(), OUTBOX, clock)
     }
 
     async fn decide<C: Command>(&self, batch: &[C]) -> Answers<C::Outcome> {
@@ -132,7 +162,11 @@ impl PostgresStock {
             C::answer(answered??).ok_or_else(|| corrupt("an answer of another kind").into())
         };
         let commands: Vec<AnyCommand> = batch.iter().cloned().map(Into::into).collect();
-        self.gather.submit_all(commands).await.into_iter().map(answer).collect()
+        let answered = match &self.way {
+            Way::Together(gather) => gather.submit_all(commands).await,
+            Way::Alone(optimistic) => optimistic.carry_out(commands).await,
+        };
+        answered.into_iter().map(answer).collect()
     }
 }
 
@@ -160,7 +194,7 @@ impl Writer for StockWriter {
         {
             books.planted_bug = self.planted_bug;
         }
-        read(&mut tx, batch, &mut books).await?;
+        read(&mut tx, batch, Locks::Taken, &mut books).await?;
         let mut decided = Vec::with_capacity(batch.len());
         for Traced { command, trace } in batch {
             let told = books.writes.events.len();
@@ -195,7 +229,7 @@ impl StockStore for PostgresStock {
 
     async fn stock(&self, product_id: ProductId) -> Result<Option<Stock>, StoreError> {
         let sql = "SELECT product_id, available, reserved, sold, version FROM stock WHERE product_id = $1";
-        let row = sqlx::query(sql).bind(product_id.0).fetch_optional(self.gather.writer().kept.db().pool()).await?;
+        let row = sqlx::query(sql).bind(product_id.0).fetch_optional(self.db.pool()).await?;
         Ok(row.as_ref().map(stock_of).transpose()?)
     }
 }
@@ -210,12 +244,27 @@ fn stock_of(row: &PgRow) -> Result<Stock, sqlx::Error> {
     })
 }
 
+/// Whether what is read stays so until it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Locks {
+    Taken,
+    /// It may change meanwhile; then writing finds another version, or a key that is taken.
+    Left,
+}
+
 /// Locks and reads all that the batch is decided on. Each statement sees what was committed before it
 /// began, so what is read under a lock is read by a later statement than the one that waited for it.
-async fn read(tx: &mut PgConnection, batch: &[Traced<AnyCommand>], books: &mut Books) -> Result<(), StoreError> {
+async fn read(
+    tx: &mut PgConnection,
+    batch: &[Traced<AnyCommand>],
+    locks: Locks,
+    books: &mut Books,
+) -> Result<(), StoreError> {
     let keys: BTreeSet<Key> = batch.iter().flat_map(|traced| traced.command.keys()).collect();
-    let texts: Vec<String> = keys.iter().map(Key::to_string).collect();
-    sqlx::query(LOCK_KEYS).bind(texts).execute(&mut *tx).await?;
+    if locks == Locks::Taken {
+        let texts: Vec<String> = keys.iter().map(Key::to_string).collect();
+        sqlx::query(LOCK_KEYS).bind(texts).execute(&mut *tx).await?;
+    }
     read_orders(tx, &keys, books).await?;
     read_restocks(tx, &keys, books).await?;
     // Last, and for as short a time as can be: everybody wants the rows of a hot product.
@@ -223,7 +272,8 @@ async fn read(tx: &mut PgConnection, batch: &[Traced<AnyCommand>], books: &mut B
         batch.iter().flat_map(|traced| traced.command.products(books)).map(|product_id| product_id.0).collect();
     if !products.is_empty() {
         let products: Vec<i64> = products.into_iter().collect();
-        let rows = sqlx::query(LOCK_STOCK).bind(products).fetch_all(&mut *tx).await?;
+        let sql = if locks == Locks::Taken { LOCK_STOCK } else { READ_STOCK };
+        let rows = sqlx::query(sql).bind(products).fetch_all(&mut *tx).await?;
         books.read_stock(rows.iter().map(stock_of).collect::<Result<Vec<_>, _>>()?);
     }
     Ok(())

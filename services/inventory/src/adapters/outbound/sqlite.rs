@@ -1,5 +1,5 @@
-//! The books in SQLite, `inventory_db`. There is one writer and it is called inline, so a batch is
-//! one transaction and no two commands ever overlap; the predicates on `stock` are kept all the
+//! The books in SQLite, `inventory_db`. There is one writer, so that no two commands ever overlap, and those
+//! that come together share a transaction; the predicates on `stock` are kept all the
 //! same, since they, not the circumstances, are what forbids overselling.
 
 use std::collections::BTreeMap;
@@ -12,12 +12,13 @@ use chassis::metrics::Metrics;
 use chassis::sqlite::outbox::{self, SqliteOutbox};
 use chassis::sqlite::{Db, Storage};
 use kernel::{OrderId, ProductId, Quantity, Timestamp};
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::rows::{DATABASE, OUTBOX, barrier, corrupt, line, no_row, nothing_reserved, outbox_row, read_barrier};
 use crate::application::ports::{Answer, Answers, CommitOrder, ReleaseOrder, ReserveOrder, RestockProduct, StockStore};
 #[cfg(feature = "planted-bugs")]
 use crate::config::PlantedBug;
+use crate::config::Strategy;
 use crate::domain::{
     Line, OrderStock, Refusal, ReleaseOutcome, ReserveOutcome, Restock, Stock, StockError, StockEvent,
 };
@@ -47,6 +48,7 @@ type Decided<T> = Result<Result<Answer<T>, Refusal>, StoreError>;
 /// The store.
 pub struct SqliteStock {
     db: Arc<Db>,
+    strategy: Strategy,
     #[cfg(feature = "planted-bugs")]
     planted_bug: Option<PlantedBug>,
 }
@@ -60,9 +62,16 @@ impl SqliteStock {
         let db = Arc::new(Db::open(storage, DATABASE, MIGRATIONS, metrics)?);
         Ok(Self {
             db,
+            strategy: Strategy::default(),
             #[cfg(feature = "planted-bugs")]
             planted_bug: None,
         })
+    }
+
+    /// The same, writing in that way.
+    #[must_use]
+    pub fn with_strategy(self, strategy: Strategy) -> Self {
+        Self { strategy, ..self }
     }
 
     #[cfg(feature = "planted-bugs")]
@@ -91,7 +100,7 @@ impl SqliteStock {
 
     /// PLANTED BUG: what is held is forgotten, so that a repetition holds it anew.
     #[cfg(feature = "planted-bugs")]
-    fn forgets(&self, tx: &Transaction<'_>, order: OrderStock) -> Result<OrderStock, StoreError> {
+    fn forgets(&self, tx: &Connection, order: OrderStock) -> Result<OrderStock, StoreError> {
         let is_held = order.reserve == Some(ReserveOutcome::Reserved) && order.release.is_none() && !order.committed;
         if self.planted_bug != Some(PlantedBug::ReserveAgain) || !is_held {
             return Ok(order);
@@ -104,7 +113,7 @@ impl SqliteStock {
 
     /// PLANTED BUG: there is nothing to release, so there is nothing to write either.
     #[cfg(feature = "planted-bugs")]
-    fn ignores(&self, tx: &Transaction<'_>, command: &ReleaseOrder) -> Result<bool, StoreError> {
+    fn ignores(&self, tx: &Connection, command: &ReleaseOrder) -> Result<bool, StoreError> {
         let unblocked = self.planted_bug == Some(PlantedBug::NoBarrier);
         Ok(unblocked && load_order(tx, command.order_id)?.reserve.is_none())
     }
@@ -114,33 +123,44 @@ impl SqliteStock {
         SqliteOutbox::new(self.db.clone(), OUTBOX, clock)
     }
 
-    /// Decides a batch in one transaction, in its order. If that fails, each command gets a
-    /// transaction of its own, so that one bad row harms one order.
-    fn decide<C, T>(
+    async fn write<T: Send>(
         &self,
         what: &'static str,
-        batch: &[C],
-        decide: impl Fn(&Transaction<'_>, &C) -> Decided<T>,
-    ) -> Answers<T> {
-        let singly = |command: &C| match self.db.write(what, |tx| decide(tx, command)) {
-            Ok(decided) => decided.map_err(Into::into),
-            Err(error) => Err(error.into()),
-        };
-        if batch.len() <= 1 {
-            return batch.iter().map(singly).collect();
-        }
-        let together: Result<Vec<_>, StoreError> =
-            self.db.write(what, |tx| batch.iter().map(|command| decide(tx, command)).collect());
-        match together {
-            Ok(answers) => answers.into_iter().map(|decided| decided.map_err(Into::into)).collect(),
-            Err(error) => {
-                tracing::warn!(what, %error, commands = batch.len(), "a batch failed and is retried singly");
-                batch.iter().map(singly).collect()
-            }
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send,
+    ) -> Result<T, StoreError> {
+        match self.strategy {
+            Strategy::Batched => self.db.write(what, work).await,
+            // There is one writer: nobody can be faster.
+            Strategy::Optimistic => self.db.write_alone(what, work),
         }
     }
 
-    fn reserve_one(&self, tx: &Transaction<'_>, command: &ReserveOrder) -> Decided<ReserveOutcome> {
+    /// Decides a batch in one transaction, in its order. If that fails, each command is decided by itself, so
+    /// that one bad row harms one order.
+    async fn decide<C: Sync, T: Send>(
+        &self,
+        what: &'static str,
+        batch: &[C],
+        decide: impl Fn(&Connection, &C) -> Decided<T> + Send + Sync,
+    ) -> Answers<T> {
+        if batch.is_empty() {
+            return Vec::new();
+        }
+        let all = |tx: &Connection| batch.iter().map(|command| decide(tx, command)).collect::<Result<Vec<_>, _>>();
+        match self.write(what, all).await {
+            Ok(answers) => return answers.into_iter().map(|decided| decided.map_err(Into::into)).collect(),
+            Err(error) if batch.len() <= 1 => return batch.iter().map(|_| Err(error.clone().into())).collect(),
+            Err(error) => tracing::warn!(what, %error, commands = batch.len(), "a batch failed and is retried singly"),
+        }
+        let mut answers = Vec::with_capacity(batch.len());
+        for command in batch {
+            let decided = self.write(what, |tx| decide(tx, command)).await;
+            answers.push(decided.map_err(Into::into).and_then(|decided| decided.map_err(Into::into)));
+        }
+        answers
+    }
+
+    fn reserve_one(&self, tx: &Connection, command: &ReserveOrder) -> Decided<ReserveOutcome> {
         let order = load_order(tx, command.order_id)?;
         #[cfg(feature = "planted-bugs")]
         let order = self.forgets(tx, order)?;
@@ -164,7 +184,7 @@ impl SqliteStock {
     }
 }
 
-fn release_one(tx: &Transaction<'_>, command: &ReleaseOrder) -> Decided<ReleaseOutcome> {
+fn release_one(tx: &Connection, command: &ReleaseOrder) -> Decided<ReleaseOutcome> {
     let decision = match load_order(tx, command.order_id)?.release() {
         Ok(decision) => decision,
         Err(refusal) => return Ok(Err(refusal)),
@@ -180,7 +200,7 @@ fn release_one(tx: &Transaction<'_>, command: &ReleaseOrder) -> Decided<ReleaseO
     Ok(Ok(Answer { outcome: decision.answer, changed }))
 }
 
-fn commit_one(tx: &Transaction<'_>, command: &CommitOrder) -> Decided<()> {
+fn commit_one(tx: &Connection, command: &CommitOrder) -> Decided<()> {
     let decision = match load_order(tx, command.order_id)?.commit() {
         Ok(decision) => decision,
         Err(refusal) => return Ok(Err(refusal)),
@@ -196,7 +216,7 @@ fn commit_one(tx: &Transaction<'_>, command: &CommitOrder) -> Decided<()> {
     Ok(Ok(Answer { outcome: (), changed }))
 }
 
-fn restock_one(tx: &Transaction<'_>, command: &RestockProduct) -> Decided<Stock> {
+fn restock_one(tx: &Connection, command: &RestockProduct) -> Decided<Stock> {
     let Restock { id, product_id, quantity } = &command.restock;
     let stock = load_stock(tx, *product_id)?.unwrap_or(Stock::none(*product_id));
     let mut earlier = tx.prepare_cached("SELECT product_id, quantity FROM restocks WHERE restock_id = ?1")?;
@@ -222,7 +242,7 @@ fn restock_one(tx: &Transaction<'_>, command: &RestockProduct) -> Decided<Stock>
 #[async_trait]
 impl StockStore for SqliteStock {
     async fn reserve(&self, batch: &[ReserveOrder]) -> Answers<ReserveOutcome> {
-        self.decide("reserve", batch, |tx, command| self.reserve_one(tx, command))
+        self.decide("reserve", batch, |tx, command| self.reserve_one(tx, command)).await
     }
 
     async fn release(&self, batch: &[ReleaseOrder]) -> Answers<ReleaseOutcome> {
@@ -233,14 +253,15 @@ impl StockStore for SqliteStock {
             }
             release_one(tx, command)
         })
+        .await
     }
 
     async fn commit(&self, batch: &[CommitOrder]) -> Answers<()> {
-        self.decide("commit", batch, commit_one)
+        self.decide("commit", batch, commit_one).await
     }
 
     async fn restock(&self, batch: &[RestockProduct]) -> Answers<Stock> {
-        self.decide("restock", batch, restock_one)
+        self.decide("restock", batch, restock_one).await
     }
 
     async fn stock(&self, product_id: ProductId) -> Result<Option<Stock>, StoreError> {
@@ -264,7 +285,7 @@ fn load_stock(connection: &Connection, product_id: ProductId) -> Result<Option<S
 }
 
 /// The stock of these lines' products, as far as they have any.
-fn load_stocks(tx: &Transaction<'_>, lines: &[Line]) -> Result<BTreeMap<ProductId, Stock>, StoreError> {
+fn load_stocks(tx: &Connection, lines: &[Line]) -> Result<BTreeMap<ProductId, Stock>, StoreError> {
     let mut stocks = BTreeMap::new();
     for line in lines {
         if let Some(stock) = load_stock(tx, line.product_id)? {
@@ -275,7 +296,7 @@ fn load_stocks(tx: &Transaction<'_>, lines: &[Line]) -> Result<BTreeMap<ProductI
 }
 
 /// The order's barrier, and what it reserved.
-fn load_order(tx: &Transaction<'_>, order_id: OrderId) -> Result<OrderStock, StoreError> {
+fn load_order(tx: &Connection, order_id: OrderId) -> Result<OrderStock, StoreError> {
     let mut order = OrderStock::new(order_id);
     let mut operations = tx.prepare_cached("SELECT operation, outcome FROM operations WHERE order_id = ?1")?;
     let mut rows = operations.query([order_id.to_string()])?;
@@ -292,7 +313,7 @@ fn load_order(tx: &Transaction<'_>, order_id: OrderId) -> Result<OrderStock, Sto
     Ok(order)
 }
 
-fn load_lines(tx: &Transaction<'_>, order_id: OrderId) -> Result<Vec<Line>, StoreError> {
+fn load_lines(tx: &Connection, order_id: OrderId) -> Result<Vec<Line>, StoreError> {
     let sql = "SELECT product_id, quantity FROM reservations WHERE order_id = ?1 ORDER BY product_id";
     let mut statement = tx.prepare_cached(sql)?;
     let rows: Vec<(i64, i64)> =
@@ -302,7 +323,7 @@ fn load_lines(tx: &Transaction<'_>, order_id: OrderId) -> Result<Vec<Line>, Stor
 
 /// The idempotency key. It exists already only if the barrier was not asked first: a bug, and no
 /// reason to do the work twice.
-fn write_barrier(tx: &Transaction<'_>, order_id: OrderId, event: &StockEvent, at: Timestamp) -> Result<(), StoreError> {
+fn write_barrier(tx: &Connection, order_id: OrderId, event: &StockEvent, at: Timestamp) -> Result<(), StoreError> {
     for (operation, outcome) in barrier(event) {
         tx.prepare_cached("INSERT INTO operations (order_id, operation, outcome, at) VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![order_id.to_string(), operation, outcome, at.as_micros()])?;
@@ -310,13 +331,13 @@ fn write_barrier(tx: &Transaction<'_>, order_id: OrderId, event: &StockEvent, at
     Ok(())
 }
 
-fn write_event(tx: &Transaction<'_>, event: &StockEvent, at: Timestamp) -> Result<(), StoreError> {
+fn write_event(tx: &Connection, event: &StockEvent, at: Timestamp) -> Result<(), StoreError> {
     let version = outbox::next_version(tx, OUTBOX, &event.aggregate())?;
     outbox::append(tx, OUTBOX, &[outbox_row(event, version, at)?])
 }
 
 /// Moves units from the version that was read; that nothing moved means that somebody else wrote.
-fn move_units(tx: &Transaction<'_>, sql: &str, from: Stock, quantity: Quantity) -> Result<Stock, StoreError> {
+fn move_units(tx: &Connection, sql: &str, from: Stock, quantity: Quantity) -> Result<Stock, StoreError> {
     let moved = tx
         .prepare_cached(sql)?
         .query_row(params![quantity.get(), from.product_id.0, from.version], stock_of)
@@ -326,7 +347,7 @@ fn move_units(tx: &Transaction<'_>, sql: &str, from: Stock, quantity: Quantity) 
 
 /// Moves each line's units, in the order of the lines, which is that of product ids.
 fn move_lines(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     sql: &str,
     lines: &[Line],
     stock: &BTreeMap<ProductId, Stock>,
@@ -339,7 +360,7 @@ fn move_lines(
     Ok(changed)
 }
 
-fn hold(tx: &Transaction<'_>, order_id: OrderId, lines: &[Line]) -> Result<(), StoreError> {
+fn hold(tx: &Connection, order_id: OrderId, lines: &[Line]) -> Result<(), StoreError> {
     let sql = "INSERT INTO reservations (order_id, product_id, quantity, state) VALUES (?1, ?2, ?3, 'held')";
     let mut insert = tx.prepare_cached(sql)?;
     for line in lines {
@@ -350,7 +371,7 @@ fn hold(tx: &Transaction<'_>, order_id: OrderId, lines: &[Line]) -> Result<(), S
 
 /// Ends the order's reservation: `sql` moves the units on, `state` says where to.
 fn give_up(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     order_id: OrderId,
     lines: &[Line],
     sql: &str,

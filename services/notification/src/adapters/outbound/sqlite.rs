@@ -5,7 +5,7 @@ use chassis::StoreError;
 use chassis::metrics::Metrics;
 use chassis::sqlite::{Db, Storage};
 use kernel::Timestamp;
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, params};
 
 use super::courier::{DATABASE, Ledger};
 use crate::application::ports::Accepted;
@@ -26,7 +26,7 @@ impl SqliteLedger {
 }
 
 /// The first acceptance of this event on this channel, which is now if there was none before.
-fn accept_one(tx: &Transaction<'_>, message: &OutgoingMessage, now: Timestamp) -> Result<Accepted, StoreError> {
+fn accept_one(tx: &Connection, message: &OutgoingMessage, now: Timestamp) -> Result<Accepted, StoreError> {
     let insert = "INSERT INTO accepted (event_id, channel, recipient, subject, body, order_id, accepted_at)
                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (event_id, channel) DO NOTHING";
     let OutgoingMessage { event_id, channel, recipient, subject, body, order } = message;
@@ -41,6 +41,6 @@ fn accept_one(tx: &Transaction<'_>, message: &OutgoingMessage, now: Timestamp) -
 #[async_trait]
 impl Ledger for SqliteLedger {
     async fn accept(&self, messages: &[&OutgoingMessage], now: Timestamp) -> Result<Vec<Accepted>, StoreError> {
-        self.db.write("accept", |tx| messages.iter().map(|message| accept_one(tx, message, now)).collect())
+        self.db.write("accept", |tx| messages.iter().map(|message| accept_one(tx, message, now)).collect()).await
     }
 }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use chassis::StoreError;
 use chassis::sqlite::{Db, outbox};
 use kernel::{OrderId, Timestamp, UserId};
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::rows::{self, parsed};
 #[cfg(feature = "planted-bugs")]
@@ -65,30 +65,29 @@ impl SqliteOrders {
         Self { planted_bug, ..self }
     }
 
-    /// One transaction for the batch; if it fails, one for each, so that a bad one spoils no other.
-    fn each<C, T>(
+    /// Together; if that fails, each alone, so that a bad one spoils no other.
+    async fn each<C: Sync, T: Send>(
         &self,
         what: &'static str,
         batch: &[C],
-        write: impl Fn(&Transaction<'_>, &C) -> Result<T, StoreError>,
+        write: impl Fn(&Connection, &C) -> Result<T, StoreError> + Send + Sync,
     ) -> Vec<Result<T, StoreError>> {
         if let [only] = batch {
-            return vec![self.db.write(what, |tx| write(tx, only))];
+            return vec![self.db.write(what, |tx| write(tx, only)).await];
         }
-        match self.db.write(what, |tx| batch.iter().map(|one| write(tx, one)).collect::<Result<Vec<T>, StoreError>>()) {
-            Ok(answers) => answers.into_iter().map(Ok).collect(),
-            Err(_) => batch.iter().map(|one| self.db.write(what, |tx| write(tx, one))).collect(),
+        let all = |tx: &Connection| batch.iter().map(|one| write(tx, one)).collect::<Result<Vec<T>, StoreError>>();
+        if let Ok(answers) = self.db.write(what, all).await {
+            return answers.into_iter().map(Ok).collect();
         }
+        let mut answers = Vec::with_capacity(batch.len());
+        for one in batch {
+            answers.push(self.db.write(what, |tx| write(tx, one)).await);
+        }
+        answers
     }
 }
 
-fn append(
-    tx: &Transaction<'_>,
-    id: OrderId,
-    after: i64,
-    events: &[OrderEvent],
-    at: Timestamp,
-) -> Result<(), StoreError> {
+fn append(tx: &Connection, id: OrderId, after: i64, events: &[OrderEvent], at: Timestamp) -> Result<(), StoreError> {
     outbox::append(tx, EVENTS, &rows::encode(id, after, events, at)?)
 }
 
@@ -105,7 +104,7 @@ fn load(connection: &Connection, id: OrderId) -> Result<Option<Stored>, StoreErr
     Ok(Some(Stored { order: rows::fold(id, &events)?, epoch, tries, traceparent }))
 }
 
-fn insert(tx: &Transaction<'_>, new: &NewOrder) -> Result<Created, StoreError> {
+fn insert(tx: &Connection, new: &NewOrder) -> Result<Created, StoreError> {
     let (order, traceparent) = (rows::begun(new)?, rows::traceparent());
     let sql = "INSERT INTO orders (id, user_id, status, total_minor, currency, lines, fingerprint, version,
                                    due_at, traceparent, created_at, updated_at)
@@ -134,7 +133,7 @@ fn insert(tx: &Transaction<'_>, new: &NewOrder) -> Result<Created, StoreError> {
     Ok(Created::New(Stored { order, epoch: 1, tries: Tries::default(), traceparent }))
 }
 
-fn record(tx: &Transaction<'_>, id: OrderId, epoch: i64, attempts: &[Attempt]) -> Result<(), StoreError> {
+fn record(tx: &Connection, id: OrderId, epoch: i64, attempts: &[Attempt]) -> Result<(), StoreError> {
     let sql = "INSERT INTO saga_attempts
                SELECT ?1, coalesce(max(sequence), 0) + 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 FROM saga_attempts WHERE order_id = ?1";
     let mut insert = tx.prepare_cached(sql)?;
@@ -154,7 +153,7 @@ fn record(tx: &Transaction<'_>, id: OrderId, epoch: i64, attempts: &[Attempt]) -
 }
 
 /// Fenced by version and epoch; leaves the order under `epoch_after`.
-fn commit(tx: &Transaction<'_>, commit: &Commit, epoch_after: i64) -> Result<(), StoreError> {
+fn commit(tx: &Connection, commit: &Commit, epoch_after: i64) -> Result<(), StoreError> {
     let sql = "UPDATE orders SET status = ?4, cancel_reason = ?5, version = ?6, stock_committed = ?7, epoch = ?8,
                                  attempt = 0, unknown = 0, broken = 0, unknown_step = NULL, due_at = ?9,
                                  updated_at = ?10
@@ -179,7 +178,7 @@ fn commit(tx: &Transaction<'_>, commit: &Commit, epoch_after: i64) -> Result<(),
     record(tx, commit.id, commit.epoch, &commit.attempts)
 }
 
-fn postpone(tx: &Transaction<'_>, postpone: &Postpone) -> Result<(), StoreError> {
+fn postpone(tx: &Connection, postpone: &Postpone) -> Result<(), StoreError> {
     let sql = "UPDATE orders SET attempt = ?3, unknown = ?4, broken = ?5, unknown_step = ?6, due_at = ?7
                WHERE id = ?1 AND epoch = ?2";
     let changed = tx.prepare_cached(sql)?.execute(params![
@@ -241,12 +240,12 @@ mod planted {
         matches!(bug, Some(PlantedBug::LastWriterWins | PlantedBug::IgnoreEpoch))
     }
 
-    fn guards(tx: &Transaction<'_>, id: OrderId) -> Result<(i64, i64), StoreError> {
+    fn guards(tx: &Connection, id: OrderId) -> Result<(i64, i64), StoreError> {
         let sql = "SELECT version, epoch FROM orders WHERE id = ?1";
         Ok(tx.query_row(sql, [id.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))?)
     }
 
-    pub(super) fn commit(tx: &Transaction<'_>, bug: Option<PlantedBug>, one: &Commit) -> Result<Commit, StoreError> {
+    pub(super) fn commit(tx: &Connection, bug: Option<PlantedBug>, one: &Commit) -> Result<Commit, StoreError> {
         let mut one = one.clone();
         if !is_planted(bug) {
             return Ok(one);
@@ -261,7 +260,7 @@ mod planted {
     }
 
     pub(super) fn postponement(
-        tx: &Transaction<'_>,
+        tx: &Connection,
         bug: Option<PlantedBug>,
         one: &Postpone,
     ) -> Result<Postpone, StoreError> {
@@ -276,7 +275,7 @@ mod planted {
 #[async_trait]
 impl Orders for SqliteOrders {
     async fn create(&self, batch: &[NewOrder]) -> Vec<Result<Created, StoreError>> {
-        self.each("create_order", batch, insert)
+        self.each("create_order", batch, insert).await
     }
 
     async fn commit(&self, batch: &[Commit]) -> Vec<Result<(), StoreError>> {
@@ -285,11 +284,12 @@ impl Orders for SqliteOrders {
             let one = &planted::commit(tx, self.planted_bug, one)?;
             commit(tx, one, one.epoch)
         })
+        .await
     }
 
     async fn take_over(&self, taken: &Commit) -> Result<i64, StoreError> {
         let epoch = taken.epoch + 1;
-        self.db.write("take_over", |tx| commit(tx, taken, epoch))?;
+        self.db.write("take_over", |tx| commit(tx, taken, epoch)).await?;
         Ok(epoch)
     }
 
@@ -299,6 +299,7 @@ impl Orders for SqliteOrders {
             let one = &planted::postponement(tx, self.planted_bug, one)?;
             postpone(tx, one)
         })
+        .await
     }
 
     async fn claim_due(&self, now: Timestamp, lease: Duration, most: usize) -> Result<Vec<Stored>, StoreError> {
@@ -306,7 +307,7 @@ impl Orders for SqliteOrders {
         if due.is_none_or(|due| due > now) {
             return Ok(Vec::new());
         }
-        self.db.write("claim_due", |tx| {
+        self.db.write_alone("claim_due", |tx| {
             // Driven from now on: news about its step is no reason for somebody else to claim it as well.
             let sql = "UPDATE orders SET epoch = epoch + 1, due_at = ?2, unknown_step = NULL WHERE id IN
                        (SELECT id FROM orders WHERE due_at <= ?1 ORDER BY due_at, id LIMIT ?3) RETURNING id";
@@ -355,7 +356,8 @@ impl Orders for SqliteOrders {
             let sql =
                 "UPDATE orders SET due_at = min(due_at, ?3) WHERE id = ?1 AND unknown_step = ?2 AND due_at IS NOT NULL";
             Ok::<_, StoreError>(tx.prepare_cached(sql)?.execute(params![id, step, now.as_micros()])? > 0)
-        })?;
+        });
+        let woken = woken.await?;
         Ok(if woken { News::Awaited } else { News::NotAwaited })
     }
 
@@ -390,7 +392,7 @@ impl Orders for SqliteOrders {
     }
 
     async fn retry(&self, id: OrderId, epoch: i64, now: Timestamp) -> Result<(), StoreError> {
-        self.db.write("retry_order", |tx| {
+        self.db.write_alone("retry_order", |tx| {
             let sql = "UPDATE orders SET attempt = 0, unknown = 0, broken = 0, due_at = ?3, epoch = epoch + 1
                        WHERE id = ?1 AND epoch = ?2 AND due_at IS NOT NULL";
             let changed = tx.prepare_cached(sql)?.execute(params![id.to_string(), epoch, now.as_micros()])?;

@@ -7,7 +7,7 @@ use chassis::StoreError;
 use chassis::metrics::Metrics;
 use chassis::sqlite::{Db, Storage, outbox};
 use kernel::OrderId;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::stored::{DATABASE, OUTBOX, Step, Stored, step};
 use crate::application::ports::{Decided, Listing, PaymentStore};
@@ -55,7 +55,7 @@ fn find(connection: &Connection, order: OrderId) -> Result<Option<Payment>, Stor
     stored.map(Stored::into_payment).transpose()
 }
 
-fn save(tx: &Transaction<'_>, payment: &Payment) -> Result<(), StoreError> {
+fn save(tx: &Connection, payment: &Payment) -> Result<(), StoreError> {
     let sql = format!(
         "INSERT INTO payments ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
          ON CONFLICT (order_id) DO UPDATE SET state = ?5, acquirer_reference = ?6, reason = ?7, updated_at = ?10"
@@ -78,7 +78,7 @@ fn save(tx: &Transaction<'_>, payment: &Payment) -> Result<(), StoreError> {
 
 /// The transaction holds the write lock from its beginning, so what is read here cannot change
 /// before it is committed.
-fn execute_one(tx: &Transaction<'_>, command: &Command) -> Result<Result<Decided, Refusal>, StoreError> {
+fn execute_one(tx: &Connection, command: &Command) -> Result<Result<Decided, Refusal>, StoreError> {
     let next_version = || outbox::next_version(tx, OUTBOX, &command.order.to_string());
     let Step { payment, rows } = match step(find(tx, command.order)?, command, next_version)? {
         Ok(step) => step,
@@ -96,7 +96,7 @@ fn execute_one(tx: &Transaction<'_>, command: &Command) -> Result<Result<Decided
 impl PaymentStore for SqlitePayments {
     async fn execute(&self, commands: &[Command]) -> Result<Vec<Result<Decided, Refusal>>, StoreError> {
         let what = commands.first().map_or("nothing", |command| command.action.name());
-        self.db.write(what, |tx| commands.iter().map(|command| execute_one(tx, command)).collect())
+        self.db.write(what, |tx| commands.iter().map(|command| execute_one(tx, command)).collect()).await
     }
 
     async fn find(&self, order: OrderId) -> Result<Option<Payment>, StoreError> {

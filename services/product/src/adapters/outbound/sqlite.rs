@@ -7,7 +7,7 @@ use chassis::StoreError;
 use chassis::sqlite::Db;
 use kernel::{ProductId, Sku, Timestamp};
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::rows::{COLUMNS, ProductRow, page_of, rows_of};
 use crate::application::ports::{ProductKey, ProductList, ProductStore, SkuTaken, Stale};
@@ -53,7 +53,7 @@ fn id_of(connection: &Connection, sku: &Sku) -> Result<Option<ProductId>, StoreE
 }
 
 /// Writes the row of the list view that stands for `product`.
-fn show(tx: &Transaction<'_>, product: &Product) -> Result<(), StoreError> {
+fn show(tx: &Connection, product: &Product) -> Result<(), StoreError> {
     let sql = format!(
         "INSERT OR REPLACE INTO product_list_view ({COLUMNS}, search_text, category_folded)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
@@ -73,7 +73,7 @@ fn show(tx: &Transaction<'_>, product: &Product) -> Result<(), StoreError> {
 }
 
 /// The outer error undoes the batch; the inner one refuses this product before anything is written.
-fn add(tx: &Transaction<'_>, draft: &Draft, now: Timestamp) -> Result<Result<Product, SkuTaken>, StoreError> {
+fn add(tx: &Connection, draft: &Draft, now: Timestamp) -> Result<Result<Product, SkuTaken>, StoreError> {
     if let Some(existing) = id_of(tx, &draft.sku)? {
         return Ok(Err(SkuTaken { existing }));
     }
@@ -93,7 +93,7 @@ fn add(tx: &Transaction<'_>, draft: &Draft, now: Timestamp) -> Result<Result<Pro
     Ok(Ok(product))
 }
 
-fn update(tx: &Transaction<'_>, product: &Product, now: Timestamp) -> Result<Result<(), Stale>, StoreError> {
+fn update(tx: &Connection, product: &Product, now: Timestamp) -> Result<Result<(), Stale>, StoreError> {
     let sql = "UPDATE products
                SET name = ?3, category = ?4, price_minor = ?5, currency = ?6, version = ?7, updated_at = ?8
                WHERE id = ?1 AND version = ?2 AND deleted = 0";
@@ -114,7 +114,7 @@ fn update(tx: &Transaction<'_>, product: &Product, now: Timestamp) -> Result<Res
     Ok(Ok(()))
 }
 
-fn delete(tx: &Transaction<'_>, id: ProductId, now: Timestamp) -> Result<bool, StoreError> {
+fn delete(tx: &Connection, id: ProductId, now: Timestamp) -> Result<bool, StoreError> {
     let sql = "UPDATE products SET deleted = 1, version = version + 1, updated_at = ?2 WHERE id = ?1 AND deleted = 0";
     let changed = tx.prepare_cached(sql)?.execute(params![id.0, now.as_micros()])?;
     tx.prepare_cached("DELETE FROM product_list_view WHERE id = ?1")?.execute([id.0])?;
@@ -124,15 +124,15 @@ fn delete(tx: &Transaction<'_>, id: ProductId, now: Timestamp) -> Result<bool, S
 #[async_trait]
 impl ProductStore for SqliteProducts {
     async fn add(&self, batch: &[Draft], now: Timestamp) -> Result<Vec<Result<Product, SkuTaken>>, StoreError> {
-        self.db.write("create_product", |tx| batch.iter().map(|draft| add(tx, draft, now)).collect())
+        self.db.write_alone("create_product", |tx| batch.iter().map(|draft| add(tx, draft, now)).collect())
     }
 
     async fn update(&self, batch: &[Product], now: Timestamp) -> Result<Vec<Result<(), Stale>>, StoreError> {
-        self.db.write("update_product", |tx| batch.iter().map(|product| update(tx, product, now)).collect())
+        self.db.write_alone("update_product", |tx| batch.iter().map(|product| update(tx, product, now)).collect())
     }
 
     async fn delete(&self, batch: &[ProductId], now: Timestamp) -> Result<Vec<bool>, StoreError> {
-        self.db.write("delete_product", |tx| batch.iter().map(|id| delete(tx, *id, now)).collect())
+        self.db.write_alone("delete_product", |tx| batch.iter().map(|id| delete(tx, *id, now)).collect())
     }
 
     async fn find(&self, keys: &[ProductKey]) -> Result<Vec<Option<Product>>, StoreError> {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chassis::StoreError;
 use chassis::sqlite::{Db, outbox};
 use kernel::UserId;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::rows::{AccountRow, COLUMNS, OUTBOX, corrupt, event_of};
 use crate::application::ports::{Account, Added, Registration, UpdateRefusal, UserStore};
@@ -57,7 +57,7 @@ fn holder(connection: &Connection, email: &Email) -> Result<Option<User>, StoreE
     Ok(found.map(|account| account.user))
 }
 
-fn add(tx: &Transaction<'_>, registration: &Registration) -> Result<Added, StoreError> {
+fn add(tx: &Connection, registration: &Registration) -> Result<Added, StoreError> {
     let user = &registration.change.user;
     if let Some(existing) = holder(tx, &user.email)? {
         return Ok(Added::Existing(existing));
@@ -78,7 +78,7 @@ fn add(tx: &Transaction<'_>, registration: &Registration) -> Result<Added, Store
 }
 
 /// The outer error undoes the batch; the inner one refuses this change before anything is written.
-fn update(tx: &Transaction<'_>, change: &Change) -> Result<Result<(), UpdateRefusal>, StoreError> {
+fn update(tx: &Connection, change: &Change) -> Result<Result<(), UpdateRefusal>, StoreError> {
     let user = &change.user;
     let taken = "(email = ?1 OR id = ?2) AND id <> ?3";
     let (id, first_of_address) = (user.id.to_string(), user.email.user_id().to_string());
@@ -104,11 +104,11 @@ fn update(tx: &Transaction<'_>, change: &Change) -> Result<Result<(), UpdateRefu
 #[async_trait]
 impl UserStore for SqliteUsers {
     async fn add(&self, batch: &[Registration]) -> Result<Vec<Added>, StoreError> {
-        self.db.write("register", |tx| batch.iter().map(|registration| add(tx, registration)).collect())
+        self.db.write_alone("register", |tx| batch.iter().map(|registration| add(tx, registration)).collect())
     }
 
     async fn update(&self, batch: &[Change]) -> Result<Vec<Result<(), UpdateRefusal>>, StoreError> {
-        self.db.write("update_profile", |tx| batch.iter().map(|change| update(tx, change)).collect())
+        self.db.write_alone("update_profile", |tx| batch.iter().map(|change| update(tx, change)).collect())
     }
 
     async fn by_ids(&self, ids: &[UserId]) -> Result<Vec<Option<User>>, StoreError> {

@@ -36,7 +36,7 @@ impl Projection for SqliteOrders {
             return Err(shadow::under_way());
         }
         let shadow = SqliteShadow { db: self.db.clone(), rebuilding: self.rebuilding.clone() };
-        self.db.write("begin_rebuild", |tx| {
+        self.db.write_alone("begin_rebuild", |tx| {
             tx.execute_batch("DROP TABLE IF EXISTS orders_shadow")?;
             let sql = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = 'orders'";
             let table: String = tx.query_row(sql, [], |row| row.get(0))?;
@@ -65,7 +65,7 @@ impl Shadow for SqliteShadow {
         if orders.is_empty() {
             return Ok(());
         }
-        self.db.write("write_shadow", |tx| write(tx, orders, now))
+        self.db.write_alone("write_shadow", |tx| write(tx, orders, now))
     }
 
     async fn disagreement(&mut self, before: Timestamp) -> Result<Disagreement, StoreError> {
@@ -77,7 +77,7 @@ impl Shadow for SqliteShadow {
     }
 
     async fn swap(self: Box<Self>, sequence: i64, now: Timestamp) -> Result<Rebuilt, StoreError> {
-        self.db.write("swap_orders", |tx| {
+        self.db.write_alone("swap_orders", |tx| {
             let moved: Vec<String> =
                 tx.prepare(shadow::MOVED)?.query_map([sequence], |row| row.get(0))?.collect::<Result<_, _>>()?;
             for id in moved {
@@ -95,7 +95,7 @@ impl Shadow for SqliteShadow {
     }
 
     async fn discard(self: Box<Self>) -> Result<(), StoreError> {
-        self.db.write("end_rebuild", |tx| Ok(tx.execute_batch("DROP TABLE orders_shadow")?))
+        self.db.write_alone("end_rebuild", |tx| Ok(tx.execute_batch("DROP TABLE orders_shadow")?))
     }
 }
 

@@ -1,0 +1,63 @@
+//! The obvious way, to measure against: each command in a transaction of its own, decided on rows that nobody
+//! has locked, and tried again when somebody else was faster. What batches make of the same load is
+//! `shopctl bench hot-product`.
+
+use std::sync::Arc;
+
+use chassis::StoreError;
+use chassis::gather::Traced;
+use chassis::postgres::Db;
+
+use super::batch::{AnyAnswer, AnyCommand, Books};
+use super::{Locks, read, write};
+use crate::domain::Refusal;
+
+/// How often a command is tried. When everybody wants one row, one of those who try at the same time gets
+/// on; the pool bounds how many that are.
+const TRIES_MAX: u32 = 100;
+
+/// What a command is answered.
+type Answered = Result<Result<AnyAnswer, Refusal>, StoreError>;
+
+pub struct Optimistic {
+    db: Arc<Db>,
+}
+
+impl Optimistic {
+    pub fn new(db: Arc<Db>) -> Self {
+        Self { db }
+    }
+
+    /// One after the other, as they come.
+    pub async fn carry_out(&self, commands: Vec<AnyCommand>) -> Vec<Answered> {
+        let mut answers = Vec::with_capacity(commands.len());
+        for command in commands {
+            answers.push(self.carry_out_one(&Traced::now(command)).await);
+        }
+        answers
+    }
+
+    async fn carry_out_one(&self, traced: &Traced<AnyCommand>) -> Answered {
+        for _ in 1..TRIES_MAX {
+            match self.try_once(traced).await {
+                Err(StoreError::Conflict(_)) => {}
+                answered => return answered,
+            }
+        }
+        self.try_once(traced).await
+    }
+
+    /// `Conflict` when a row has moved on or a key was taken since they were read; nothing was written then.
+    async fn try_once(&self, traced: &Traced<AnyCommand>) -> Answered {
+        let mut tx = self.db.begin(traced.command.what()).await?;
+        let mut books = Books::default();
+        read(&mut tx, std::slice::from_ref(traced), Locks::Left, &mut books).await?;
+        let answer = traced.command.decide(&mut books)?;
+        for event in &mut books.writes.events {
+            event.traceparent.clone_from(&traced.trace);
+        }
+        write(&mut tx, &books).await?;
+        tx.commit().await?;
+        Ok(answer)
+    }
+}
