@@ -14,7 +14,7 @@ DATA     ?= target/shop
 LISTEN   ?= 127.0.0.1:8080
 
 .DEFAULT_GOAL := help
-.PHONY: help demo deps test test-all test-kill check proto-gen infra-up services-up seed-data simulate soak picture
+.PHONY: bench help demo deps test test-all test-kill check proto-gen infra-up services-up seed-data simulate soak picture
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-12s %s\n", $$1, $$2 }'
@@ -60,6 +60,9 @@ simulate: ## Play a fixed set of seeds in virtual time, each with faults of its 
 
 soak: ## Play many seeds; what was played before is not played again. SEEDS=A..B JOBS=number SCALE=share SOAK=file
 	$(SHOPCTL) simulate $(SOAK) --seeds $(SEEDS) --scale $(SCALE) --crash-points $(JOBS_FLAG)
+
+bench: ## Measure group commit against an optimistic lock with tries: 30 s. Needs the servers' programs
+	$(SHOPCTL) bench hot-product
 
 picture: ## Renew the dashboard's picture in docs/ from a run of the outage.
 	$(SHOPCTL) run scenarios/payment-outage.yaml --headless --picture 6s=docs/dashboard.svg

@@ -9,6 +9,7 @@
 //! - Everything below [`cli`] gets clock, randomness, sockets and storage handed in.
 
 pub mod audit;
+pub mod bench;
 pub mod campaign;
 pub mod cli;
 pub mod explain;

@@ -50,6 +50,8 @@ pub enum Command {
     Scenario(ScenarioCommand),
     /// Start private PostgreSQL, NATS and Redis servers, print where they are, and stop them with Ctrl-C.
     Infra(ServersArgs),
+    /// Measure a way of doing things against the obvious one, in turns on the same servers.
+    Bench(BenchArgs),
     /// Show what this machine offers, and what each mode needs.
     Doctor,
 }
@@ -167,6 +169,31 @@ pub struct SimulateArgs {
     /// Plays what standard input says, a line each, and answers on standard output.
     #[arg(long, hide = true, conflicts_with_all = ["seeds", "replay", "trace", "shrink"])]
     pub job: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Benchmark {
+    /// Many buyers want one product: reservations that are decided together, or each with an optimistic lock.
+    HotProduct,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// What to measure.
+    #[arg(value_enum)]
+    pub benchmark: Benchmark,
+    /// Turns of each side.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// How long each turn lasts, in seconds.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub seconds: u32,
+    /// Who buy at the same time.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub buyers: u32,
+    /// Where the report goes, as Markdown and as JSON.
+    #[arg(long, value_name = "DIR", default_value = "reports/bench")]
+    pub out: PathBuf,
 }
 
 #[derive(Debug, Args)]

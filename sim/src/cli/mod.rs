@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod audit;
+pub mod bench;
 pub mod campaign;
 mod deaths;
 pub mod doctor;
@@ -69,6 +70,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Orders(command) => orders::run(&command),
         Command::Scenario(command) => scenario::run(&command),
         Command::Fault(command) => fault::run(&command),
+        Command::Bench(command) => bench::run(&command),
         Command::Doctor => doctor::run(),
         Command::Infra(command) => infra::run(&command),
         Command::Simulate(command) => simulate::run(&command),

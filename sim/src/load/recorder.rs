@@ -34,6 +34,12 @@ impl Latency {
         Self(histogram)
     }
 
+    /// Takes in the samples of another one.
+    pub fn add(&mut self, other: &Self) {
+        // Both have the same bounds; what could not be added would be told as missing.
+        let _ = self.0.add(&other.0);
+    }
+
     pub fn count(&self) -> u64 {
         self.0.len()
     }

@@ -16,7 +16,7 @@ use super::lock::FolderLock;
 use super::processes::{Processes, ProcessesOptions};
 use super::real::{RealOptions, RunningShop};
 use super::secret::Secret;
-use super::{Surroundings, WorldError};
+use super::{Surroundings, WorldError, shop};
 use crate::audit::shelf::BookShelf;
 use crate::fault::crash::CrashAt;
 use crate::run::resources::Part;
@@ -88,6 +88,7 @@ impl Shop {
         let options = ProcessesOptions {
             program: None,
             servers: servers.clone(),
+            roles: shop::ROLES.to_vec(),
             settings,
             logs: folder.join("logs"),
             listen,

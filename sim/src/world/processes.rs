@@ -49,6 +49,8 @@ pub struct ProcessesOptions {
     /// The program that has `serve`; this one if `None`.
     pub program: Option<PathBuf>,
     pub servers: Servers,
+    /// Which of the roles; all of them are a shop.
+    pub roles: Vec<&'static str>,
     /// `role.name` → value, as written in a scenario.
     pub settings: BTreeMap<String, String>,
     /// Each role logs to `<role>.log` here.
@@ -95,9 +97,9 @@ impl Processes {
         };
         fs::create_dir_all(&options.logs)
             .map_err(|error| WorldError(format!("{}: {error}", options.logs.display())))?;
-        let (addresses, ops) = choose_ports(options.listen)?;
+        let (addresses, ops) = choose_ports(options.listen, &options.roles)?;
         let mut shop = Self { addresses, ops, started_in: Duration::ZERO, roles: Mutex::default() };
-        for name in shop::ROLES {
+        for name in options.roles.iter().copied() {
             let log = options.logs.join(format!("{name}.log"));
             let child = shop
                 .command(&program, name, &options)
@@ -273,7 +275,7 @@ type Addresses = BTreeMap<&'static str, String>;
 
 /// An address for every role and its operators, chosen before the first of them starts. Each port is
 /// held until all are chosen, so that none is chosen twice.
-fn choose_ports(listen: SocketAddr) -> Result<(Addresses, Addresses), WorldError> {
+fn choose_ports(listen: SocketAddr, roles: &[&'static str]) -> Result<(Addresses, Addresses), WorldError> {
     let seeds = Seeds::from_entropy().map_err(|error| WorldError(format!("no randomness: {error}")))?;
     let mut draws = seeds.stream("ports");
     let mut held = Vec::new();
@@ -288,7 +290,7 @@ fn choose_ports(listen: SocketAddr) -> Result<(Addresses, Addresses), WorldError
         Err(WorldError(format!("no free port on 127.0.0.1 in {PORT_TRIES} tries")))
     };
     let (mut addresses, mut ops) = (Addresses::new(), Addresses::new());
-    for role in shop::ROLES {
+    for role in roles.iter().copied() {
         let address = match role {
             gateway::ROLE if listen.port() != 0 => listen,
             gateway::ROLE => SocketAddr::new(listen.ip(), free()?.port()),
@@ -306,13 +308,13 @@ mod tests {
 
     #[test]
     fn every_address_is_known_beforehand_and_no_port_is_used_twice() {
-        let (addresses, ops) = choose_ports("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (addresses, ops) = choose_ports("127.0.0.1:0".parse().unwrap(), &shop::ROLES).unwrap();
         let mut all: Vec<&String> = addresses.values().chain(ops.values()).collect();
         all.sort();
         all.dedup();
         assert_eq!(all.len(), 2 * shop::ROLES.len());
         let wanted = "0.0.0.0:8080".parse().unwrap();
-        assert_eq!(choose_ports(wanted).unwrap().0[gateway::ROLE], "0.0.0.0:8080");
+        assert_eq!(choose_ports(wanted, &shop::ROLES).unwrap().0[gateway::ROLE], "0.0.0.0:8080");
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub fn options(servers: &Servers, logs: &Path) -> ProcessesOptions {
     ProcessesOptions {
         program: Some(env!("CARGO_BIN_EXE_shopctl").into()),
         servers: servers.clone(),
+        roles: shop::ROLES.to_vec(),
         settings: Admin::embedded().known_to(settings.into()),
         logs: logs.to_owned(),
         listen: "127.0.0.1:0".parse().unwrap(),

@@ -1,0 +1,270 @@
+//! One product that everybody wants, through the inventory service's gRPC port on PostgreSQL: what waits
+//! together decided together, against one transaction for each with an optimistic lock.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use chassis::auth::Keys;
+use chassis::clock::SystemClock;
+use chassis::context::Tracer;
+use chassis::grpc::{Identity, PeerChannel};
+use chassis::metrics::Metrics;
+use chassis::net::SystemNetwork;
+use chassis::rng::{Seeds, Stream};
+use chassis::{Backing, Env, Servers};
+use futures_util::future::join_all;
+use kernel::OrderId;
+use proto::inventory::v1::inventory_service_client::InventoryServiceClient;
+use proto::inventory::v1::reserve_stock_response::Outcome;
+use proto::inventory::v1::{GetStockRequest, Line, ReserveStockRequest, RestockRequest};
+use rand::Rng as _;
+use tokio::time::{Duration, Instant};
+use uuid::Uuid;
+
+use super::{Comparison, Round, Side, VERSION, ratio};
+use crate::infra::local::PrivateServers;
+use crate::load::recorder::Latency;
+use crate::run::resources::{self, Meter, Part};
+use crate::world::processes::{Processes, ProcessesOptions};
+use crate::world::secret::Secret;
+
+const PRODUCT: i64 = 1;
+/// More than any run can sell.
+const UNITS: u32 = 1_000_000_000;
+const DEADLINE: Duration = Duration::from_secs(10);
+/// A figure from the stock cache is that old at most.
+const CACHE_TTL: Duration = Duration::from_millis(1);
+const STRATEGIES: [&str; 2] = ["batched", "optimistic"];
+
+/// How long and how often.
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    /// Turns of each side.
+    pub rounds: u32,
+    /// Of each turn.
+    pub seconds: u32,
+    /// Who each have one order under way at a time.
+    pub buyers: u32,
+}
+
+/// Measures both, with logs in `folder`; `tell` is given a line after each turn.
+///
+/// # Errors
+/// One line: what could not be started, or does not answer.
+pub async fn compare(
+    extent: Extent,
+    folder: &Path,
+    command: String,
+    commit: Option<String>,
+    mut tell: impl FnMut(String),
+) -> Result<Comparison, String> {
+    let servers = PrivateServers::start(None).await?;
+    let secret = Secret::fresh()?;
+    let mut contenders = Vec::new();
+    for strategy in STRATEGIES {
+        contenders.push(Contender::start(strategy, &servers, folder, &secret).await?);
+    }
+    for number in 1..=extent.rounds {
+        for contender in &mut contenders {
+            let round = contender.turn(extent).await;
+            tell(format!(
+                "round {number} of {}: {:<10} {:>6.0} a second, p99 {:.1} ms, {} failed",
+                extent.rounds, contender.strategy, round.per_second, round.p99_ms, round.failed
+            ));
+            contender.rounds.push(round);
+        }
+    }
+    let (mut sides, mut broken) = (Vec::new(), Vec::new());
+    for contender in contenders {
+        broken.extend(contender.judge().await?.map(|why| format!("{}: {why}", contender.strategy)));
+        sides.push(Side::of(contender.strategy, settings(contender.strategy), contender.rounds));
+    }
+    let sides: [Side; 2] = sides.try_into().map_err(|_| "there are two sides".to_owned())?;
+    let [first, second] = &sides;
+    let ratio = ratio(first.per_second, second.per_second);
+    let Extent { seconds, buyers, .. } = extent;
+    Ok(Comparison {
+        version: VERSION,
+        name: "hot-product",
+        about: format!(
+            "{buyers} buyers want one product, each one unit of it again and again, {seconds} s a round, through the \
+             inventory service's gRPC port. The service is a process of its own on a private PostgreSQL that waits for \
+             the disk. Every answer is a reservation that is committed, with its idempotency key and its event."
+        ),
+        machine: resources::machine(),
+        commit,
+        command,
+        unit: "reservations",
+        sides,
+        ratio,
+        broken,
+    })
+}
+
+fn settings(strategy: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([("inventory.strategy".to_owned(), strategy.to_owned())])
+}
+
+/// One side: an inventory service with databases of its own, and what came of its turns.
+struct Contender {
+    strategy: &'static str,
+    processes: Processes,
+    client: InventoryServiceClient<PeerChannel>,
+    parts: Vec<(String, Part)>,
+    ids: Stream,
+    acknowledged: u64,
+    unknown: u64,
+    rounds: Vec<Round>,
+}
+
+impl Contender {
+    async fn start(
+        strategy: &'static str,
+        servers: &PrivateServers,
+        folder: &Path,
+        secret: &Secret,
+    ) -> Result<Self, String> {
+        let connections = Servers { namespace: strategy.to_owned(), ..servers.connections() };
+        let mut settings = settings(strategy);
+        settings.insert("inventory.cache_ttl".to_owned(), format!("{}ms", CACHE_TTL.as_millis()));
+        let options = ProcessesOptions {
+            program: None,
+            servers: connections.clone(),
+            roles: vec![inventory::ROLE],
+            settings,
+            logs: folder.join(strategy),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            secret: secret.clone(),
+            seed: None,
+            chaos: false,
+            crash: None,
+        };
+        let processes = Processes::start(options).await.map_err(|error| error.to_string())?;
+        let (client, ids) = client(&processes, connections, secret.keys()?)?;
+        let postgres =
+            servers.with(|servers| servers.postgres.pid()).map(|pid| ("postgres".to_owned(), Part::Tree(pid)));
+        let inventory = processes.pids().into_iter().map(|(role, pid)| (role.to_owned(), Part::Process(pid)));
+        let buyers = resources::this_thread().map(|thread| ("buyers".to_owned(), Part::Thread(thread)));
+        let parts = inventory.chain(postgres).chain(buyers).collect();
+        let mut contender =
+            Self { strategy, processes, client, parts, ids, acknowledged: 0, unknown: 0, rounds: Vec::new() };
+        let request = RestockRequest { product_id: PRODUCT, quantity: UNITS, restock_id: "bench".into() };
+        contender
+            .client
+            .restock(request)
+            .await
+            .map_err(|status| format!("{strategy}: restock: {}", status.message()))?;
+        Ok(contender)
+    }
+
+    /// Lets the buyers buy for as long as a turn lasts.
+    async fn turn(&mut self, extent: Extent) -> Round {
+        let mut meter = Meter::new(self.parts.clone());
+        let before = cpu(&mut meter);
+        let began = Instant::now();
+        let until = began + Duration::from_secs(extent.seconds.into());
+        let buyers: Vec<Buyer> = (0..extent.buyers)
+            .map(|_| Buyer {
+                client: self.client.clone(),
+                // Each with a stream of its own: who comes first changes nobody's orders.
+                ids: Seeds::from_number(self.ids.next_u64()).stream("orders"),
+                latency: Latency::default(),
+                failed: 0,
+            })
+            .collect();
+        let mut latency = Latency::default();
+        let mut failed = 0;
+        for buyer in join_all(buyers.into_iter().map(|buyer| buyer.buy(until))).await {
+            latency.add(&buyer.latency);
+            failed += buyer.failed;
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        let used = cpu(&mut meter).into_iter().map(|(part, after)| {
+            let used = after.saturating_sub(before.get(&part).copied().unwrap_or_default());
+            (part, used)
+        });
+        self.acknowledged += latency.count();
+        self.unknown += failed;
+        Round::of(seconds, &latency, failed, &used.collect())
+    }
+
+    /// What is wrong with the books, if something is: every unit that was promised is held, and none besides.
+    async fn judge(&self) -> Result<Option<String>, String> {
+        if let Some(why) = self.processes.dead().into_iter().next() {
+            return Err(why);
+        }
+        tokio::time::sleep(CACHE_TTL * 2).await;
+        let request = GetStockRequest { product_id: PRODUCT };
+        let stock = self.client.clone().get_stock(request).await;
+        let stock = stock.map_err(|status| format!("{}: {}", self.strategy, status.message()))?.into_inner();
+        let promised = i64::try_from(self.acknowledged).unwrap_or(i64::MAX);
+        let most = promised.saturating_add(i64::try_from(self.unknown).unwrap_or(i64::MAX));
+        let conserved = stock.available + stock.reserved + stock.sold == i64::from(UNITS);
+        if conserved && (promised..=most).contains(&stock.reserved) {
+            return Ok(None);
+        }
+        Ok(Some(format!(
+            "{promised} units were promised (and {} asked for in vain), {} are held, {} are left of {UNITS}",
+            self.unknown, stock.reserved, stock.available
+        )))
+    }
+}
+
+/// Microseconds of processor time by part.
+fn cpu(meter: &mut Meter) -> BTreeMap<String, u64> {
+    meter.used().into_iter().filter_map(|(part, used)| Some((part, used.cpu_us?))).collect()
+}
+
+/// Calls in the name of the order service, which is who reserves.
+fn client(
+    processes: &Processes,
+    servers: Servers,
+    keys: Keys,
+) -> Result<(InventoryServiceClient<PeerChannel>, Stream), String> {
+    let seeds = Seeds::from_entropy().map_err(|error| format!("no randomness: {error}"))?;
+    let ids = seeds.stream("orders");
+    let env = Env {
+        role: order::ROLE,
+        clock: Arc::new(SystemClock),
+        tracer: Tracer::new(&seeds),
+        seeds,
+        network: Arc::new(SystemNetwork),
+        peers: Arc::new(processes.addresses.clone()),
+        ops: Arc::default(),
+        chaos: false,
+        keys,
+        backing: Backing::Servers(servers),
+        metrics: Metrics::new(order::ROLE),
+        shutdown: Default::default(),
+    };
+    let channel = chassis::grpc::channel(&env, inventory::ROLE, Identity::Service(env.clone()), DEADLINE);
+    Ok((InventoryServiceClient::new(channel.map_err(|error| error.to_string())?), ids))
+}
+
+/// Somebody who orders a unit, hears of it, and orders the next one.
+struct Buyer {
+    client: InventoryServiceClient<PeerChannel>,
+    ids: Stream,
+    latency: Latency,
+    failed: u64,
+}
+
+impl Buyer {
+    async fn buy(mut self, until: Instant) -> Self {
+        while Instant::now() < until {
+            let mut id = [0; 16];
+            self.ids.fill_bytes(&mut id);
+            let order_id = OrderId::from_uuid(Uuid::from_bytes(id)).to_string();
+            let request = ReserveStockRequest { order_id, lines: vec![Line { product_id: PRODUCT, quantity: 1 }] };
+            let began = Instant::now();
+            let answer = self.client.reserve_stock(request).await.map(|answer| answer.into_inner().outcome);
+            match answer {
+                Ok(Some(Outcome::Reserved(_))) => self.latency.record(began.elapsed()),
+                _ => self.failed += 1,
+            }
+        }
+        self
+    }
+}

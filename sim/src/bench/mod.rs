@@ -1,0 +1,121 @@
+//! What a way of doing things is worth: it and the obvious one, in turns, on the same servers in the same run.
+//!
+//! A figure of one machine says little about another, and a figure of one minute little about the next. What
+//! lasts is a ratio, of two sides that had the same machine in the same minutes: A, B, A, B, …, and of each the
+//! median.
+
+pub mod hot_product;
+mod render;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::load::recorder::Latency;
+
+pub use render::markdown;
+
+/// The version of the format: another one when a field changes its meaning or goes.
+const VERSION: u32 = 1;
+
+/// Two sides, measured in turns.
+#[derive(Debug, Serialize)]
+pub struct Comparison {
+    pub version: u32,
+    pub name: &'static str,
+    /// What both do, in a line.
+    pub about: String,
+    pub machine: String,
+    /// Of the working folder, if it is a git checkout.
+    pub commit: Option<String>,
+    /// The command that measures it again.
+    pub command: String,
+    /// What is counted, such as `reservations`.
+    pub unit: &'static str,
+    pub sides: [Side; 2],
+    /// Of the first side's median to the second's.
+    pub ratio: f64,
+    /// What was found wrong with either's books; then the figures mean nothing.
+    pub broken: Vec<String>,
+}
+
+/// One way of doing it.
+#[derive(Debug, Serialize)]
+pub struct Side {
+    pub name: &'static str,
+    pub settings: BTreeMap<String, String>,
+    /// The median of its rounds.
+    pub per_second: f64,
+    pub rounds: Vec<Round>,
+}
+
+/// What one side did in its turn.
+#[derive(Debug, Clone, Serialize)]
+pub struct Round {
+    pub seconds: f64,
+    pub done: u64,
+    /// Without an answer that says so, or with an error.
+    pub failed: u64,
+    pub per_second: f64,
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+    /// Processor time per operation, of everybody who has a part in it.
+    pub cpu_us: BTreeMap<String, f64>,
+}
+
+impl Round {
+    /// `cpu_us` is what each part used in all.
+    pub fn of(seconds: f64, latency: &Latency, failed: u64, cpu_us: &BTreeMap<String, u64>) -> Self {
+        let done = latency.count();
+        let millis = |percent| latency.percentile_us(percent).unwrap_or_default() as f64 / 1e3;
+        let each = |used: &u64| *used as f64 / done.max(1) as f64;
+        Self {
+            seconds,
+            done,
+            failed,
+            per_second: done as f64 / seconds.max(1e-9),
+            p50_ms: millis(50.0),
+            p99_ms: millis(99.0),
+            cpu_us: cpu_us.iter().map(|(part, used)| (part.clone(), each(used))).collect(),
+        }
+    }
+}
+
+impl Side {
+    pub fn of(name: &'static str, settings: BTreeMap<String, String>, rounds: Vec<Round>) -> Self {
+        let per_second = median(rounds.iter().map(|round| round.per_second));
+        Self { name, settings, per_second, rounds }
+    }
+}
+
+/// The one in the middle; of an even number the mean of the two there, of none 0.
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = values.into_iter().collect();
+    sorted.sort_by(f64::total_cmp);
+    let half = sorted.len() / 2;
+    match (sorted.get(half.wrapping_sub(1)), sorted.get(half)) {
+        (Some(below), Some(above)) if sorted.len().is_multiple_of(2) => (below + above) / 2.0,
+        (_, Some(middle)) => *middle,
+        _ => 0.0,
+    }
+}
+
+/// How many times `one` is `other`; 0 where there is nothing to compare with.
+pub fn ratio(one: f64, other: f64) -> f64 {
+    if other > 0.0 { one / other } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_one_in_the_middle() {
+        for (values, middle) in
+            [(&[][..], 0.0), (&[7.0], 7.0), (&[9.0, 1.0], 5.0), (&[3.0, 100.0, 1.0], 3.0), (&[4.0, 1.0, 2.0, 3.0], 2.5)]
+        {
+            assert!((median(values.iter().copied()) - middle).abs() < 1e-9, "{values:?}");
+        }
+        assert!((ratio(6.0, 2.0) - 3.0).abs() < 1e-9 && ratio(6.0, 0.0) < 1e-9);
+    }
+}
