@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::geteuid;
+use rustix::process::{Signal, geteuid};
 
-use crate::{ServerError, wait};
+use crate::{ServerError, processes, wait};
 
 /// How long a program may take to say its version.
 const VERSION_DEADLINE: Duration = Duration::from_secs(5);
@@ -165,7 +165,9 @@ pub fn version(program: &Path) -> Result<Version, ServerError> {
     let mut child = asked.map_err(|error| failed(&error))?;
     // It says a line, which the pipe holds until it is read.
     if !wait::until(VERSION_DEADLINE, || !matches!(child.try_wait(), Ok(None))) {
-        let _ = child.kill();
+        for pid in processes::tree(child.id()) {
+            processes::send(pid.cast_signed(), Signal::KILL);
+        }
         let _ = child.wait();
         return Err(failed(&format_args!("no answer within {VERSION_DEADLINE:?}")));
     }

@@ -78,6 +78,9 @@ impl LocalServers {
     /// As [`LocalServers::start`], and when it was given up.
     pub fn start_unless(kept: Option<&Path>, give_up: &GiveUp) -> Result<Self, ServerError> {
         let binaries = Binaries::find()?;
+        if give_up.is_asked() {
+            return Err(server::given_up());
+        }
         let place = match kept {
             Some(folder) => Place::kept(folder, give_up)?,
             None => Place::throwaway(true, give_up)?,

@@ -21,6 +21,8 @@ const START_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 /// How long to end when it is told to; PostgreSQL itself kills its children after 5 s.
 const QUIT_DEADLINE: Duration = Duration::from_secs(6);
+/// How long one that nobody waits for any more may take to end by itself.
+const GIVE_UP_DEADLINE: Duration = Duration::from_millis(500);
 /// How long the children of a killed server may take to notice.
 const ORPHANS_DEADLINE: Duration = Duration::from_secs(5);
 /// How many ports are tried before a server's first start is given up.
@@ -281,7 +283,11 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if self.give_up.is_asked() {
-            self.kill();
+            // Not killed at once: PostgreSQL would leave shared memory behind.
+            self.quit();
+            if !self.ends_within(GIVE_UP_DEADLINE) {
+                self.kill();
+            }
         } else {
             self.stop();
         }

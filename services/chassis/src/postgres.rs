@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::store::StoreError;
 
 /// Connections of one service. More of them only queue inside the server.
-const POOL: u32 = 4;
+pub const POOL: u32 = 4;
 /// Those that writers keep to themselves, beside the pool: one each, so that they take none from readers.
 const KEPT: u32 = 5;
 /// And those that do not wait for the disk.

@@ -12,14 +12,16 @@ use chassis::context::Tracer;
 use chassis::grpc::{Identity, PeerChannel};
 use chassis::metrics::Metrics;
 use chassis::net::SystemNetwork;
+use chassis::postgres::POOL;
 use chassis::rng::{Seeds, Stream};
 use chassis::{Backing, Env, Servers};
 use futures_util::future::join_all;
 use kernel::OrderId;
 use proto::inventory::v1::inventory_service_client::InventoryServiceClient;
 use proto::inventory::v1::reserve_stock_response::Outcome;
-use proto::inventory::v1::{GetStockRequest, Line, ReserveStockRequest, RestockRequest};
+use proto::inventory::v1::{Line, ReserveStockRequest, RestockRequest};
 use rand::Rng as _;
+use sqlx::{Connection as _, PgConnection};
 use tokio::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -31,11 +33,18 @@ use crate::world::processes::{Processes, ProcessesOptions};
 use crate::world::secret::Secret;
 
 const PRODUCT: i64 = 1;
-/// More than any run can sell.
-const UNITS: u32 = 1_000_000_000;
+/// The most that one restock brings.
+const DELIVERY: u32 = 1_000_000;
+/// More than any side sells in a second.
+const SOLD_A_SECOND: u32 = 50_000;
 const DEADLINE: Duration = Duration::from_secs(10);
 /// A figure from the stock cache is that old at most.
 const CACHE_TTL: Duration = Duration::from_millis(1);
+/// How long the relay may take for the events of a turn.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(120);
+const LOOK: Duration = Duration::from_millis(100);
+/// One in so many may stay without an answer.
+const FAILED_SHARE: u64 = 100;
 const STRATEGIES: [&str; 2] = ["batched", "optimistic"];
 
 /// How long and how often.
@@ -64,11 +73,13 @@ pub async fn compare(
     let secret = Secret::fresh()?;
     let mut contenders = Vec::new();
     for strategy in STRATEGIES {
-        contenders.push(Contender::start(strategy, &servers, folder, &secret).await?);
+        contenders.push(Contender::start(strategy, &servers, folder, &secret, extent).await?);
     }
     for number in 1..=extent.rounds {
+        // Whoever comes second is not always the same.
+        contenders.rotate_left(usize::from(number > 1));
         for contender in &mut contenders {
-            let round = contender.turn(extent).await;
+            let round = contender.turn(extent).await?;
             tell(format!(
                 "round {number} of {}: {:<10} {:>6.0} a second, p99 {:.1} ms, {} failed",
                 extent.rounds, contender.strategy, round.per_second, round.p99_ms, round.failed
@@ -76,9 +87,10 @@ pub async fn compare(
             contender.rounds.push(round);
         }
     }
+    contenders.sort_by_key(|contender| STRATEGIES.iter().position(|strategy| *strategy == contender.strategy));
     let (mut sides, mut broken) = (Vec::new(), Vec::new());
-    for contender in contenders {
-        broken.extend(contender.judge().await?.map(|why| format!("{}: {why}", contender.strategy)));
+    for mut contender in contenders {
+        broken.extend(contender.judge().await.into_iter().map(|why| format!("{}: {why}", contender.strategy)));
         sides.push(Side::of(contender.strategy, settings(contender.strategy), contender.rounds));
     }
     let sides: [Side; 2] = sides.try_into().map_err(|_| "there are two sides".to_owned())?;
@@ -90,8 +102,9 @@ pub async fn compare(
         name: "hot-product",
         about: format!(
             "{buyers} buyers want one product, each one unit of it again and again, {seconds} s a round, through the \
-             inventory service's gRPC port. The service is a process of its own on a private PostgreSQL that waits for \
-             the disk. Every answer is a reservation that is committed, with its idempotency key and its event."
+             inventory service's gRPC port. The service is a process of its own with a pool of {POOL} connections to a \
+             private PostgreSQL that waits for the disk. Every answer is a reservation that is committed, with its \
+             idempotency key and its event; a turn begins when all events of the one before are published."
         ),
         machine: resources::machine(),
         commit,
@@ -104,16 +117,22 @@ pub async fn compare(
 }
 
 fn settings(strategy: &str) -> BTreeMap<String, String> {
-    BTreeMap::from([("inventory.strategy".to_owned(), strategy.to_owned())])
+    let cache_ttl = format!("{}ms", CACHE_TTL.as_millis());
+    let settings = [("inventory.strategy", strategy.to_owned()), ("inventory.cache_ttl", cache_ttl)];
+    settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// One side: an inventory service with databases of its own, and what came of its turns.
 struct Contender {
     strategy: &'static str,
     processes: Processes,
+    /// Its database.
+    books: PgConnection,
     client: InventoryServiceClient<PeerChannel>,
     parts: Vec<(String, Part)>,
     ids: Stream,
+    /// That there were in the beginning.
+    units: i64,
     acknowledged: u64,
     unknown: u64,
     rounds: Vec<Round>,
@@ -125,15 +144,14 @@ impl Contender {
         servers: &PrivateServers,
         folder: &Path,
         secret: &Secret,
+        extent: Extent,
     ) -> Result<Self, String> {
         let connections = Servers { namespace: strategy.to_owned(), ..servers.connections() };
-        let mut settings = settings(strategy);
-        settings.insert("inventory.cache_ttl".to_owned(), format!("{}ms", CACHE_TTL.as_millis()));
         let options = ProcessesOptions {
             program: None,
             servers: connections.clone(),
             roles: vec![inventory::ROLE],
-            settings,
+            settings: settings(strategy),
             logs: folder.join(strategy),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             secret: secret.clone(),
@@ -142,25 +160,31 @@ impl Contender {
             crash: None,
         };
         let processes = Processes::start(options).await.map_err(|error| error.to_string())?;
-        let (client, ids) = client(&processes, connections, secret.keys()?)?;
-        let postgres =
-            servers.with(|servers| servers.postgres.pid()).map(|pid| ("postgres".to_owned(), Part::Tree(pid)));
+        let (client, ids) = client(&processes, connections.clone(), secret.keys()?)?;
+        let own = servers.with(|servers| {
+            [&servers.postgres, &servers.nats, &servers.redis]
+                .map(|server| server.pid().map(|pid| (server.name().to_owned(), Part::Tree(pid))))
+        });
         let inventory = processes.pids().into_iter().map(|(role, pid)| (role.to_owned(), Part::Process(pid)));
         let buyers = resources::this_thread().map(|thread| ("buyers".to_owned(), Part::Thread(thread)));
-        let parts = inventory.chain(postgres).chain(buyers).collect();
+        let parts = inventory.chain(own.into_iter().flatten()).chain(buyers).collect();
+        let deliveries = 1 + extent.rounds * extent.seconds / (DELIVERY / SOLD_A_SECOND);
+        let units = i64::from(deliveries) * i64::from(DELIVERY);
+        let (acknowledged, unknown, rounds) = (0, 0, Vec::new());
+        let books = books_of(&connections).await?;
         let mut contender =
-            Self { strategy, processes, client, parts, ids, acknowledged: 0, unknown: 0, rounds: Vec::new() };
-        let request = RestockRequest { product_id: PRODUCT, quantity: UNITS, restock_id: "bench".into() };
-        contender
-            .client
-            .restock(request)
-            .await
-            .map_err(|status| format!("{strategy}: restock: {}", status.message()))?;
+            Self { strategy, processes, books, client, parts, ids, units, acknowledged, unknown, rounds };
+        for number in 1..=deliveries {
+            let restock_id = format!("bench-{number}");
+            let request = RestockRequest { product_id: PRODUCT, quantity: DELIVERY, restock_id };
+            let restocked = contender.client.restock(request).await;
+            restocked.map_err(|status| format!("{strategy}: restock: {}", status.message()))?;
+        }
         Ok(contender)
     }
 
     /// Lets the buyers buy for as long as a turn lasts.
-    async fn turn(&mut self, extent: Extent) -> Round {
+    async fn turn(&mut self, extent: Extent) -> Result<Round, String> {
         let mut meter = Meter::new(self.parts.clone());
         let before = cpu(&mut meter);
         let began = Instant::now();
@@ -187,29 +211,83 @@ impl Contender {
         });
         self.acknowledged += latency.count();
         self.unknown += failed;
-        Round::of(seconds, &latency, failed, &used.collect())
+        let round = Round::of(seconds, &latency, failed, &used.collect());
+        self.drained().await?;
+        Ok(round)
     }
 
-    /// What is wrong with the books, if something is: every unit that was promised is held, and none besides.
-    async fn judge(&self) -> Result<Option<String>, String> {
-        if let Some(why) = self.processes.dead().into_iter().next() {
-            return Err(why);
+    /// Waits until all events are published: what is left to do would be done in the other's turn.
+    async fn drained(&mut self) -> Result<(), String> {
+        let began = Instant::now();
+        loop {
+            let Books { unpublished, .. } = self.read().await?;
+            if unpublished == 0 {
+                return Ok(());
+            }
+            if began.elapsed() > DRAIN_DEADLINE {
+                return Err(format!(
+                    "{}: {unpublished} events are unpublished after {DRAIN_DEADLINE:?}",
+                    self.strategy
+                ));
+            }
+            tokio::time::sleep(LOOK).await;
         }
-        tokio::time::sleep(CACHE_TTL * 2).await;
-        let request = GetStockRequest { product_id: PRODUCT };
-        let stock = self.client.clone().get_stock(request).await;
-        let stock = stock.map_err(|status| format!("{}: {}", self.strategy, status.message()))?.into_inner();
+    }
+
+    async fn read(&mut self) -> Result<Books, String> {
+        let row = sqlx::query_as(BOOKS).bind(PRODUCT).fetch_one(&mut self.books).await;
+        let (available, held, reserved, keys, events, unpublished) =
+            row.map_err(|error| format!("{}: its books: {}", self.strategy, chassis::postgres::plain(&error)))?;
+        Ok(Books { available, held, reserved, keys, events, unpublished })
+    }
+
+    /// What is wrong, if something is: every unit that was promised is held, with its key and its event, and none
+    /// besides.
+    async fn judge(&mut self) -> Vec<String> {
+        let mut wrong = self.processes.dead();
+        if self.acknowledged == 0 || self.unknown > self.acknowledged / FAILED_SHARE {
+            wrong.push(format!("{} reservations, and {} without an answer", self.acknowledged, self.unknown));
+        }
+        let books = match self.read().await {
+            Ok(books) => books,
+            Err(why) => return wrong.into_iter().chain([why]).collect(),
+        };
         let promised = i64::try_from(self.acknowledged).unwrap_or(i64::MAX);
         let most = promised.saturating_add(i64::try_from(self.unknown).unwrap_or(i64::MAX));
-        let conserved = stock.available + stock.reserved + stock.sold == i64::from(UNITS);
-        if conserved && (promised..=most).contains(&stock.reserved) {
-            return Ok(None);
+        let Books { available, held, reserved, keys, events, .. } = books;
+        let told = [reserved, keys, events].iter().all(|count| *count == held);
+        if available + held != self.units || !told || !(promised..=most).contains(&held) {
+            wrong.push(format!(
+                "{promised} units were promised (and {} asked for in vain); {held} are held, for {reserved} \
+                 reservations, {keys} keys and {events} events; {available} are left of {}",
+                self.unknown, self.units
+            ));
         }
-        Ok(Some(format!(
-            "{promised} units were promised (and {} asked for in vain), {} are held, {} are left of {UNITS}",
-            self.unknown, stock.reserved, stock.available
-        )))
+        wrong
     }
+}
+
+/// What there is of the product, and of what tells of it.
+struct Books {
+    available: i64,
+    held: i64,
+    reserved: i64,
+    keys: i64,
+    events: i64,
+    unpublished: i64,
+}
+
+const BOOKS: &str = "SELECT s.available, s.reserved,
+        (SELECT coalesce(sum(quantity), 0)::bigint FROM reservations WHERE state = 'held'),
+        (SELECT count(*) FROM operations WHERE operation = 'reserve' AND outcome = 'reserved'),
+        (SELECT count(*) FROM inventory_events WHERE kind = 'StockReserved'),
+        (SELECT count(*) FROM inventory_events WHERE published_at IS NULL)
+    FROM stock AS s WHERE s.product_id = $1";
+
+async fn books_of(servers: &Servers) -> Result<PgConnection, String> {
+    let options = chassis::postgres::options(&servers.postgres).map_err(|error| error.to_string())?;
+    let options = options.database(&servers.database(inventory::adapters::outbound::rows::DATABASE));
+    PgConnection::connect_with(&options).await.map_err(|error| chassis::postgres::plain(&error))
 }
 
 /// Microseconds of processor time by part.

@@ -29,6 +29,8 @@ use crate::fault::crash::CrashAt;
 use crate::load::client::HttpClient;
 
 /// How long all roles may take to say that they are up.
+const STOP_DEADLINE: Duration = Duration::from_secs(8);
+const PAUSE: Duration = Duration::from_millis(5);
 const START_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Where and how the shop is put up.
@@ -200,8 +202,17 @@ impl RunningShop {
 }
 
 impl Drop for RunningShop {
+    /// Whoever drops it takes the folder away next, or lets somebody else have it.
+    #[expect(clippy::disallowed_methods, reason = "threads end in real time, and nobody can wait for a drop")]
     fn drop(&mut self) {
         self.shutdown.cancel();
+        for _ in 0..STOP_DEADLINE.as_millis() / PAUSE.as_millis() {
+            if self.handles.iter().all(JoinHandle::is_finished) {
+                return;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        tracing::warn!("a role's thread does not end");
     }
 }
 

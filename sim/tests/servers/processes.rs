@@ -81,7 +81,8 @@ async fn an_order_goes_through_all_roles_and_the_shop_stops_in_good_order() {
     let used = meter.used();
     assert_eq!(used.len(), shop::ROLES.len() + 1);
     for (name, used) in used {
-        assert!(used.cpu_us.unwrap() > 0 && used.peak_mb.unwrap() > 1.0, "{name}: {used:?}");
+        // Linux counts a process's time in hundredths of a second: one order may cost PostgreSQL none.
+        assert!(used.cpu_us.is_some() && used.peak_mb.unwrap() > 1.0, "{name}: {used:?}");
     }
     assert_eq!(shop.dead(), [""; 0]);
     shop.stop();

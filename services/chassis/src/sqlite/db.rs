@@ -8,6 +8,7 @@
 //! Each write is undone alone when it fails. Nobody sees what is not committed but the writes behind it in
 //! the same transaction, and they are answered by the same commit.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
@@ -117,6 +118,7 @@ impl Db {
         work: impl FnOnce(&Connection) -> Result<T, E> + Send,
     ) -> Result<T, E> {
         let (asked, mut work) = (Instant::now(), Some(work));
+        self.inner.hazards.storage(true)?;
         let (value, answer) = loop {
             if let Some(joined) = Inner::join(&self.inner, what, &mut work)? {
                 break joined;
@@ -168,7 +170,8 @@ impl Db {
         Ok(value)
     }
 
-    /// Runs `work` on the last committed state.
+    /// Runs `work` on the last committed state. It is one state for all statements of `work`, because who
+    /// commits is a task of the same thread.
     ///
     /// # Errors
     /// What `work` answered, or that the database does not answer.
@@ -208,7 +211,6 @@ impl Inner {
         work: &mut Option<impl FnOnce(&Connection) -> Result<T, E>>,
     ) -> Result<Option<Joined<T, E>>, E> {
         let began = Instant::now();
-        inner.hazards.storage(true)?;
         let mut state = inner.lock();
         let opened = match state.enter().map_err(|error| E::from(error.into()))? {
             Entered::First(number) => Some(number),
@@ -216,9 +218,18 @@ impl Inner {
             Entered::Busy => return Ok(None),
         };
         let before = state.connection.total_changes();
-        let value = match work.take() {
+        let working = AssertUnwindSafe(|| match work.take() {
             Some(work) => work(&state.connection),
             None => Err(StoreError::Corrupt(format!("{what} is written already")).into()),
+        });
+        let value = match catch_unwind(working) {
+            Ok(value) => value,
+            Err(panic) => {
+                // Half of it may be written, and others would commit that.
+                state.give_up("a write panicked");
+                drop(state);
+                resume_unwind(panic)
+            }
         };
         let undone = state.leave(value.is_ok(), opened.is_some()).map_err(E::from);
         let rows = if value.is_ok() { state.connection.total_changes() - before } else { 0 };
@@ -285,8 +296,8 @@ impl Inner {
 
     fn make_durable(&self, connection: &Connection, batch: &Batch) -> Result<(), StoreError> {
         let mut changing = batch.written.iter().filter(|written| written.rows > 0).peekable();
-        if changing.peek().is_some() {
-            // It was taken when it was written, and may be refused now.
+        if changing.peek().is_some() && batch.written.len() > 1 {
+            // Each was taken when it was written. All of them may be refused now; one alone is asked for once.
             self.hazards.storage(true)?;
         }
         changing.try_for_each(|written| self.survives(written.what, "before"))?;
@@ -313,8 +324,8 @@ impl Inner {
 impl State {
     /// Begins a transaction, or a part of the one that is open. Waits for nobody.
     fn enter(&mut self) -> rusqlite::Result<Entered> {
-        // What went badly wrong with the connection may have ended it unseen.
-        if self.batch.is_some() && self.connection.is_autocommit() {
+        // What went badly wrong with the connection may have ended it unseen, or left one that is nobody's.
+        if self.batch.is_some() == self.connection.is_autocommit() {
             self.give_up("the database has undone the transaction");
         }
         if self.batch.is_some() {
@@ -512,6 +523,40 @@ mod tests {
             assert_eq!((batches(&db), count(&db).unwrap()), (("1".into(), "4.0".into()), 3));
             assert!(insert(&db, 3).await.is_err() && insert(&db, 4).await.is_ok());
             assert_eq!(count(&db).unwrap(), 4);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_that_panics_leaves_nothing_behind_and_blocks_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, storage) in
+            [("files", Storage::Folder(folder.path().to_owned())), ("memory", Storage::Memory("panics".into()))]
+        {
+            let db = Arc::new(table(&storage));
+            let panicking = async {
+                let db = db.clone();
+                let write = async move {
+                    db.write("try", |tx| -> Result<(), StoreError> {
+                        tx.execute("INSERT INTO t VALUES (7)", [])?;
+                        panic!("a bug in a write")
+                    })
+                    .await
+                };
+                tokio::spawn(write).await.unwrap_err().is_panic()
+            };
+            // Alone, and behind another one, which is told that it was not written.
+            assert!(panicking.await, "{name}");
+            insert(&db, 1).await.unwrap();
+            let mut first = std::pin::pin!(insert(&db, 2));
+            assert!(once(first.as_mut()).await.is_pending());
+            let mut work = Some(|tx: &Connection| -> Result<(), StoreError> {
+                tx.execute("INSERT INTO t VALUES (8)", [])?;
+                panic!("another one")
+            });
+            let behind = catch_unwind(AssertUnwindSafe(|| Inner::join(&db.inner, "try", &mut work).is_ok()));
+            assert!(behind.is_err() && first.await.is_err(), "{name}");
+            insert(&db, 3).await.unwrap();
+            assert_eq!(count(&db).unwrap(), 2, "{name}");
         }
     }
 

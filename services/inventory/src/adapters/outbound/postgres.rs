@@ -28,7 +28,7 @@ use kernel::{OrderId, ProductId, Timestamp};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 
-use self::batch::{AnyAnswer, AnyCommand, Books, Command, Key, KnownOrder, Move};
+use self::batch::{AnyAnswer, AnyCommand, Books, Command, Key, KnownOrder, Move, Writes};
 use self::optimistic::Optimistic;
 use super::rows::{DATABASE, OUTBOX, corrupt, line, nothing_reserved, read_barrier};
 use crate::application::ports::{Answers, CommitOrder, ReleaseOrder, ReserveOrder, RestockProduct, StockStore};
@@ -321,13 +321,34 @@ async fn read_restocks(tx: &mut PgConnection, keys: &BTreeSet<Key>, books: &mut 
 
 /// Writes what was decided.
 async fn write(tx: &mut PgConnection, books: &Books) -> Result<(), StoreError> {
-    let (writes, moves) = (&books.writes, books.moves());
-    outbox::append(tx, OUTBOX, &writes.events).await?;
-    write_restocks(tx, &writes.restocks).await?;
+    let moves = books.moves();
+    write_news(tx, books, &moves).await?;
+    // Last, and for as short a time as can be: everybody wants the rows of a hot product.
+    write_orders(tx, books, &books.writes, &moves).await
+}
+
+/// Events, restocks, and rows for products that had none.
+async fn write_news(tx: &mut PgConnection, books: &Books, moves: &[Move]) -> Result<(), StoreError> {
+    outbox::append(tx, OUTBOX, &books.writes.events).await?;
+    write_restocks(tx, &books.writes.restocks).await?;
+    write_new_stock(tx, moves).await
+}
+
+async fn write_new_stock(tx: &mut PgConnection, moves: &[Move]) -> Result<(), StoreError> {
     let new: Vec<i64> = moves.iter().filter(|row| row.from.version == 0).map(|row| row.from.product_id.0).collect();
     if !new.is_empty() {
-        sqlx::query(NEW_STOCK).bind(new).execute(&mut *tx).await?;
+        sqlx::query(NEW_STOCK).bind(new).execute(tx).await?;
     }
+    Ok(())
+}
+
+/// Keys, reservations and stock, in one statement. `Conflict` if a product is not where it was read.
+async fn write_orders(
+    tx: &mut PgConnection,
+    #[cfg_attr(not(feature = "planted-bugs"), expect(unused_variables))] books: &Books,
+    writes: &Writes,
+    moves: &[Move],
+) -> Result<(), StoreError> {
     if moves.is_empty() && writes.operations.is_empty() {
         return Ok(());
     }

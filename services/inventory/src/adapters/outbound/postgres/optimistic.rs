@@ -7,9 +7,10 @@ use std::sync::Arc;
 use chassis::StoreError;
 use chassis::gather::Traced;
 use chassis::postgres::Db;
+use sqlx::PgConnection;
 
-use super::batch::{AnyAnswer, AnyCommand, Books};
-use super::{Locks, read, write};
+use super::batch::{AnyAnswer, AnyCommand, Books, Writes};
+use super::{Locks, read, write_new_stock, write_news, write_orders};
 use crate::domain::Refusal;
 
 /// How often a command is tried. When everybody wants one row, one of those who try at the same time gets
@@ -40,7 +41,8 @@ impl Optimistic {
     async fn carry_out_one(&self, traced: &Traced<AnyCommand>) -> Answered {
         for _ in 1..TRIES_MAX {
             match self.try_once(traced).await {
-                Err(StoreError::Conflict(_)) => {}
+                // What was read by one statement may not fit what was read by the next one.
+                Err(StoreError::Conflict(_) | StoreError::Corrupt(_)) => {}
                 answered => return answered,
             }
         }
@@ -50,14 +52,32 @@ impl Optimistic {
     /// `Conflict` when a row has moved on or a key was taken since they were read; nothing was written then.
     async fn try_once(&self, traced: &Traced<AnyCommand>) -> Answered {
         let mut tx = self.db.begin(traced.command.what()).await?;
-        let mut books = Books::default();
-        read(&mut tx, std::slice::from_ref(traced), Locks::Left, &mut books).await?;
-        let answer = traced.command.decide(&mut books)?;
-        for event in &mut books.writes.events {
-            event.traceparent.clone_from(&traced.trace);
+        match attempt(&mut tx, traced).await {
+            Ok(answer) => {
+                tx.commit().await?;
+                Ok(answer)
+            }
+            Err(error) => {
+                // At once, and not when the pool finds the time: it may hold the row that all others want.
+                let _ = tx.rollback().await;
+                Err(error)
+            }
         }
-        write(&mut tx, &books).await?;
-        tx.commit().await?;
-        Ok(answer)
     }
+}
+
+/// The stock first: whoever was too slow has written nothing else that has to be undone.
+async fn attempt(tx: &mut PgConnection, traced: &Traced<AnyCommand>) -> Answered {
+    let mut books = Books::default();
+    read(tx, std::slice::from_ref(traced), Locks::Left, &mut books).await?;
+    let answer = traced.command.decide(&mut books)?;
+    for event in &mut books.writes.events {
+        event.traceparent.clone_from(&traced.trace);
+    }
+    let moves = books.moves();
+    write_new_stock(tx, &moves).await?;
+    write_orders(tx, &books, &Writes::default(), &moves).await?;
+    write_orders(tx, &books, &books.writes, &[]).await?;
+    write_news(tx, &books, &[]).await?;
+    Ok(answer)
 }

@@ -1,0 +1,29 @@
+//! `shopctl bench`: two sides in turns, and their books.
+
+use crate::harness::{Bench, TINY};
+
+#[test]
+fn a_hot_product_is_sold_in_two_ways_in_turns_and_both_keep_their_books() {
+    let bench = Bench::new(TINY);
+    let arguments = ["bench", "hot-product", "--rounds", "2", "--seconds", "1", "--buyers", "8", "--out", "figures"];
+    let said = bench.shopctl(&arguments).exits(0).stdout();
+    for told in ["round 1 of 2: batched", "round 2 of 2: optimistic", "report: figures/hot-product.md"] {
+        assert!(said.contains(told), "{said}");
+    }
+    let text = std::fs::read_to_string(bench.path("figures/hot-product.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(report["broken"], serde_json::json!([]));
+    assert_eq!(report["command"], "shopctl bench hot-product --rounds 2 --seconds 1 --buyers 8");
+    for side in report["sides"].as_array().unwrap() {
+        let rounds = side["rounds"].as_array().unwrap();
+        assert_eq!(rounds.len(), 2);
+        for round in rounds {
+            assert!(
+                round["done"].as_u64().unwrap() > 0 && round["cpu_us"]["postgres"].as_f64().unwrap() > 0.0,
+                "{text}"
+            );
+        }
+    }
+    let page = std::fs::read_to_string(bench.path("figures/hot-product.md")).unwrap();
+    assert!(said.contains(&page) && page.contains("times as many reservations a second as `optimistic`"), "{page}");
+}
