@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::metrics::Metrics;
-use chassis::postgres::{Db, Kept, options};
+use chassis::postgres::{Db, Kept, POOL, options};
 use chassis::{Servers, StoreError};
 use servers::LocalServers;
 use sqlx::{Connection as _, PgConnection, Row as _};
@@ -42,6 +42,12 @@ async fn count(db: &Db, name: &str) -> Result<(), StoreError> {
 
 async fn value(db: &Db, name: &str) -> Option<i64> {
     let sql = "SELECT value FROM counters WHERE name = $1";
+    // Connections that died with their server are found out one by one.
+    for _ in 0..POOL {
+        if let Ok(value) = sqlx::query_scalar(sql).bind(name).fetch_optional(db.pool()).await {
+            return value;
+        }
+    }
     sqlx::query_scalar(sql).bind(name).fetch_optional(db.pool()).await.unwrap()
 }
 
