@@ -129,6 +129,7 @@ impl LocalServers {
             redis: self.redis.url().to_owned(),
             namespace: namespace.to_owned(),
             create: true,
+            batch_max: chassis::gather::BATCH_MAX,
             hazards: chassis::hazard::Hazards::default(),
         }
     }

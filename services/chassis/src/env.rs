@@ -101,6 +101,9 @@ pub struct Servers {
     pub namespace: String,
     /// Whether databases, tables and streams that are missing are to be created.
     pub create: bool,
+    /// Most writes of one transaction, and most events that a relay has on their way; 1 for each by itself, to
+    /// measure against. Usually [`crate::gather::BATCH_MAX`].
+    pub batch_max: usize,
     /// What may befall whoever writes there.
     pub hazards: Hazards,
 }

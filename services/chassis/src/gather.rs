@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::store::StoreError;
 
 /// Most commands of one batch.
-const BATCH_MAX: usize = 256;
+pub const BATCH_MAX: usize = 256;
 /// Most commands that are passed over when a batch is taken, because their key is in it already.
 const LEFT_MAX: usize = 1024;
 /// A writer that takes longer for a batch is given up: whoever is on the other side has gone without a word.
@@ -100,6 +100,7 @@ impl<W: Writer> Clone for Gather<W> {
 
 struct Inner<W: Writer> {
     writer: W,
+    batch_max: usize,
     metrics: Metrics,
     queue: Mutex<Queue<W>>,
 }
@@ -119,9 +120,11 @@ struct Waiting<W: Writer> {
 }
 
 impl<W: Writer> Gather<W> {
-    pub fn new(writer: W, metrics: &Metrics) -> Self {
+    /// Batches of at most `batch_max` commands, and at least one.
+    pub fn new(writer: W, batch_max: usize, metrics: &Metrics) -> Self {
+        let batch_max = batch_max.clamp(1, BATCH_MAX);
         let queue = Mutex::new(Queue { waiting: VecDeque::new(), writing: false });
-        Self { inner: Arc::new(Inner { writer, metrics: metrics.clone(), queue }) }
+        Self { inner: Arc::new(Inner { writer, batch_max, metrics: metrics.clone(), queue }) }
     }
 
     pub fn writer(&self) -> &W {
@@ -192,7 +195,7 @@ impl<W: Writer> Inner<W> {
         }
         let (mut keys, mut batch) = (BTreeSet::new(), Batch { commands: Vec::new(), answers: Vec::new() });
         let mut left = VecDeque::new();
-        while batch.commands.len() < BATCH_MAX && left.len() < LEFT_MAX {
+        while batch.commands.len() < self.batch_max && left.len() < LEFT_MAX {
             let Some(waiting) = queue.waiting.pop_front() else { break };
             // One that has to wait is in nobody's way, and is the first of its key in the next batch.
             if self.writer.key(&waiting.traced.command).is_some_and(|key| !keys.insert(key)) {

@@ -1,14 +1,15 @@
 //! gRPC to and from peers: deadlines, the caller's identity and the trace on every call.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use kernel::Timestamp;
 use tokio::time::Instant;
-use tonic::metadata::MetadataValue;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
@@ -33,7 +34,7 @@ const SERVICE_TOKEN_TTL: Duration = Duration::from_secs(60);
 const UNROUTED: &str = "unrouted";
 
 /// A connection to a peer; cheap to clone, connects on first use and again after a loss.
-pub type PeerChannel = InterceptedService<Road, Identity>;
+pub type PeerChannel = InterceptedService<Road, Signer>;
 
 /// In whose name calls are made.
 #[derive(Clone)]
@@ -44,21 +45,55 @@ pub enum Identity {
     Caller(Env),
 }
 
-impl Interceptor for Identity {
+/// Puts trace and identity on every call over one channel. Cheap to clone.
+#[derive(Clone)]
+pub struct Signer {
+    identity: Identity,
+    /// The service's own token as it stands in a header, until it has to be made anew. It is kept because making
+    /// one costs a signature, and because HTTP/2 sends a header that it has sent before as a number.
+    kept: Arc<Mutex<Option<(MetadataValue<Ascii>, Timestamp)>>>,
+}
+
+impl Signer {
+    fn new(identity: Identity) -> Self {
+        Self { identity, kept: Arc::default() }
+    }
+
+    fn own_token(&self, env: &Env) -> Result<MetadataValue<Ascii>, Status> {
+        let now = env.clock.now();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((token, renewed_at)) = &*kept
+            && now < *renewed_at
+        {
+            return Ok(token.clone());
+        }
+        let token = bearer(&env.keys.issue(env.role, Role::Service, SERVICE_TOKEN_TTL, now))?;
+        *kept = Some((token.clone(), now.plus(SERVICE_TOKEN_TTL / 2)));
+        Ok(token)
+    }
+}
+
+fn ascii(text: String) -> Result<MetadataValue<Ascii>, Status> {
+    MetadataValue::try_from(text).map_err(|_| Status::internal("metadata"))
+}
+
+fn bearer(token: &str) -> Result<MetadataValue<Ascii>, Status> {
+    ascii(format!("Bearer {token}"))
+}
+
+impl Interceptor for Signer {
     fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, Status> {
         let context = Context::current();
-        let (env, token) = match self {
-            Self::Service(env) => {
-                let token = env.keys.issue(env.role, Role::Service, SERVICE_TOKEN_TTL, env.clock.now());
-                (env, Some(Arc::from(token)))
-            }
-            Self::Caller(env) => (env, context.token),
+        let (env, token) = match &self.identity {
+            Identity::Service(env) => (env, Some(self.own_token(env)?)),
+            Identity::Caller(env) => (env, context.token.as_deref().map(bearer).transpose()?),
         };
-        let trace = env.tracer.span(context.trace);
-        let ascii = |text: String| MetadataValue::try_from(text).map_err(|_| Status::internal("metadata"));
-        request.metadata_mut().insert(TRACEPARENT, ascii(trace.to_string())?);
+        let mut trace = ascii(env.tracer.span(context.trace).to_string())?;
+        // No two calls have the same one: kept in the connection's table of headers it would only drive out others.
+        trace.set_sensitive(true);
+        request.metadata_mut().insert(TRACEPARENT, trace);
         if let Some(token) = token {
-            request.metadata_mut().insert("authorization", ascii(format!("Bearer {token}"))?);
+            request.metadata_mut().insert("authorization", token);
         }
         Ok(request)
     }
@@ -90,7 +125,7 @@ pub fn channel(env: &Env, role: &str, identity: Identity, deadline: Duration) ->
         to: role.into(),
         deadline: deadline.min(DEADLINE_MAX),
     };
-    Ok(InterceptedService::new(road, identity))
+    Ok(InterceptedService::new(road, Signer::new(identity)))
 }
 
 /// Serves one request: finds its trace, verifies its caller, bounds its time, and says what became

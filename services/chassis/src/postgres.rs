@@ -54,6 +54,7 @@ pub struct Db {
     relaxed: PgPool,
     metrics: Metrics,
     committed: Notify,
+    batch_max: usize,
     hazards: Hazards,
 }
 
@@ -122,7 +123,13 @@ impl Db {
         let kept = pool(KEPT).connect_lazy_with(options.clone());
         let pool = pool(POOL).connect_lazy_with(options);
         let (metrics, hazards) = (metrics.clone(), servers.hazards.clone());
-        Ok(Self { name, pool, kept, relaxed, metrics, committed: Notify::new(), hazards })
+        let (committed, batch_max) = (Notify::new(), servers.batch_max);
+        Ok(Self { name, pool, kept, relaxed, metrics, committed, batch_max, hazards })
+    }
+
+    /// See [`Servers::batch_max`].
+    pub fn batch_max(&self) -> usize {
+        self.batch_max
     }
 
     /// For reads of one statement.

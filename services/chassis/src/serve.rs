@@ -1,19 +1,21 @@
 //! Runs a built service on its sockets until it is told to stop, then drains it.
 
 use std::future::Future;
-use std::io::Cursor;
+use std::io;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::routing::get;
+use bytes::{Buf, Bytes};
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
@@ -136,8 +138,7 @@ async fn serve_grpc(env: Env, mut socket: Box<dyn Socket>, routes: Routes) {
     if !matches!(spoken, Ok(Ok(_))) {
         return;
     }
-    let (rest, answers) = tokio::io::split(socket);
-    let socket = tokio::io::join(Cursor::new(preface).chain(rest), answers);
+    let socket = ReadAgain { head: Bytes::copy_from_slice(&preface), socket };
     let guarded = env.clone();
     let service = service_fn(move |request: Request<Incoming>| grpc::guard(guarded.clone(), routes.clone(), request));
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
@@ -179,5 +180,53 @@ async fn serve_http(env: Env, socket: Box<dyn Socket>, router: Router) {
     };
     if let Err(error) = ended {
         tracing::debug!(service = env.role, %error, "a connection broke");
+    }
+}
+
+/// A socket whose first bytes have been looked at, and are read once more.
+struct ReadAgain {
+    head: Bytes,
+    socket: Box<dyn Socket>,
+}
+
+impl AsyncRead for ReadAgain {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.head.is_empty() {
+            return Pin::new(&mut self.socket).poll_read(context, buffer);
+        }
+        let length = self.head.len().min(buffer.remaining());
+        buffer.put_slice(self.head.get(..length).unwrap_or_default());
+        self.head.advance(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ReadAgain {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
     }
 }

@@ -164,6 +164,7 @@ fn pace(config: &Config) -> Pace {
             operator_after: config.operator_after,
         },
         lease: config.lease,
+        renewed_below: (config.lease + config.step_timeout) / 2,
         backoff_base: config.backoff_base,
         backoff_cap: config.backoff_cap,
         alert_after: config.alert_after,

@@ -122,7 +122,7 @@ async fn in_real_time(
     let preparing =
         async { Ground::prepare(&standing.infra, None).await.map_err(|why| Failure::shop(format!("error: {why}"))) };
     let ground = unless_asked(&mut signals, &mut asked, preparing).await?;
-    if let Ground::Local(private) = &ground {
+    if let Ground::Local { private, .. } = &ground {
         sink(&Event::Note(format!("servers up in {} ms", private.started_in.as_millis())));
     }
     if let Ground::External(servers) = &ground {
@@ -226,7 +226,7 @@ fn not_empty(order: &str) -> Failure {
 /// they cannot be kept hides no verdict.
 async fn keep_books<T>(ground: &Ground, folder: &Path, conducted: &Result<T, Failure>, sink: &Sink) {
     let stopped = conducted.as_ref().is_err_and(|failure| failure.code == ExitCode::Stopped);
-    if let (Ground::Local(private), false) = (ground, stopped)
+    if let (Ground::Local { private, .. }, false) = (ground, stopped)
         && let Err(why) = export::export(&private.connections(), &folder.join(DATA)).await
     {
         sink(&Event::Note(why));

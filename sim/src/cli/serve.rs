@@ -9,6 +9,7 @@ use chassis::auth::Keys;
 use chassis::clock::SystemClock;
 use chassis::context::Tracer;
 use chassis::env::StartError;
+use chassis::gather::BATCH_MAX;
 use chassis::hazard::Hazards;
 use chassis::metrics::Metrics;
 use chassis::net::{BoundPort, ExposedNetwork, Listener, Network, SystemNetwork};
@@ -29,6 +30,7 @@ use super::logs::{self, Format};
 use super::signals::Signals;
 use super::{runtime, say};
 use crate::fault::crash::CrashAt;
+use crate::infra::batch_max;
 use crate::world::secret::Secret;
 use crate::world::shop::{self, Needs};
 
@@ -96,6 +98,10 @@ pub struct ProcessArgs {
     /// Creates databases, tables and streams that are missing.
     #[arg(long, env = "SHOP_CREATE", value_parser = BoolishValueParser::new())]
     create: bool,
+    /// Most writes of one transaction, and most events that the relay has on their way; 1 for each by itself, to
+    /// measure against.
+    #[arg(long, value_name = "NUMBER", env = "SHOP_BATCH_MAX", default_value_t = BATCH_MAX, value_parser = batch_max)]
+    batch_max: usize,
     /// The file with the secret that signs tokens, the same for all roles of a shop; JWT_SECRET otherwise.
     #[arg(long, value_name = "FILE", env = "JWT_SECRET_FILE")]
     jwt_secret_file: Option<PathBuf>,
@@ -356,6 +362,7 @@ impl ProcessArgs {
             redis: String::new(),
             namespace,
             create,
+            batch_max: self.batch_max,
             hazards: Hazards::default(),
         };
         let mut places = Vec::new();

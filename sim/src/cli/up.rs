@@ -82,7 +82,7 @@ async fn until_stopped(mut plan: Plan, args: &UpArgs) -> Result<ExitCode, Failur
     let shop = shop.map_err(|why| if why.code == ExitCode::Stopped { why } else { why.after(&ground.dead()) })?;
     let gateway = &shop.surroundings().gateway;
     say(format_args!("the shop is up (in {} ms): http://{gateway}/api/v1", shop.started_in().as_millis()));
-    if let Ground::Local(private) = &ground {
+    if let Ground::Local { private, .. } = &ground {
         private.with(|servers| {
             for server in [&servers.postgres, &servers.nats, &servers.redis] {
                 say(format_args!("  {:<12} {}", server.name(), server.address()));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_nats::{ConnectErrorKind, ConnectOptions, RequestErrorKind, ServerAddr};
 use chassis::events::jetstream::{JetStreamLog, plain};
 use chassis::events::{EventLog as _, Stream};
+use chassis::gather::BATCH_MAX;
 use chassis::hazard::Hazards;
 use chassis::{Servers, StoreError};
 use redis::{ErrorKind, RedisError};
@@ -93,7 +94,8 @@ fn named(value: &dyn Fn(&Variable) -> Option<String>, create: bool, namespace: &
     };
     let (postgres, nats, redis) = (url(DATABASE_URL)?, url(NATS_URL)?, url(REDIS_URL)?);
     let _ = (postgres_options(&postgres)?, nats_address(&nats)?, redis_client(&redis)?);
-    Ok(Servers { postgres, nats, redis, namespace, create, hazards: Hazards::default() })
+    let (batch_max, hazards) = (BATCH_MAX, Hazards::default());
+    Ok(Servers { postgres, nats, redis, namespace, create, batch_max, hazards })
 }
 
 /// Asks each server once whether it will do.

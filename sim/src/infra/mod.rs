@@ -9,6 +9,7 @@ pub mod local;
 use std::path::Path;
 
 use chassis::Servers;
+use chassis::gather::BATCH_MAX;
 use clap::{Args, ValueEnum};
 
 use crate::report::World;
@@ -51,6 +52,19 @@ pub struct InfraArgs {
     /// Creates databases, tables and streams that are missing on external servers.
     #[arg(long)]
     pub create: bool,
+    /// Most writes of one transaction on real servers, and most events that a relay has on their way; 1 for each by
+    /// itself, to measure against.
+    #[arg(long, value_name = "NUMBER", env = "SHOP_BATCH_MAX", default_value_t = BATCH_MAX, value_parser = batch_max)]
+    pub batch_max: usize,
+}
+
+/// Reads how many writes share a transaction at most.
+///
+/// # Errors
+/// One line: what it must be.
+pub fn batch_max(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=BATCH_MAX).contains(number));
+    number.ok_or_else(|| format!("it is a number from 1 to {BATCH_MAX}"))
 }
 
 impl InfraArgs {
@@ -61,6 +75,9 @@ impl InfraArgs {
         match self.infra {
             Infra::Embedded if self.processes => {
                 refused("--processes", "needs servers that processes can share: add --infra local or --infra external")
+            }
+            Infra::Embedded if self.batch_max != BATCH_MAX => {
+                refused("--batch-max", "is for real servers: add --infra local or --infra external")
             }
             Infra::Embedded | Infra::Local if self.create => {
                 refused("--create", "is for --infra external; everywhere else everything is created")
@@ -77,7 +94,7 @@ impl InfraArgs {
 /// What a shop stands on, ready to be used. Private servers go when this is dropped.
 pub enum Ground {
     Embedded,
-    Local(PrivateServers),
+    Local { private: PrivateServers, batch_max: usize },
     External(Servers),
 }
 
@@ -89,9 +106,13 @@ impl Ground {
     pub async fn prepare(args: &InfraArgs, kept: Option<&Path>) -> Result<Self, String> {
         match args.infra {
             Infra::Embedded => Ok(Self::Embedded),
-            Infra::Local => PrivateServers::start(kept).await.map(Self::Local),
+            Infra::Local => {
+                let private = PrivateServers::start(kept).await?;
+                Ok(Self::Local { private, batch_max: args.batch_max })
+            }
             Infra::External => {
                 let servers = external::from_env(args.create, &args.namespace)?;
+                let servers = Servers { batch_max: args.batch_max, ..servers };
                 let versions = external::check(&servers).await?;
                 tracing::info!(%versions, "external servers");
                 external::streams(&servers).await?;
@@ -104,14 +125,14 @@ impl Ground {
     pub fn servers(&self) -> Option<Servers> {
         match self {
             Self::Embedded => None,
-            Self::Local(private) => Some(private.connections()),
+            Self::Local { private, batch_max } => Some(Servers { batch_max: *batch_max, ..private.connections() }),
             Self::External(servers) => Some(servers.clone()),
         }
     }
 
     /// What of the machine each private server uses.
     pub fn parts(&self) -> Vec<(String, Part)> {
-        let Self::Local(private) = self else { return Vec::new() };
+        let Self::Local { private, .. } = self else { return Vec::new() };
         private.with(|servers| {
             let all = [&servers.postgres, &servers.nats, &servers.redis];
             all.iter().filter_map(|server| Some((server.name().to_owned(), Part::Tree(server.pid()?)))).collect()
@@ -121,7 +142,9 @@ impl Ground {
     /// Private servers that ended by themselves, and what they said last.
     pub fn dead(&self) -> Vec<String> {
         match self {
-            Self::Local(private) => private.with(|servers| servers.ended()).iter().map(ToString::to_string).collect(),
+            Self::Local { private, .. } => {
+                private.with(|servers| servers.ended()).iter().map(ToString::to_string).collect()
+            }
             Self::Embedded | Self::External(_) => Vec::new(),
         }
     }
@@ -129,7 +152,7 @@ impl Ground {
     pub fn world(&self) -> World {
         match self {
             Self::Embedded => World::Embedded,
-            Self::Local(_) => World::Local,
+            Self::Local { .. } => World::Local,
             Self::External(_) => World::External,
         }
     }
@@ -138,7 +161,7 @@ impl Ground {
     pub fn durability(&self) -> &'static str {
         match self {
             Self::Embedded => "SQLite in WAL mode, synchronous=NORMAL",
-            Self::Local(_) => {
+            Self::Local { .. } => {
                 "PostgreSQL, fsync and synchronous_commit on; JetStream on files, refilled from PostgreSQL"
             }
             Self::External(_) => "as the external servers are configured",

@@ -129,8 +129,8 @@ impl Processes {
                 command.args([flag, &format!("{peer}={address}")]);
             }
         }
-        let Servers { postgres, nats, redis, namespace, create, hazards: _ } = &options.servers;
-        command.arg(format!("--namespace={namespace}"));
+        let Servers { postgres, nats, redis, namespace, create, batch_max, hazards: _ } = &options.servers;
+        command.arg(format!("--namespace={namespace}")).arg(format!("--batch-max={batch_max}"));
         command.args(create.then_some("--create")).args(options.chaos.then_some("--chaos"));
         if let Some(crash) = options.crash.as_ref().filter(|crash| crash.role() == role) {
             command.arg(format!("--crash-at={crash}"));

@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use chassis::Servers;
+use chassis::gather::BATCH_MAX;
 use chassis::hazard::Hazards;
 use shopctl::infra::external::{self, check};
 
@@ -120,6 +121,7 @@ async fn a_stream_that_is_missing_or_another_programs_or_forgets_is_told_before_
         redis: String::new(),
         namespace: namespace.to_owned(),
         create,
+        batch_max: BATCH_MAX,
         hazards: Hazards::default(),
     };
     let said = external::streams(&servers("none", false)).await.unwrap_err();

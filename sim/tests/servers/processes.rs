@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::Servers;
+use chassis::gather::BATCH_MAX;
 use chassis::hazard::Hazards;
 use chassis::net::SystemNetwork;
 use shopctl::load::api::{Api, Item};
@@ -164,7 +165,8 @@ async fn puts_up_a_shop_if_told_to_stand_in() {
     if logs.is_empty() {
         return;
     }
-    let servers = Servers { postgres, nats, redis, namespace, create: true, hazards: Hazards::default() };
+    let (create, batch_max, hazards) = (true, BATCH_MAX, Hazards::default());
+    let servers = Servers { postgres, nats, redis, namespace, create, batch_max, hazards };
     let _shop = Processes::start(options(&servers, Path::new(&logs))).await.unwrap();
     fs::write(Path::new(&logs).join("up"), "").unwrap();
     std::future::pending().await

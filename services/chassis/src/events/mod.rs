@@ -196,6 +196,16 @@ pub struct Unpublished {
     pub previous_sequence: i64,
 }
 
+/// Of rows by aggregate and version: the first one of each aggregate, those first that happened first.
+pub(crate) fn heads(mut rows: Vec<Unpublished>) -> Vec<Unpublished> {
+    rows.dedup_by(|row, before| row.event.aggregate == before.event.aggregate);
+    rows.sort_by(|one, other| {
+        let place = |row: &Unpublished| row.event.occurred_at;
+        place(one).cmp(&place(other)).then_with(|| one.event.aggregate.cmp(&other.event.aggregate))
+    });
+    rows
+}
+
 /// An outbox row that is known to stand in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
@@ -214,8 +224,8 @@ impl Published {
 /// What the relay needs of a service's store.
 #[async_trait]
 pub trait Outbox: Send + Sync + 'static {
-    /// For up to `most` aggregates, the lowest version not yet published. Rows are chosen by that
-    /// mark alone: commits are not in the order of any id.
+    /// For up to `most` aggregates, and at least one if there is any, the lowest version not yet published. Rows are
+    /// chosen by that mark alone: commits are not in the order of any id.
     async fn unpublished(&self, most: usize) -> Result<Vec<Unpublished>, StoreError>;
     /// All rows of an aggregate in version order.
     async fn all_of(&self, aggregate: &str) -> Result<Vec<Event>, StoreError>;

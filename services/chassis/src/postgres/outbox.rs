@@ -13,7 +13,7 @@
 //!     PRIMARY KEY (aggregate, version)
 //! );
 //! CREATE INDEX <table>_unpublished ON <table> (aggregate, version) WHERE published_at IS NULL;
-//! CREATE INDEX <table>_published ON <table> (published_seq);
+//! CREATE INDEX <table>_published ON <table> (published_seq) WHERE published_seq IS NOT NULL;
 //! ```
 //!
 //! Rows are never deleted: the table is the event store that the log can be refilled from.
@@ -29,7 +29,7 @@ use tokio::sync::Notify;
 use super::{Db, Kept, is_taken};
 use crate::clock::SharedClock;
 use crate::context::Context;
-use crate::events::{Event, Outbox, Published, Unpublished};
+use crate::events::{Event, Outbox, Published, Unpublished, heads};
 use crate::store::StoreError;
 
 fn event_of(row: &PgRow) -> Result<Event, sqlx::Error> {
@@ -41,6 +41,11 @@ fn event_of(row: &PgRow) -> Result<Event, sqlx::Error> {
         occurred_at: Timestamp::from_micros(row.try_get(4)?),
         traceparent: row.try_get(5)?,
     })
+}
+
+fn previous(row: &PgRow) -> Result<i64, sqlx::Error> {
+    let sequence: Option<i64> = row.try_get(6)?;
+    Ok(sequence.unwrap_or(0))
 }
 
 const COLUMNS: &str = "aggregate, version, kind, data, occurred_at, traceparent";
@@ -124,19 +129,17 @@ impl Outbox for PostgresOutbox {
     async fn unpublished(&self, most: usize) -> Result<Vec<Unpublished>, StoreError> {
         let table = self.table;
         let sql = format!(
-            "SELECT o.aggregate, o.version, o.kind, o.data, o.occurred_at, o.traceparent,
-                    coalesce((SELECT p.published_seq FROM {table} p
-                              WHERE p.aggregate = o.aggregate AND p.version = o.version - 1), 0)
-             FROM (SELECT DISTINCT ON (aggregate) aggregate, version FROM {table}
-                   WHERE published_at IS NULL ORDER BY aggregate, version LIMIT $1) AS head
-             JOIN {table} o USING (aggregate, version)
-             ORDER BY o.occurred_at, o.aggregate"
+            "SELECT {COLUMNS},
+                    CASE WHEN version > 1
+                         THEN (SELECT p.published_seq FROM {table} p
+                               WHERE p.aggregate = o.aggregate AND p.version = o.version - 1) END
+             FROM {table} o WHERE published_at IS NULL ORDER BY aggregate, version LIMIT $1"
         );
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let most = i64::try_from(most.min(self.db.batch_max())).unwrap_or(i64::MAX);
         let rows = self.kept.fetch_all(sqlx::query(AssertSqlSafe(sql)).bind(most)).await?;
         let unpublished =
-            rows.iter().map(|row| Ok(Unpublished { event: event_of(row)?, previous_sequence: row.try_get(6)? }));
-        Ok(unpublished.collect::<Result<_, sqlx::Error>>()?)
+            rows.iter().map(|row| Ok(Unpublished { event: event_of(row)?, previous_sequence: previous(row)? }));
+        Ok(heads(unpublished.collect::<Result<_, sqlx::Error>>()?))
     }
 
     async fn all_of(&self, aggregate: &str) -> Result<Vec<Event>, StoreError> {

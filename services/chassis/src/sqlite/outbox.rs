@@ -26,7 +26,7 @@ use tokio::sync::Notify;
 
 use super::Db;
 use crate::context::Context;
-use crate::events::{Event, Outbox, Published, Unpublished};
+use crate::events::{Event, Outbox, Published, Unpublished, heads};
 use crate::store::StoreError;
 
 fn event_of(row: &Row<'_>) -> rusqlite::Result<Event> {
@@ -112,19 +112,19 @@ impl Outbox for SqliteOutbox {
         let table = self.table;
         // A bound LIMIT would make SQLite prepare the statement anew at every call.
         let sql = format!(
-            "SELECT o.aggregate, o.version, o.kind, o.data, o.occurred_at, o.traceparent,
-                    coalesce((SELECT p.published_seq FROM {table} p
-                              WHERE p.aggregate = o.aggregate AND p.version = o.version - 1), 0)
-             FROM (SELECT aggregate, min(version) AS version FROM {table}
-                   WHERE published_at IS NULL GROUP BY aggregate LIMIT {most}) AS head
-             JOIN {table} o ON o.aggregate = head.aggregate AND o.version = head.version
-             ORDER BY o.occurred_at, o.aggregate"
+            "SELECT {COLUMNS},
+                    CASE WHEN version > 1
+                         THEN (SELECT p.published_seq FROM {table} p
+                               WHERE p.aggregate = o.aggregate AND p.version = o.version - 1) END
+             FROM {table} o WHERE published_at IS NULL ORDER BY aggregate, version LIMIT {most}"
         );
         self.db.read(|connection| {
             let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement
-                .query_map([], |row| Ok(Unpublished { event: event_of(row)?, previous_sequence: row.get(6)? }))?;
-            Ok(rows.collect::<Result<_, _>>()?)
+            let rows = statement.query_map([], |row| {
+                let sequence: Option<i64> = row.get(6)?;
+                Ok(Unpublished { event: event_of(row)?, previous_sequence: sequence.unwrap_or(0) })
+            })?;
+            Ok(heads(rows.collect::<Result<_, _>>()?))
         })
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use chassis::StoreError;
 use chassis::context::{Context, Tracer};
-use chassis::gather::{Failed, Gather, Traced, Writer};
+use chassis::gather::{BATCH_MAX, Failed, Gather, Traced, Writer};
 use chassis::metrics::Metrics;
 use chassis::rng::Seeds;
 use tokio::sync::Semaphore;
@@ -56,7 +56,7 @@ impl Writer for Shared {
 fn texts() -> (Arc<Texts>, Gather<Shared>) {
     let texts = Texts { batches: Mutex::default(), traces: Mutex::default(), permits: Semaphore::new(0) };
     let texts = Arc::new(texts);
-    (texts.clone(), Gather::new(Shared(texts), &Metrics::new("test")))
+    (texts.clone(), Gather::new(Shared(texts), BATCH_MAX, &Metrics::new("test")))
 }
 
 /// Submits `first`, waits until it is being written, submits the others each as a caller of its own, lets

@@ -27,7 +27,7 @@ CREATE TABLE outbox (
     PRIMARY KEY (aggregate, version)
 );
 CREATE INDEX outbox_unpublished ON outbox (aggregate, version) WHERE published_at IS NULL;
-CREATE INDEX outbox_published ON outbox (published_seq);
+CREATE INDEX outbox_published ON outbox (published_seq) WHERE published_seq IS NOT NULL;
 ";
 
 pub struct PostgresShop {

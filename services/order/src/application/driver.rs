@@ -5,7 +5,8 @@
 //! work as the one that was killed. Claims are conditional updates that raise the order's epoch;
 //! whoever was overtaken finds its next write refused and stops.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chassis::clock::SharedClock;
@@ -25,7 +26,7 @@ use super::retries::Retries;
 use super::steps::StepRecorder;
 use super::waiters::Waiters;
 use crate::domain::saga::{self, Done, Patience, Verdict};
-use crate::domain::{Order, OrderEvent, Outcome, Reply, Step, Tries};
+use crate::domain::{Order, OrderEvent, Outcome, Rejected, Reply, Step, Tries};
 
 /// How the driver paces itself.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +35,9 @@ pub struct Pace {
     /// An order whose driver has not committed anything for so long may be claimed by another.
     /// Longer than any call's deadline.
     pub lease: Duration,
+    /// A commit renews a lease that has no more left than this, and leaves a longer one alone: a due time that
+    /// does not move spares the store the work on its index. Longer than any call's deadline, too.
+    pub renewed_below: Duration,
     pub backoff_base: Duration,
     pub backoff_cap: Duration,
     /// From this many attempts of unknown outcome on, a compensation or a sale is an alert, and listed as
@@ -55,7 +59,7 @@ struct Inner {
     payments: Arc<dyn Payments>,
     clock: SharedClock,
     tracer: Tracer,
-    jitter: std::sync::Mutex<Stream>,
+    jitter: Mutex<Stream>,
     steps: StepRecorder,
     retries: Retries,
     waiters: Waiters,
@@ -64,6 +68,8 @@ struct Inner {
     planted: Planted,
     tasks: TaskTracker,
     slots: Arc<Semaphore>,
+    /// The orders that a task of this process drives at this moment.
+    driven: Mutex<BTreeSet<OrderId>>,
     due_changed: Notify,
 }
 
@@ -86,7 +92,7 @@ pub struct Parts {
 impl Driver {
     pub fn new(parts: Parts) -> Self {
         let Parts { orders, stock, payments, clock, tracer, seeds, steps, retries, waiters, pace, .. } = parts;
-        let jitter = std::sync::Mutex::new(seeds.stream("backoff"));
+        let jitter = Mutex::new(seeds.stream("backoff"));
         let slots = Arc::new(Semaphore::new(pace.in_flight_max));
         Self {
             inner: Arc::new(Inner {
@@ -104,6 +110,7 @@ impl Driver {
                 planted: parts.planted,
                 tasks: TaskTracker::new(),
                 slots,
+                driven: Mutex::default(),
                 due_changed: Notify::new(),
             }),
         }
@@ -135,9 +142,10 @@ impl Driver {
         let inner = self.inner.clone();
         let parent = stored.traceparent.as_ref().and_then(|text| text.parse().ok());
         let context = Context { trace: Some(inner.tracer.span(parent)), token: None };
+        let driven = Driven::new(self.inner.clone(), stored.order.id);
         self.inner.tasks.spawn(async move {
             context.scope(inner.drive(stored)).await;
-            drop(slot);
+            drop((driven, slot));
         });
     }
 
@@ -146,6 +154,10 @@ impl Driver {
     /// # Errors
     /// When the store cannot be reached.
     pub async fn wake(&self, id: OrderId, step: Step) -> Result<News, StoreError> {
+        // A task that drives it waits for an answer, or has it already: nothing is recorded as unknown.
+        if self.inner.lock_driven().contains(&id) {
+            return Ok(News::NotAwaited);
+        }
         let news = self.inner.orders.wake(id, step, self.inner.clock.now()).await?;
         if news == News::Awaited {
             self.look();
@@ -195,14 +207,42 @@ impl Driver {
     }
 }
 
+/// An order that is being driven, until this is dropped.
+struct Driven {
+    inner: Arc<Inner>,
+    id: OrderId,
+    /// Whether another task drove it already: a former owner that has not noticed yet, or is about to end.
+    second: bool,
+}
+
+impl Driven {
+    fn new(inner: Arc<Inner>, id: OrderId) -> Self {
+        let second = !inner.lock_driven().insert(id);
+        Self { inner, id, second }
+    }
+}
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        if !self.second {
+            self.inner.lock_driven().remove(&self.id);
+        }
+    }
+}
+
 impl Inner {
+    fn lock_driven(&self) -> MutexGuard<'_, BTreeSet<OrderId>> {
+        self.driven.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Step after step, until there is nothing to do now or somebody else has taken over.
     async fn drive(&self, mut stored: Stored) {
         loop {
             let Some(step) = saga::next_step(&stored.order) else { return };
-            let progress = match step {
-                Step::Confirm | Step::Cancel => self.commit_locally(&mut stored, step).await,
-                _ => self.attempt(&mut stored, step).await,
+            let progress = match step.is_local() {
+                // What is committed is the step itself.
+                true => self.commit(&mut stored, Vec::new(), Vec::new()).await.map(|()| Progress::On),
+                false => self.attempt(&mut stored, step).await,
             };
             match progress {
                 Ok(Progress::On) => {}
@@ -219,23 +259,6 @@ impl Inner {
                 }
             }
         }
-    }
-
-    /// `confirm` and `cancel`: the commit is the step.
-    async fn commit_locally(&self, stored: &mut Stored, step: Step) -> Result<Progress, StoreError> {
-        let in_flight = self.steps.begin(step);
-        let attempt = Attempt {
-            step,
-            number: stored.tries.attempts + 1,
-            outcome: Outcome::Done,
-            started_at: self.clock.now(),
-            took: None,
-            detail: None,
-        };
-        let event = saga::event_of(&stored.order, step, Done::Plain);
-        self.commit(stored, vec![event], vec![attempt]).await?;
-        in_flight.ended(Outcome::Done);
-        Ok(Progress::On)
     }
 
     /// Asks the participant and acts on its reply.
@@ -297,7 +320,7 @@ impl Inner {
 
     /// The next draw for a delay, from 0 to 1.
     fn share(&self) -> f64 {
-        self.jitter.lock().unwrap_or_else(std::sync::PoisonError::into_inner).random()
+        self.jitter.lock().unwrap_or_else(PoisonError::into_inner).random()
     }
 
     async fn call(&self, order: &Order, step: Step) -> Reply {
@@ -311,20 +334,31 @@ impl Inner {
         }
     }
 
+    /// Commits the events, and in the same commit the local step that follows from them: nobody has to be
+    /// asked about it, so there is nothing to wait for in between.
     async fn commit(
         &self,
         stored: &mut Stored,
         events: Vec<OrderEvent>,
-        attempts: Vec<Attempt>,
+        mut attempts: Vec<Attempt>,
     ) -> Result<(), StoreError> {
         #[cfg(feature = "planted-bugs")]
         let events = self.planted.events(events);
+        let mut events = events;
         let at = self.clock.now();
         let mut order = stored.order.clone();
-        for event in &events {
-            order.apply(event, at).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let corrupt = |error: Rejected| StoreError::Corrupt(error.to_string());
+        events.iter().try_for_each(|event| order.apply(event, at)).map_err(corrupt)?;
+        let mut local = None;
+        if let Some(step) = saga::next_step(&order).filter(|step| step.is_local()) {
+            let event = saga::event_of(&order, step, Done::Plain);
+            order.apply(&event, at).map_err(corrupt)?;
+            events.push(event);
+            let outcome = Outcome::Done;
+            attempts.push(Attempt { step, number: 1, outcome, started_at: at, took: None, detail: None });
+            local = Some(self.steps.begin(step));
         }
-        let due_at = saga::next_step(&order).map(|_| at.plus(self.pace.lease));
+        let due_at = saga::next_step(&order).map(|_| self.due_at(stored, at));
         #[cfg(feature = "planted-bugs")]
         let due_at = self.planted.due_at(&order, due_at);
         let commit = Commit {
@@ -342,8 +376,12 @@ impl Inner {
             _ => None,
         });
         single(self.orders.commit(&[commit]).await)?;
+        if let Some(in_flight) = local {
+            in_flight.ended(Outcome::Done);
+        }
         let ended = order.status.has_ended() && !stored.order.status.has_ended();
         stored.order = order;
+        stored.due_at = due_at;
         stored.tries = Tries::default();
         if let Some(why) = why {
             tracing::error!(order = %stored.order.id, why, "needs an operator: mend the cause, then retry the order");
@@ -354,6 +392,13 @@ impl Inner {
         Ok(())
     }
 
+    /// When an order that is committed at `at` may be claimed by another.
+    fn due_at(&self, stored: &Stored, at: Timestamp) -> Timestamp {
+        let renewed = at.plus(self.pace.lease);
+        let stands = stored.due_at.filter(|due| due.since(at) > self.pace.renewed_below);
+        stands.map_or(renewed, |due| due.min(renewed))
+    }
+
     async fn postpone(
         &self,
         stored: &Stored,
@@ -361,6 +406,8 @@ impl Inner {
         attempt: Attempt,
         delay: Duration,
     ) -> Result<Progress, StoreError> {
+        // From here on news of the step is not for this task any more.
+        self.lock_driven().remove(&stored.order.id);
         let postpone = Postpone {
             id: stored.order.id,
             epoch: stored.epoch,

@@ -233,7 +233,7 @@ impl OrderDesk {
         };
         let epoch = self.orders.take_over(&commit).await?;
         let order = stored.order.clone();
-        self.driver.start(Stored { epoch, tries: Tries::default(), ..stored });
+        self.driver.start(Stored { epoch, tries: Tries::default(), due_at: commit.due_at, ..stored });
         Ok(order)
     }
 

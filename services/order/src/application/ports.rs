@@ -18,6 +18,8 @@ pub struct Stored {
     pub tries: Tries,
     /// The trace that the order began in.
     pub traceparent: Option<String>,
+    /// When another may claim it; `None` when nothing is left to do.
+    pub due_at: Option<Timestamp>,
 }
 
 /// One attempt of a step, to be stored with the order's next commit.

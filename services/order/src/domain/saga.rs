@@ -58,6 +58,11 @@ impl Step {
         matches!(self, Self::ReserveStock | Self::ProcessPayment)
     }
 
+    /// A commit and nothing else: nobody is asked.
+    pub const fn is_local(self) -> bool {
+        matches!(self, Self::Confirm | Self::Cancel)
+    }
+
     pub const fn is_compensation(self) -> bool {
         matches!(self, Self::RefundPayment | Self::ReleaseStock)
     }

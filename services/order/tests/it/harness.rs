@@ -98,6 +98,7 @@ impl Setup {
         let pace = Pace {
             patience: Patience { attempts_max: 4, order_deadline: Duration::from_secs(30), operator_after: 5 },
             lease: Duration::from_secs(5),
+            renewed_below: Duration::from_millis(3_500),
             backoff_base: Duration::from_millis(20),
             backoff_cap: Duration::from_secs(2),
             alert_after: 10,

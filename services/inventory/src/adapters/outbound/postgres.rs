@@ -37,7 +37,10 @@ use crate::config::PlantedBug;
 use crate::config::Strategy;
 use crate::domain::{Refusal, ReleaseOutcome, ReserveOutcome, Restock, Stock};
 
-pub const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_initial.sql")];
+pub const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/postgres/0001_initial.sql"),
+    include_str!("../../../migrations/postgres/0002_lighter_writes.sql"),
+];
 
 // In the order of the hashes, not of the keys: two keys may share one.
 const LOCK_KEYS: &str = "SELECT pg_advisory_xact_lock(hash)
@@ -134,7 +137,8 @@ impl PostgresStock {
             #[cfg(feature = "planted-bugs")]
             planted_bug: None,
         };
-        Ok(Self { db, way: Way::Together(Gather::new(writer, metrics)) })
+        let way = Way::Together(Gather::new(writer, db.batch_max(), metrics));
+        Ok(Self { db, way })
     }
 
     /// The same, writing in that way.
@@ -149,7 +153,7 @@ impl PostgresStock {
     #[cfg(feature = "planted-bugs")]
     pub fn with_planted_bug(self, planted_bug: Option<PlantedBug>, metrics: &Metrics) -> Self {
         let writer = StockWriter { kept: Kept::new(self.db.clone()), planted_bug };
-        Self { way: Way::Together(Gather::new(writer, metrics)), ..self }
+        Self { way: Way::Together(Gather::new(writer, self.db.batch_max(), metrics)), ..self }
     }
 
     /// The outbox that a relay empties.

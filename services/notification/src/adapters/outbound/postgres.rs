@@ -39,7 +39,8 @@ impl PostgresLedger {
     /// When the database cannot be opened.
     pub async fn open(servers: &Servers, metrics: &Metrics) -> Result<Self, StoreError> {
         let db = Arc::new(Db::open(servers, DATABASE, MIGRATIONS, metrics).await?);
-        Ok(Self { gather: Gather::new(LedgerWriter { kept: Kept::new(db) }, metrics) })
+        let batch_max = db.batch_max();
+        Ok(Self { gather: Gather::new(LedgerWriter { kept: Kept::new(db) }, batch_max, metrics) })
     }
 }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use chassis::StoreError;
 use chassis::clock::SharedClock;
 use chassis::expiring::ExpiringMap;
-use chassis::gather::{Failed, Gather, Traced, Writer};
+use chassis::gather::{BATCH_MAX, Failed, Gather, Traced, Writer};
 use chassis::grpc::PeerChannel;
 use chassis::metrics::Metrics;
 use kernel::UserId;
@@ -32,7 +32,7 @@ pub struct GrpcRecipients {
 
 impl GrpcRecipients {
     pub fn new(channel: PeerChannel, clock: SharedClock, metrics: &Metrics) -> Self {
-        let asked = Gather::new(Addresses { client: UserServiceClient::new(channel) }, metrics);
+        let asked = Gather::new(Addresses { client: UserServiceClient::new(channel) }, BATCH_MAX, metrics);
         Self { asked, known: Mutex::new(ExpiringMap::new(CAPACITY)), clock }
     }
 

@@ -31,13 +31,16 @@ use commands::{Command, Moved, Wake};
 
 pub use super::rows::{DATABASE, EVENTS};
 
-pub const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_initial.sql")];
+pub const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/postgres/0001_initial.sql"),
+    include_str!("../../../migrations/postgres/0002_lighter_writes.sql"),
+];
 
 /// What [`loaded`] reads: an order's guards, and its events.
 macro_rules! order_and_events {
     () => {
         "SELECT o.id, o.epoch, o.attempt, o.unknown, o.broken, o.traceparent, o.fingerprint,
-                e.version, e.kind, e.data, e.occurred_at "
+                e.version, e.kind, e.data, e.occurred_at, o.due_at "
     };
 }
 
@@ -74,7 +77,8 @@ const CLAIM: &str = "
 /// is never in it: it is given up in the end, and the order gets on by itself.
 const STUCK: &str = "
     SELECT o.id, o.user_id, o.status, last.step, last.number, last.detail, o.updated_at, o.due_at
-    FROM (SELECT id, updated_at FROM orders WHERE status = 'NEEDS_OPERATOR' AND (updated_at, id) > ($2, $3)
+    FROM (SELECT id, operator_since AS updated_at FROM orders
+          WHERE operator_since IS NOT NULL AND (operator_since, id) > ($2, $3)
           UNION ALL
           SELECT id, updated_at FROM orders
           WHERE unknown > 0 AND unknown >= $1 AND status IN ('CANCELLING', 'CONFIRMED') AND due_at IS NOT NULL
@@ -114,7 +118,7 @@ pub struct OrderWriter<C> {
 
 impl<C: Command> OrderWriter<C> {
     fn gather(db: &Arc<Db>, name: &'static str, metrics: &Metrics) -> Gather<Self> {
-        Gather::new(Self { kept: Kept::new(db.clone()), name, kind: PhantomData }, metrics)
+        Gather::new(Self { kept: Kept::new(db.clone()), name, kind: PhantomData }, db.batch_max(), metrics)
     }
 }
 
@@ -189,7 +193,9 @@ fn loaded(rows: &[PgRow]) -> Result<Vec<Read>, StoreError> {
             of_one.iter().filter_map(|row| event(id, row).transpose()).collect::<Result<_, _>>()?;
         let tries = Tries { attempts: count(first, 2)?, unknown: count(first, 3)?, broken: count(first, 4)? };
         let (epoch, traceparent) = (first.try_get(1)?, first.try_get(5)?);
-        let stored = rows::fold(id, &events).map(|order| Stored { order, epoch, tries, traceparent });
+        let due_at: Option<i64> = first.try_get(11)?;
+        let due_at = due_at.map(Timestamp::from_micros);
+        let stored = rows::fold(id, &events).map(|order| Stored { order, epoch, tries, traceparent, due_at });
         read.push(Read { id, fingerprint: first.try_get(6)?, stored });
     }
     Ok(read)

@@ -93,15 +93,16 @@ fn append(tx: &Connection, id: OrderId, after: i64, events: &[OrderEvent], at: T
 
 /// An order from its own events; the guards from its row.
 fn load(connection: &Connection, id: OrderId) -> Result<Option<Stored>, StoreError> {
-    let sql = "SELECT epoch, attempt, unknown, broken, traceparent FROM orders WHERE id = ?1";
+    let sql = "SELECT epoch, attempt, unknown, broken, traceparent, due_at FROM orders WHERE id = ?1";
     let guards = |row: &Row<'_>| {
         let tries = Tries { attempts: row.get(1)?, unknown: row.get(2)?, broken: row.get(3)? };
-        Ok((row.get(0)?, tries, row.get(4)?))
+        let due_at: Option<i64> = row.get(5)?;
+        Ok((row.get(0)?, tries, row.get(4)?, due_at.map(Timestamp::from_micros)))
     };
     let row = connection.prepare_cached(sql)?.query_row([id.to_string()], guards).optional()?;
-    let Some((epoch, tries, traceparent)) = row else { return Ok(None) };
+    let Some((epoch, tries, traceparent, due_at)) = row else { return Ok(None) };
     let events = outbox::events_of(connection, EVENTS, &id.to_string())?;
-    Ok(Some(Stored { order: rows::fold(id, &events)?, epoch, tries, traceparent }))
+    Ok(Some(Stored { order: rows::fold(id, &events)?, epoch, tries, traceparent, due_at }))
 }
 
 fn insert(tx: &Connection, new: &NewOrder) -> Result<Created, StoreError> {
@@ -130,7 +131,7 @@ fn insert(tx: &Connection, new: &NewOrder) -> Result<Created, StoreError> {
     }
     append(tx, new.id, 0, std::slice::from_ref(&new.created), new.at)?;
     record(tx, new.id, 1, &[rows::creation(new.at)])?;
-    Ok(Created::New(Stored { order, epoch: 1, tries: Tries::default(), traceparent }))
+    Ok(Created::New(Stored { order, epoch: 1, tries: Tries::default(), traceparent, due_at: Some(new.due_at) }))
 }
 
 fn record(tx: &Connection, id: OrderId, epoch: i64, attempts: &[Attempt]) -> Result<(), StoreError> {

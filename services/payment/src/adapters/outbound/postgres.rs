@@ -17,7 +17,10 @@ use super::stored::{DATABASE, OUTBOX, Step, Stored, step};
 use crate::application::ports::{Decided, Listing, PaymentStore};
 use crate::domain::payment::{Command, Payment, Refusal, Terms};
 
-pub const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_initial.sql")];
+pub const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/postgres/0001_initial.sql"),
+    include_str!("../../../migrations/postgres/0002_lighter_writes.sql"),
+];
 /// Identities as text, as every reader of [`Stored`] has them.
 const COLUMNS: &str = "order_id::text, user_id::text, amount_minor, currency, state, acquirer_reference, reason, \
                        not_after, created_at, updated_at";
@@ -36,7 +39,8 @@ impl PostgresPayments {
     /// When the database cannot be opened.
     pub async fn open(servers: &Servers, metrics: &Metrics) -> Result<Self, StoreError> {
         let db = Arc::new(Db::open(servers, DATABASE, MIGRATIONS, metrics).await?);
-        Ok(Self { gather: Gather::new(PaymentWriter { kept: Kept::new(db) }, metrics) })
+        let batch_max = db.batch_max();
+        Ok(Self { gather: Gather::new(PaymentWriter { kept: Kept::new(db) }, batch_max, metrics) })
     }
 
     /// The database, for the outbox that stands in it.

@@ -21,7 +21,10 @@ use crate::application::ports::{Account, Added, Registration, UpdateRefusal, Use
 use crate::domain::{Change, Email, User};
 
 /// Its schema, one step after the other.
-pub const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_initial.sql")];
+pub const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/postgres/0001_initial.sql"),
+    include_str!("../../../migrations/postgres/0002_lighter_writes.sql"),
+];
 
 /// How many locks stand for all addresses.
 const STRIPES: u8 = 128;

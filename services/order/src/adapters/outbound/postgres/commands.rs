@@ -2,7 +2,11 @@
 //! answer names it.
 //!
 //! The ids come as `(SELECT $n)`: that hides from the planner how many there are, so that it plans once for
-//! any number and not anew for each batch, which would take longer than the batch.
+//! any number and not anew for each batch, which would take longer than the batch. What is said of those that
+//! passed is looked up in a hash of their ids, `(… IN (…)) IS TRUE`: a join would go through all of them for each.
+//!
+//! The orders of a batch come sorted by id and are looked up one after the other, so they are locked in that order,
+//! and two batches never wait for each other in a circle.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,7 +61,7 @@ macro_rules! record {
              FROM unnest((SELECT $1::uuid[]), $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::bigint[],
                          $7::bigint[], $8::bigint[], $9::text[])
                   AS a (order_id, nth, step, number, outcome, epoch, started_at, took_us, detail)
-             JOIN passed ON passed.id = a.order_id)
+             WHERE (a.order_id IN (SELECT id FROM passed)) IS TRUE)
          SELECT id FROM passed"
     };
 }
@@ -70,17 +74,7 @@ macro_rules! append {
              SELECT e.order_id::text, e.version, e.kind, e.data, e.occurred_at, e.traceparent
              FROM unnest((SELECT $10::uuid[]), $11::bigint[], $12::text[], $13::text[], $14::bigint[], $15::text[])
                   AS e (order_id, version, kind, data, occurred_at, traceparent)
-             JOIN passed ON passed.id = e.order_id), "
-    };
-}
-
-/// Locks the orders of a batch in the order of their ids before any is updated, so that two batches never
-/// wait for each other in a circle. One order alone needs no such care.
-macro_rules! locked {
-    () => {
-        "locked AS MATERIALIZED (
-             SELECT o.id FROM orders AS o JOIN c USING (id)
-             WHERE (SELECT count(*) FROM c) > 1 ORDER BY o.id FOR UPDATE OF o), "
+             WHERE (e.order_id IN (SELECT id FROM passed)) IS TRUE), "
     };
 }
 
@@ -104,16 +98,13 @@ pub const COMMIT: &str = concat!(
          SELECT * FROM unnest((SELECT $16::uuid[]), $17::bigint[], $18::bigint[], $19::text[], $20::text[],
                               $21::bigint[], $22::boolean[], $23::bigint[], $24::bigint[], $25::bigint[])
               AS c (id, expected_version, epoch, status, cancel_reason, version, stock_committed, epoch_after, due_at, at)
-     ), ",
-    locked!(),
-    "passed AS (
+     ), passed AS (
          UPDATE orders AS o
          SET status = c.status, cancel_reason = c.cancel_reason, version = c.version,
              stock_committed = c.stock_committed, epoch = c.epoch_after, attempt = 0, unknown = 0, broken = 0,
              unknown_step = NULL, due_at = c.due_at, updated_at = c.at
          FROM c
          WHERE o.id = c.id AND o.version = c.expected_version AND o.epoch = c.epoch
-           AND (SELECT count(*) FROM locked) IS NOT NULL
          RETURNING o.id), ",
     append!(),
     record!()
@@ -125,14 +116,12 @@ pub const POSTPONE: &str = concat!(
          SELECT * FROM unnest((SELECT $10::uuid[]), $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[],
                               $15::text[], $16::bigint[])
               AS c (id, epoch, attempt, unknown, broken, unknown_step, due_at)
-     ), ",
-    locked!(),
-    "passed AS (
+     ), passed AS (
          UPDATE orders AS o
          SET attempt = c.attempt, unknown = c.unknown, broken = c.broken, unknown_step = c.unknown_step,
              due_at = c.due_at
          FROM c
-         WHERE o.id = c.id AND o.epoch = c.epoch AND (SELECT count(*) FROM locked) IS NOT NULL
+         WHERE o.id = c.id AND o.epoch = c.epoch
          RETURNING o.id), ",
     record!()
 );
@@ -226,8 +215,8 @@ impl Command for NewOrder {
         let answers = orders.into_iter().zip(batch).map(|(order, traced)| match before.remove(&order.id) {
             Some(existed) => existed,
             None if made.contains(&order.id) => {
-                let (tries, traceparent) = (Tries::default(), traced.trace.clone());
-                Ok(Created::New(Stored { order, epoch: 1, tries, traceparent }))
+                let (traceparent, due_at) = (traced.trace.clone(), Some(traced.command.due_at));
+                Ok(Created::New(Stored { order, epoch: 1, tries: Tries::default(), traceparent, due_at }))
             }
             None => Err(StoreError::Conflict(format!("order {} was there and is gone", order.id))),
         });
