@@ -6,6 +6,7 @@
 
 pub mod hot_product;
 mod render;
+pub mod whole_shop;
 
 use std::collections::BTreeMap;
 

@@ -175,6 +175,8 @@ pub struct SimulateArgs {
 pub enum Benchmark {
     /// Many buyers want one product: reservations that are decided together, or each with an optimistic lock.
     HotProduct,
+    /// The whole shop under customers who order without a pause: with group commit, or a transaction for each write.
+    Throughput,
 }
 
 #[derive(Debug, Args)]

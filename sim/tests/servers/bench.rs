@@ -27,3 +27,22 @@ fn a_hot_product_is_sold_in_two_ways_in_turns_and_both_keep_their_books() {
     let page = std::fs::read_to_string(bench.path("figures/hot-product.md")).unwrap();
     assert!(said.contains(&page) && page.contains("times as many reservations a second as `optimistic`"), "{page}");
 }
+
+#[test]
+fn the_whole_shop_is_measured_with_and_without_group_commit_in_turns() {
+    let bench = Bench::new(TINY);
+    let arguments = ["bench", "throughput", "--rounds", "2", "--seconds", "1", "--buyers", "8", "--out", "figures"];
+    let said = bench.shopctl(&arguments).exits(0).stdout();
+    for told in ["round 1 of 2: batched", "round 2 of 2: unbatched", "report: figures/throughput.md"] {
+        assert!(said.contains(told), "{said}");
+    }
+    let text = std::fs::read_to_string(bench.path("figures/throughput.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(report["broken"], serde_json::json!([]));
+    let sides = report["sides"].as_array().unwrap();
+    let settings: Vec<_> = sides.iter().map(|side| side["settings"]["--batch-max"].as_str().unwrap()).collect();
+    assert_eq!(settings, ["256", "1"]);
+    for round in sides.iter().flat_map(|side| side["rounds"].as_array().unwrap()) {
+        assert!(round["done"].as_u64().unwrap() > 0 && round["cpu_us"]["order"].as_f64().unwrap() > 0.0, "{text}");
+    }
+}

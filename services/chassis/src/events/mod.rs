@@ -196,13 +196,17 @@ pub struct Unpublished {
     pub previous_sequence: i64,
 }
 
-/// Of rows by aggregate and version: the first one of each aggregate, those first that happened first.
-pub(crate) fn heads(mut rows: Vec<Unpublished>) -> Vec<Unpublished> {
+/// How many rows are read for each that is wanted: in a log that is being refilled, several wait of each aggregate.
+pub(crate) const ROWS_PER_HEAD: usize = 4;
+
+/// Of rows by aggregate and version: the first one of each aggregate, up to `most`, those first that happened first.
+pub(crate) fn heads(mut rows: Vec<Unpublished>, most: usize) -> Vec<Unpublished> {
     rows.dedup_by(|row, before| row.event.aggregate == before.event.aggregate);
     rows.sort_by(|one, other| {
         let place = |row: &Unpublished| row.event.occurred_at;
         place(one).cmp(&place(other)).then_with(|| one.event.aggregate.cmp(&other.event.aggregate))
     });
+    rows.truncate(most);
     rows
 }
 

@@ -29,7 +29,7 @@ use tokio::sync::Notify;
 use super::{Db, Kept, is_taken};
 use crate::clock::SharedClock;
 use crate::context::Context;
-use crate::events::{Event, Outbox, Published, Unpublished, heads};
+use crate::events::{Event, Outbox, Published, ROWS_PER_HEAD, Unpublished, heads};
 use crate::store::StoreError;
 
 fn event_of(row: &PgRow) -> Result<Event, sqlx::Error> {
@@ -135,11 +135,12 @@ impl Outbox for PostgresOutbox {
                                WHERE p.aggregate = o.aggregate AND p.version = o.version - 1) END
              FROM {table} o WHERE published_at IS NULL ORDER BY aggregate, version LIMIT $1"
         );
-        let most = i64::try_from(most.min(self.db.batch_max())).unwrap_or(i64::MAX);
-        let rows = self.kept.fetch_all(sqlx::query(AssertSqlSafe(sql)).bind(most)).await?;
+        let most = most.min(self.db.batch_max());
+        let limit = i64::try_from(most.saturating_mul(ROWS_PER_HEAD)).unwrap_or(i64::MAX);
+        let rows = self.kept.fetch_all(sqlx::query(AssertSqlSafe(sql)).bind(limit)).await?;
         let unpublished =
             rows.iter().map(|row| Ok(Unpublished { event: event_of(row)?, previous_sequence: previous(row)? }));
-        Ok(heads(unpublished.collect::<Result<_, sqlx::Error>>()?))
+        Ok(heads(unpublished.collect::<Result<_, sqlx::Error>>()?, most))
     }
 
     async fn all_of(&self, aggregate: &str) -> Result<Vec<Event>, StoreError> {

@@ -26,7 +26,7 @@ use tokio::sync::Notify;
 
 use super::Db;
 use crate::context::Context;
-use crate::events::{Event, Outbox, Published, Unpublished, heads};
+use crate::events::{Event, Outbox, Published, ROWS_PER_HEAD, Unpublished, heads};
 use crate::store::StoreError;
 
 fn event_of(row: &Row<'_>) -> rusqlite::Result<Event> {
@@ -109,14 +109,14 @@ impl SqliteOutbox {
 #[async_trait]
 impl Outbox for SqliteOutbox {
     async fn unpublished(&self, most: usize) -> Result<Vec<Unpublished>, StoreError> {
-        let table = self.table;
+        let (table, limit) = (self.table, most.saturating_mul(ROWS_PER_HEAD));
         // A bound LIMIT would make SQLite prepare the statement anew at every call.
         let sql = format!(
             "SELECT {COLUMNS},
                     CASE WHEN version > 1
                          THEN (SELECT p.published_seq FROM {table} p
                                WHERE p.aggregate = o.aggregate AND p.version = o.version - 1) END
-             FROM {table} o WHERE published_at IS NULL ORDER BY aggregate, version LIMIT {most}"
+             FROM {table} o WHERE published_at IS NULL ORDER BY aggregate, version LIMIT {limit}"
         );
         self.db.read(|connection| {
             let mut statement = connection.prepare_cached(&sql)?;
@@ -124,7 +124,7 @@ impl Outbox for SqliteOutbox {
                 let sequence: Option<i64> = row.get(6)?;
                 Ok(Unpublished { event: event_of(row)?, previous_sequence: sequence.unwrap_or(0) })
             })?;
-            Ok(heads(rows.collect::<Result<_, _>>()?))
+            Ok(heads(rows.collect::<Result<_, _>>()?, most))
         })
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use chassis::clock::Clock as _;
 use chassis::events::consume::Handler;
 use chassis::events::{Event, Message, Stream};
 use chassis::metrics::Metrics;
@@ -193,6 +194,39 @@ async fn a_commit_that_fails_or_loses_its_answer_leaves_the_order_to_its_due_tim
                 assert_eq!(order.status, expected, "commit {number} {fails:?}");
             }
         }
+    }
+}
+
+/// Commits are counted from 0: the reservation is the first, and what is paid is confirmed in the second.
+#[tokio::test(start_paused = true)]
+async fn a_local_step_is_in_the_commit_that_it_follows_from() {
+    let declined = [Fault::Declined];
+    for (faults, failing, kinds) in [
+        (&[][..], 1, &["OrderCreated", "StockReserved"][..]),
+        (&[], 2, &["OrderCreated", "StockReserved", "PaymentProcessed", "OrderConfirmed"]),
+        (&declined, 2, &["OrderCreated", "StockReserved", "CancellationStarted"]),
+    ] {
+        let commits_fail = BTreeMap::from([(failing, CommitFails::Before)]);
+        let shop = Shop::open(&Setup { commits_fail, claims: false, ..Setup::new() });
+        shop.world.next(Step::ProcessPayment, faults);
+        let id = shop.start("k").await;
+        tokio::time::sleep(SECOND).await;
+        assert_eq!(shop.kinds(id), kinds, "nothing of commit {failing} is written");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_renews_a_lease_only_when_it_is_needed() {
+    // Of five seconds; with three and a half or less to go it is renewed.
+    for (reserving, due_after) in [(SECOND, 5 * SECOND), (2 * SECOND, 7 * SECOND)] {
+        let shop = Shop::open(&Setup { claims: false, ..Setup::new() });
+        let began = shop.clock.now();
+        shop.world.next(Step::ReserveStock, &[Fault::SlowReply(reserving)]);
+        shop.world.next(Step::ProcessPayment, &[Fault::HangBefore]);
+        let id = shop.start("k").await;
+        shop.world.called(Step::ProcessPayment, 1).await;
+        let stored = shop.orders.get(id).await.unwrap().unwrap();
+        assert_eq!((stored.order.status, stored.due_at), (Status::Reserved, Some(began.plus(due_after))));
     }
 }
 
