@@ -19,6 +19,7 @@ mod planted;
 mod reference;
 mod rush;
 mod serve;
+mod shopping;
 mod swarm;
 mod tamperings;
 mod verdict;
