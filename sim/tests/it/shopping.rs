@@ -69,3 +69,15 @@ fn the_right_password_closes_no_address_however_often_it_comes() {
     assert_eq!(summary.exit_code, 0, "{:?}", summary.verdict);
     assert_eq!((summary.http["login"].count, summary.orders.confirmed), (400, 20));
 }
+
+#[test]
+fn settings_of_a_scenario_take_effect_in_their_services() {
+    let with = |setting: &str| {
+        played(&DELIVERIES.replace("settings: { acquirer.decline_rate: 0.0 }", &format!("settings: {{ {setting} }}")))
+    };
+    // Each by what only that service does.
+    assert_eq!(with("gateway.rate_limit_per_minute: 1").orders.rejected, 20, "who has looked may not order as well");
+    assert_eq!(with("acquirer.decline_rate: 1.0").orders.cancelled_by["declined"], 20);
+    let slow = with("notification.provider_latency: 3s");
+    assert!(slow.duration_s > with("notification.provider_latency: 1ms").duration_s + 2.0);
+}

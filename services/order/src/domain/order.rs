@@ -492,6 +492,42 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
+        fn an_orders_total_is_what_its_lines_add_up_to_or_there_is_no_order(
+            lines in proptest::collection::vec((1i64..6, 1u32..=Quantity::MAX, 1i64..=i64::MAX), 1..8),
+            dollars in any::<bool>(),
+        ) {
+            let mut lines: Vec<Line> = lines
+                .into_iter()
+                .map(|(product, quantity, minor)| {
+                    let mut line = line(product, 1);
+                    line.quantity = quantity.try_into().unwrap();
+                    line.unit_price.minor = minor;
+                    line
+                })
+                .collect();
+            if dollars && let Some(last) = lines.last_mut() {
+                last.unit_price.currency = "USD".parse().unwrap();
+            }
+            let exact: i128 = lines.iter().map(|line| i128::from(line.unit_price.minor) * i128::from(line.quantity.get())).sum();
+            let one_currency = !dollars || lines.len() == 1;
+            match Order::create(UserId::from_uuid(Uuid::nil()), lines.clone()) {
+                Ok(created) => {
+                    // What is stored is what is read back.
+                    let json = serde_json::to_string(&created).unwrap();
+                    let events = [(serde_json::from_str(&json).unwrap(), Timestamp::default())];
+                    let order = Order::fold(pending().id, events).unwrap();
+                    prop_assert!(one_currency);
+                    prop_assert_eq!(i128::from(order.total.minor), exact);
+                    prop_assert_eq!((order.lines, order.status, order.version), (lines, Status::Pending, 1));
+                }
+                Err(refusal) => {
+                    prop_assert_eq!(refusal, Rejected::Total);
+                    prop_assert!(!one_currency || exact > i128::from(i64::MAX));
+                }
+            }
+        }
+
+        #[test]
         fn no_sequence_of_events_leaves_a_terminal_state_or_takes_an_illegal_step(picks in proptest::collection::vec(0usize..11, 0..40)) {
             let mut order = pending();
             for pick in picks {
