@@ -71,6 +71,18 @@ fn the_right_password_closes_no_address_however_often_it_comes() {
 }
 
 #[test]
+fn who_signs_in_goes_on_with_the_new_session() {
+    // By the time that they order, the sessions they were seeded with have expired.
+    let late = DELIVERIES.replace("[ login, view: LAMP, think: 1s, order", "[ think: 3s, login, order");
+    let late = late.replace("restock: { sku: LAMP, quantity: 4 }", "search: lamp").replace("stock: 3 }", "stock: 20 }");
+    let late = late.replace("restock}", "search}").replace("acquirer.decline_rate: 0.0", "user.token_ttl: 2s");
+    let summary = played(&late);
+    assert_eq!((summary.exit_code, summary.orders.confirmed), (0, 20), "{:?}", summary.verdict);
+    let without = played(&late.replace("login, order", "order").replace("name:login", "name:order"));
+    assert_eq!((without.orders.rejected, without.orders.confirmed), (20, 0));
+}
+
+#[test]
 fn settings_of_a_scenario_take_effect_in_their_services() {
     let with = |setting: &str| {
         played(&DELIVERIES.replace("settings: { acquirer.decline_rate: 0.0 }", &format!("settings: {{ {setting} }}")))
