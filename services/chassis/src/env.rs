@@ -9,6 +9,7 @@ use crate::auth::Keys;
 use crate::clock::SharedClock;
 use crate::context::Tracer;
 use crate::events::EventLog;
+use crate::events::counted::CountedLog;
 use crate::events::exposed::ExposedLog;
 use crate::events::jetstream::JetStreamLog;
 use crate::hazard::Hazards;
@@ -46,13 +47,14 @@ impl Env {
     /// # Errors
     /// When it cannot be reached.
     pub async fn event_log(&self) -> Result<Arc<dyn EventLog>, StartError> {
-        match &self.backing {
-            Backing::Embedded(embedded) => Ok(embedded.log.clone()),
+        let log = match &self.backing {
+            Backing::Embedded(embedded) => embedded.log.clone(),
             Backing::Servers(servers) => {
                 let log = Arc::new(JetStreamLog::connect(servers, self.role).await?);
-                Ok(ExposedLog::over(log, self.role, &servers.hazards))
+                ExposedLog::over(log, self.role, &servers.hazards)
             }
-        }
+        };
+        Ok(CountedLog::over(log, &self.metrics))
     }
 
     /// What may befall this service where it runs: nothing, but in a simulated world, or in a process that is

@@ -25,6 +25,9 @@ mod road;
 
 pub use road::Road;
 
+/// The metadata of a refusal that says after how many seconds it may be tried again.
+pub const RETRY_AFTER: &str = "retry-after";
+
 /// No call waits longer than this, whatever its caller says.
 pub const DEADLINE_MAX: Duration = Duration::from_secs(35);
 const CONNECT_DEADLINE: Duration = Duration::from_secs(1);

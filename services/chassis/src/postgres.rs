@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use crate::env::Servers;
 use crate::gather::Failed;
 use crate::hazard::Hazards;
-use crate::metrics::Metrics;
+use crate::metrics::{Connections, Metrics};
 use crate::store::StoreError;
 
 /// Connections of one service. More of them only queue inside the server.
@@ -56,6 +56,18 @@ pub struct Db {
     committed: Notify,
     batch_max: usize,
     hazards: Hazards,
+}
+
+/// What a scrape sees of the pools. A writer's own connection counts as busy while the writer keeps it.
+fn connections(pools: &[PgPool]) -> Connections {
+    let mut seen = Connections { busy: 0, idle: 0, max: 0 };
+    for pool in pools {
+        let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+        seen.idle += idle;
+        seen.busy += pool.size().saturating_sub(idle);
+        seen.max += pool.options().get_max_connections();
+    }
+    seen
 }
 
 /// Where the databases are, as `DATABASE_URL` says. Errors never show the password.
@@ -123,6 +135,8 @@ impl Db {
         let kept = pool(KEPT).connect_lazy_with(options.clone());
         let pool = pool(POOL).connect_lazy_with(options);
         let (metrics, hazards) = (metrics.clone(), servers.hazards.clone());
+        let pools = [pool.clone(), kept.clone(), relaxed.clone()];
+        metrics.connections(name, move || connections(&pools));
         let (committed, batch_max) = (Notify::new(), servers.batch_max);
         Ok(Self { name, pool, kept, relaxed, metrics, committed, batch_max, hazards })
     }

@@ -38,6 +38,7 @@ use proto::inventory::v1::inventory_service_server::InventoryServiceServer;
 use tonic::service::Routes;
 
 use crate::adapters::inbound::grpc::InventoryHandler;
+use crate::adapters::outbound::counted::CountedStockCache;
 use crate::adapters::outbound::memory::{MemoryLocks, MemoryStockCache};
 use crate::adapters::outbound::postgres::PostgresStock;
 use crate::adapters::outbound::redis::{RedisLocks, RedisStockCache};
@@ -58,6 +59,7 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
     let (store, outbox) = store(&config, &env).await?;
     let (cache, lock) = cache_and_lock(&config, &env).await?;
     let relay = Relay { stream: Stream::Inventory, outbox, log: env.event_log().await? };
+    let cache = Arc::new(CountedStockCache::over(cache, &env.metrics));
     let stock_keeping = StockKeeping { store, cache, lock, clock: env.clock.clone() };
 
     let handler = InventoryHandler::new(stock_keeping, &env.metrics);

@@ -185,5 +185,24 @@ mod tests {
             let same = OrderId::derive(&tenant, user(who), &a) == OrderId::derive(&tenant, user(who), &b);
             prop_assert_eq!(same, a == b);
         }
+
+        #[test]
+        fn a_sku_is_one_segment_of_a_path_and_comes_back_as_it_was_written(text in "\\PC{0,3}[A-Za-z0-9._-]{0,66}\\PC?") {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+            match text.parse::<Sku>() {
+                Ok(sku) => {
+                    prop_assert!((1..=64).contains(&text.len()) && text.chars().all(plain));
+                    prop_assert_eq!(sku.to_string(), text);
+                    let json = serde_json::to_string(&sku).unwrap();
+                    prop_assert_eq!(serde_json::from_str::<Sku>(&json).unwrap(), sku);
+                }
+                Err(refusal) => {
+                    prop_assert!(text.is_empty() || text.len() > 64 || !text.chars().all(plain), "{text}: {refusal}");
+                    prop_assert!(refusal.to_string().chars().count() < 160, "a refusal repeats no whole novel");
+                    let json = serde_json::to_string(&text).unwrap();
+                    prop_assert!(serde_json::from_str::<Sku>(&json).is_err(), "JSON is no way around the check");
+                }
+            }
+        }
     }
 }

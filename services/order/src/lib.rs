@@ -51,6 +51,7 @@ use application::ports::{IdempotencyKeys, Orders, Projection};
 use application::rebuild::{Limits, Rebuilder};
 use application::retries::Retries;
 use application::steps::StepRecorder;
+use application::trade::Trade;
 use application::waiters::Waiters;
 use domain::saga::Patience;
 
@@ -73,10 +74,12 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
     let peer = |role: &str| channel(&env, role, Identity::Service(env.clone()), config.step_timeout);
 
     let (steps, ignored, waiters) = (StepRecorder::default(), Ignored::default(), Waiters::default());
+    let trade = Trade::default();
     let retries = Retries::new(config.retry_budget, config.retry_budget_per_s, clock.clone());
     env.metrics.register(|registry| {
         steps.register(registry);
         retries.register(registry);
+        trade.register(registry);
         ignored.register(registry);
     });
     let driver = Driver::new(Parts {
@@ -88,6 +91,7 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
         seeds: env.seeds.clone(),
         steps: steps.clone(),
         retries,
+        trade,
         waiters: waiters.clone(),
         pace: pace(&config),
         #[cfg(feature = "planted-bugs")]

@@ -31,9 +31,11 @@ use chassis::sqlite::outbox::SqliteOutbox;
 use proto::payment::v1::payment_service_server::PaymentServiceServer;
 use tonic::service::Routes;
 
+use adapters::counters::PaymentCounters;
 use adapters::inbound::grpc::Handler;
 use adapters::inbound::ops;
 use adapters::outbound::acquirer::Acquirer;
+use adapters::outbound::counted::CountedPayments;
 use adapters::outbound::postgres::PostgresPayments;
 use adapters::outbound::sqlite::SqlitePayments;
 use adapters::outbound::stored::OUTBOX;
@@ -57,6 +59,8 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
     breaker_settings.check().map_err(|error| StartError(format!("{ROLE}: {error}")))?;
 
     let (store, outbox) = open(&env).await?;
+    let counters = PaymentCounters::register(&env.metrics);
+    let store = Arc::new(CountedPayments::over(store, counters.clone()));
     let to_acquirer = channel(&env, "acquirer", Identity::Service(env.clone()), config.provider_timeout)?;
     let provider = Arc::new(Acquirer::new(to_acquirer, config.provider_timeout));
     let relay = Relay { stream: Stream::Payments, outbox, log: env.event_log().await? };
@@ -77,7 +81,7 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
         under_way.finish().await;
     };
     let tasks: Vec<Task> = vec![Box::pin(relay.run(env.shutdown.clone())), Box::pin(drain)];
-    let routes = Routes::new(PaymentServiceServer::new(Handler::new(payments)));
+    let routes = Routes::new(PaymentServiceServer::new(Handler::new(payments, counters)));
     Ok(Service { env, app: App::Grpc(routes), ops: ops::router(breaker).merge(faults), tasks })
 }
 

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use chassis::clock::SteadyClock;
 use chassis::env::{Backing, StartError};
+use chassis::metrics::CacheCounters;
 use chassis::redis::Redis;
 use chassis::redis::versioned::VersionedCache;
 use chassis::serve::{App, Service, Task};
@@ -29,7 +30,7 @@ use proto::product::v1::product_service_server::ProductServiceServer;
 use tonic::service::Routes;
 
 use adapters::inbound::grpc::Handler;
-use adapters::outbound::cache::{CacheMetrics, InProcessProducts};
+use adapters::outbound::cache::InProcessProducts;
 use adapters::outbound::postgres::PostgresProducts;
 use adapters::outbound::redis::RedisProducts;
 use adapters::outbound::rows::DATABASE;
@@ -46,7 +47,7 @@ pub const ROLE: &str = "product";
 /// # Errors
 /// When a server or the database cannot be reached.
 pub async fn build(config: Config, env: chassis::Env) -> Result<Service, StartError> {
-    let metrics = CacheMetrics::register(&env.metrics);
+    let metrics = CacheCounters::register(&env.metrics, "product_cache_requests", "Products");
     let clock = env.clock.clone();
     let (catalogue, tasks) = match &env.backing {
         Backing::Embedded(embedded) => {

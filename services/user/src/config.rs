@@ -23,10 +23,16 @@ pub struct Config {
     /// How long a token is valid.
     #[arg(long, env = "USER_TOKEN_TTL", default_value = "24h", value_parser = at_least_a_second)]
     pub token_ttl: Duration,
+    /// How often log-in may fail for one address before it is closed.
+    #[arg(long, env = "USER_LOGIN_FAILURES_MAX", default_value = "10", value_parser = value_parser!(u32).range(1..=1000))]
+    pub login_failures_max: u32,
+    /// How long it is closed then, and after how long without an attempt failures are forgotten.
+    #[arg(long, env = "USER_LOGIN_LOCK", default_value = "5m", value_parser = at_least_a_second)]
+    pub login_lock: Duration,
     /// How long a profile stays in the session cache.
     #[arg(long, env = "USER_SESSION_TTL", default_value = "5m", value_parser = chassis::settings::duration)]
     pub session_ttl: Duration,
-    /// How many profiles the session cache holds.
+    /// How many profiles the session cache holds, and addresses the count of failed log-ins.
     #[arg(long, env = "USER_SESSION_ENTRIES", default_value = "10000",
           value_parser = value_parser!(u32).range(1..=10_000_000))]
     pub session_entries: u32,
@@ -39,7 +45,7 @@ pub struct Config {
     pub admin_password: Option<Password>,
 }
 
-/// Tokens count whole seconds.
+/// Tokens, and those who are told to wait, count whole seconds.
 fn at_least_a_second(text: &str) -> Result<Duration, String> {
     match chassis::settings::duration(text)? {
         ttl if ttl < Duration::from_secs(1) => Err(format!("`{text}` is shorter than 1s")),

@@ -5,7 +5,7 @@
 //! - `domain` knows what an account, an address and a password are. It does no IO and asks no clock.
 //! - `application` holds the use cases (register, log in, show, update, register in bulk) and the
 //!   ports they need: a store that writes an account and its event in one transaction, a password
-//!   hasher, a session cache.
+//!   hasher, a session cache, a count of failed log-ins.
 //! - `adapters` connects them: gRPC comes in; argon2 and one of two families go out, SQLite with an
 //!   in-process cache or PostgreSQL with Redis. The relay carries `user_events` to the stream `USERS`.
 //!
@@ -23,6 +23,7 @@ use chassis::clock::SteadyClock;
 use chassis::env::{Backing, StartError};
 use chassis::events::relay::Relay;
 use chassis::events::{EventLog, Outbox, Stream};
+use chassis::metrics::CacheCounters;
 use chassis::redis::Redis;
 use chassis::redis::versioned::VersionedCache;
 use chassis::serve::{App, Service, Task};
@@ -32,14 +33,15 @@ use tonic::service::Routes;
 
 use adapters::inbound::grpc::Handler;
 use adapters::outbound::argon2::Argon2id;
+use adapters::outbound::attempts::{InProcessAttempts, RedisAttempts};
 use adapters::outbound::cache::InProcessSessions;
 use adapters::outbound::postgres::PostgresUsers;
 use adapters::outbound::redis::RedisSessions;
 use adapters::outbound::rows::{DATABASE, OUTBOX};
 use adapters::outbound::sqlite::SqliteUsers;
-use application::ports::{Added, HashError, PasswordHasher, Registration, SessionCache, UserStore};
+use application::ports::{Added, HashError, LoginAttempts, PasswordHasher, Registration, SessionCache, UserStore};
 use application::{Settings, Users};
-use domain::{PasswordPolicy, User};
+use domain::{LockoutPolicy, PasswordPolicy, User};
 
 pub use application::BULK_PASSWORD;
 pub use config::Config;
@@ -69,15 +71,15 @@ pub async fn build(config: Config, env: chassis::Env) -> Result<Service, StartEr
 /// # Errors
 /// As [`build`].
 pub async fn build_on(config: Config, env: chassis::Env, log: Arc<dyn EventLog>) -> Result<Service, StartError> {
-    let Outbound { store, sessions, outbox, mut tasks } = Outbound::connect(&config, &env).await?;
+    let Outbound { store, sessions, attempts, outbox, mut tasks } = Outbound::connect(&config, &env).await?;
     let salts = env.seeds.stream("password-salts");
     let hasher = Arc::new(Argon2id::new(config.argon2_memory_kib, config.argon2_iterations, salts)?);
     let chars_min = usize::try_from(config.password_min).unwrap_or(usize::MAX);
     let settings = Settings { policy: PasswordPolicy { chars_min }, token_ttl: config.token_ttl };
     make_admin(&config, settings.policy, &env, store.as_ref(), hasher.as_ref()).await?;
 
-    let users = Users::new(store, hasher, sessions, env.clock.clone(), env.keys.clone(), settings);
-    let routes = Routes::new(UserServiceServer::new(Handler::new(users)));
+    let users = Users::new(store, hasher, sessions, attempts, env.clock.clone(), env.keys.clone(), settings);
+    let routes = Routes::new(UserServiceServer::new(Handler::new(users, &env.metrics)));
     let relay = Relay { stream: Stream::Users, outbox, log };
     tasks.push(Box::pin(relay.run(env.shutdown.clone())));
     Ok(Service { env, app: App::Grpc(routes), ops: Default::default(), tasks })
@@ -87,12 +89,15 @@ pub async fn build_on(config: Config, env: chassis::Env, log: Arc<dyn EventLog>)
 struct Outbound {
     store: Arc<dyn UserStore>,
     sessions: Arc<dyn SessionCache>,
+    attempts: Arc<dyn LoginAttempts>,
     outbox: Arc<dyn Outbox>,
     tasks: Vec<Task>,
 }
 
 impl Outbound {
     async fn connect(config: &Config, env: &chassis::Env) -> Result<Self, StartError> {
+        let policy = LockoutPolicy { failures_max: config.login_failures_max, lock: config.login_lock };
+        let looked_up = CacheCounters::register(&env.metrics, "session_cache_requests", "Profiles");
         match &env.backing {
             Backing::Embedded(embedded) => {
                 let migrations = &adapters::outbound::sqlite::MIGRATIONS;
@@ -101,7 +106,8 @@ impl Outbound {
                 let capacity = usize::try_from(config.session_entries).unwrap_or(usize::MAX);
                 Ok(Self {
                     store: Arc::new(SqliteUsers::new(db.clone())),
-                    sessions: Arc::new(InProcessSessions::new(capacity, config.session_ttl, steady)),
+                    attempts: Arc::new(InProcessAttempts::new(capacity, policy, steady.clone())),
+                    sessions: Arc::new(InProcessSessions::new(capacity, config.session_ttl, steady, looked_up)),
                     outbox: Arc::new(sqlite::outbox::SqliteOutbox::new(db, OUTBOX, env.clock.clone())),
                     tasks: Vec::new(),
                 })
@@ -110,10 +116,11 @@ impl Outbound {
                 let migrations = adapters::outbound::postgres::MIGRATIONS;
                 let db = Arc::new(postgres::Db::open(servers, DATABASE, migrations, &env.metrics).await?);
                 let redis = Arc::new(Redis::connect(servers).await?);
-                let cache = Arc::new(VersionedCache::new(redis, config.session_ttl));
+                let cache = Arc::new(VersionedCache::new(redis.clone(), config.session_ttl));
                 Ok(Self {
                     store: Arc::new(PostgresUsers::new(db.clone())),
-                    sessions: Arc::new(RedisSessions::new(cache.clone())),
+                    attempts: Arc::new(RedisAttempts::new(redis, policy)),
+                    sessions: Arc::new(RedisSessions::new(cache.clone(), looked_up)),
                     outbox: Arc::new(postgres::outbox::PostgresOutbox::new(db, OUTBOX, env.clock.clone())),
                     tasks: vec![Box::pin(cache.catch_up(env.shutdown.clone()))],
                 })

@@ -6,7 +6,7 @@ use chassis::events::Event;
 use tokio::time::Duration;
 
 /// A product's stock, and what its reservations add up to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StockRow {
     pub product_id: i64,
     pub available: i64,

@@ -58,9 +58,9 @@ impl RunRecord {
     fn index(lines: Lines) -> Result<Self, String> {
         let mut keys: BTreeMap<Owner, Placed> = BTreeMap::new();
         lines.each(|record| {
-            let placed = keys
-                .entry(owner(&record))
-                .or_insert_with(|| Placed { order: derived(&owner(&record)), ..Placed::default() });
+            let Some(owner) = owner(&record) else { return };
+            let order = derived(&owner);
+            let placed = keys.entry(owner).or_insert_with(|| Placed { order, ..Placed::default() });
             match &record {
                 Record::Sent { at_us, .. } => placed.first_sent_us = placed.first_sent_us.or(Some(*at_us)),
                 Record::Reply { at_us, order: Some(seen), .. } | Record::Saw { at_us, order: seen, .. } => {
@@ -69,7 +69,7 @@ impl RunRecord {
                 }
                 Record::Reply { http, order: None, .. } => placed.refused = Some(format!("HTTP {http}")),
                 Record::NoReply { why, .. } => placed.refused = Some(why.clone()),
-                Record::Fate { .. } => {}
+                Record::Fate { .. } | Record::Restock { .. } | Record::Restocked { .. } => {}
             }
         })?;
         Ok(Self { lines, keys })
@@ -107,7 +107,7 @@ impl RunRecord {
         let start = earliest.plus(within);
         let mut seen = Vec::new();
         self.lines.each(|record| {
-            if owner(&record) != *of {
+            if owner(&record).as_ref() != Some(of) {
                 return;
             }
             let (Record::Sent { at_us, .. }
@@ -123,13 +123,8 @@ impl RunRecord {
     }
 }
 
-fn owner(record: &Record) -> Owner {
-    let (Record::Sent { user, key, .. }
-    | Record::Reply { user, key, .. }
-    | Record::NoReply { user, key, .. }
-    | Record::Saw { user, key, .. }
-    | Record::Fate { user, key, .. }) = record;
-    (user.clone(), key.clone())
+fn owner(record: &Record) -> Option<Owner> {
+    record.owner().map(|(user, key)| (user.clone(), key.clone()))
 }
 
 /// An order id follows from its owner, so that an order whose client got no answer is found too.

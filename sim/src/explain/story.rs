@@ -356,7 +356,7 @@ impl Teller<'_> {
                     (rank::CLIENT_SEES, format!("gets no answer: {why}; {may}"), true)
                 }
                 Record::Saw { order, .. } => (rank::CLIENT_SEES, format!("sees {}", state(order)), false),
-                Record::Fate { .. } => continue,
+                Record::Fate { .. } | Record::Restock { .. } | Record::Restocked { .. } => continue,
             };
             asked = true;
             let mut entry = self.entry(*at, rank, Actor::Client, what);

@@ -29,6 +29,26 @@ pub struct OrderView {
 pub struct Shopper {
     pub user_id: String,
     pub token: String,
+    /// The address to sign in with.
+    pub email: String,
+}
+
+#[derive(Serialize)]
+struct LoginBody<'a> {
+    email: &'a str,
+    password: &'a str,
+}
+
+/// What signing in brings, as far as a client relies on it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SessionView {
+    pub token: String,
+}
+
+#[derive(Serialize)]
+struct RestockBody<'a> {
+    quantity: u32,
+    restock_id: &'a str,
 }
 
 #[derive(Serialize)]
@@ -82,6 +102,16 @@ impl Api {
             deadline: DEADLINE,
         };
         self.client.call(call).await
+    }
+
+    pub async fn login(&self, email: &str, password: &str) -> Result<Answer, NoAnswer> {
+        let body = LoginBody { email, password };
+        self.client.send(Method::POST, "/api/v1/users/login", None, &body, DEADLINE).await
+    }
+
+    pub async fn restock(&self, token: &str, product: i64, quantity: u32, id: &str) -> Result<Answer, NoAnswer> {
+        let (path, body) = (format!("/api/v1/inventory/{product}/restock"), RestockBody { quantity, restock_id: id });
+        self.client.send(Method::POST, &path, Some(token), &body, DEADLINE).await
     }
 
     pub async fn search(&self, token: &str, text: &str) -> Result<Answer, NoAnswer> {

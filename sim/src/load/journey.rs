@@ -8,16 +8,19 @@ use rand::RngExt;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use super::api::{Api, Item, OrderView, Shopper};
+use super::api::{Api, Item, OrderView, SessionView, Shopper};
 use super::client::{Answer, NoAnswer, is_success};
 use super::clock::LoadClock;
 use super::recorder::Recorder;
-use crate::audit::witness::{Record, Seen, WitnessLog};
-use crate::scenario::journey::{OrderStep, Pick, Step};
+use crate::audit::witness::{Delivery, Record, Seen, WitnessLog};
+use crate::scenario::journey::{OrderStep, Pick, RestockStep, Step};
 
 /// How long `await` pauses between two looks at its order.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Under which the identities of deliveries are derived.
+const DELIVERIES: Uuid = Uuid::from_u128(0x6465_6c69_7665_5279_8c1e_7368_6f70_6374);
 
 /// What all journeys of a run share.
 pub struct Stage {
@@ -25,6 +28,8 @@ pub struct Stage {
     pub recorder: Recorder,
     pub witness: WitnessLog,
     pub shoppers: Vec<Shopper>,
+    /// Who takes in deliveries.
+    pub staff_token: String,
     /// SKU → product id, of everything in the catalogue.
     pub products: BTreeMap<String, i64>,
     pub skus: Vec<String>,
@@ -42,10 +47,13 @@ pub struct Journey {
     /// Names this journey's orders, so that no two share a key.
     name: String,
     random: Stream,
+    /// Of the shopper's session: the seeded one, until they sign in themselves.
+    token: Arc<str>,
     /// The instant at which the next request ought to leave.
     due: Instant,
     last: Option<Placed>,
     orders: u32,
+    deliveries: u32,
 }
 
 #[derive(Clone)]
@@ -62,7 +70,8 @@ type Copy = (Result<Answer, NoAnswer>, Instant);
 impl Journey {
     /// A journey of `shopper` that is due at `due`. The random stream is its own.
     pub fn new(stage: Arc<Stage>, shopper: usize, name: String, random: Stream, due: Instant) -> Self {
-        Self { stage, shopper, name, random, due, last: None, orders: 0 }
+        let token = stage.shoppers.get(shopper).map_or("", |shopper| shopper.token.as_str()).into();
+        Self { stage, shopper, name, random, token, due, last: None, orders: 0, deliveries: 0 }
     }
 
     /// Takes the steps in order; answers `false` if it was stopped on the way.
@@ -88,15 +97,18 @@ impl Journey {
                 self.due += Duration::from_micros(pause);
                 sleep_until(self.due).await;
             }
+            Step::Login => self.login().await,
             Step::Search(text) => {
-                let call = stage.api.search(self.token(&stage), text);
+                let token = self.token.clone();
+                let call = stage.api.search(&token, text);
                 let answer = self.timed("search", call).await;
                 drop(answer);
             }
             Step::View(pick) => {
                 let sku = self.pick(pick);
                 let id = stage.products.get(&sku).copied().unwrap_or_default();
-                let call = stage.api.product(self.token(&stage), id);
+                let token = self.token.clone();
+                let call = stage.api.product(&token, id);
                 let answer = self.timed("view", call).await;
                 drop(answer);
             }
@@ -108,11 +120,41 @@ impl Journey {
             }
             Step::Cancel => self.cancel().await,
             Step::Await(longest) => self.await_end(*longest).await,
+            Step::Restock(delivery) => self.restock(delivery).await,
         }
     }
 
-    fn token<'a>(&self, stage: &'a Stage) -> &'a str {
-        stage.shoppers.get(self.shopper).map_or("", |shopper| shopper.token.as_str())
+    /// Signs in. Whoever is refused goes on with the session that they had.
+    async fn login(&mut self) {
+        let stage = self.stage.clone();
+        let email = stage.shoppers.get(self.shopper).map_or("", |shopper| shopper.email.as_str());
+        let call = stage.api.login(email, user::BULK_PASSWORD);
+        if let Ok(answer) = self.timed("login", call).await
+            && is_success(answer.status)
+            && let Ok(session) = answer.json::<SessionView>()
+        {
+            self.token = session.token.into();
+        }
+    }
+
+    /// Takes in a delivery. It is noted before it leaves: from then on its units may be sold.
+    async fn restock(&mut self, delivery: &RestockStep) {
+        let stage = self.stage.clone();
+        let sku = self.pick(&delivery.sku);
+        let quantity = self.random.random_range(delivery.quantity.clone());
+        let product = stage.products.get(&sku).copied().unwrap_or_default();
+        self.deliveries += 1;
+        // Digested, since a group's name may be longer than the identity of a delivery.
+        let id = Uuid::new_v5(&DELIVERIES, format!("{}-{}", self.name, self.deliveries).as_bytes()).to_string();
+        stage.witness.write(&Record::Restock { at_us: self.since_start_us(), id: id.clone(), sku, quantity });
+        let call = stage.api.restock(&stage.staff_token, product, quantity, &id);
+        let became = match self.timed("restock", call).await {
+            Ok(answer) if is_success(answer.status) => Delivery::Taken,
+            Ok(answer) if answer.status < 500 => Delivery::Refused,
+            Err(NoAnswer { sent: false, .. }) => Delivery::Refused,
+            Ok(_) | Err(_) => Delivery::Unknown,
+        };
+        stage.witness.write(&Record::Restocked { at_us: self.since_start_us(), id, became });
     }
 
     fn user(&self) -> String {
@@ -180,13 +222,13 @@ impl Journey {
     async fn answers(&self, placed: &Placed, copies: u32) -> Vec<Copy> {
         let mut under_way = Vec::new();
         for _ in 1..copies {
-            let (stage, shopper, placed) = (self.stage.clone(), self.shopper, placed.clone());
+            let (stage, token, placed) = (self.stage.clone(), self.token.clone(), placed.clone());
             self.sent(&placed);
             // A task of its own, and ended with this journey.
-            under_way.push(AbortOnDrop(tokio::spawn(async move { place(&stage, shopper, &placed).await })));
+            under_way.push(AbortOnDrop(tokio::spawn(async move { place(&stage, &token, &placed).await })));
         }
         self.sent(placed);
-        let mut answers = vec![place(&self.stage, self.shopper, placed).await];
+        let mut answers = vec![place(&self.stage, &self.token, placed).await];
         for copy in &mut under_way {
             let lost = |_| (Err(NoAnswer { sent: true, why: "cut off".into() }), Instant::now());
             answers.push((&mut copy.0).await.unwrap_or_else(lost));
@@ -233,7 +275,8 @@ impl Journey {
     async fn cancel(&mut self) {
         let stage = self.stage.clone();
         let Some(Placed { key, id: Some(id), .. }) = self.last.clone() else { return };
-        let call = stage.api.cancel(self.token(&stage), &id);
+        let token = self.token.clone();
+        let call = stage.api.cancel(&token, &id);
         if let Ok(answer) = self.timed("cancel", call).await {
             self.saw(key, &answer);
         }
@@ -246,7 +289,7 @@ impl Journey {
         let (due, sent) = (self.due, Instant::now());
         let deadline = sent + longest;
         let ended = loop {
-            let answer = stage.api.order(self.token(&stage), &id).await;
+            let answer = stage.api.order(&self.token, &id).await;
             let order = answer.as_ref().ok().and_then(seen);
             if let (Some(order), Ok(answer)) = (order, &answer)
                 && order.has_ended()
@@ -283,8 +326,7 @@ impl Drop for AbortOnDrop {
     }
 }
 
-async fn place(stage: &Stage, shopper: usize, placed: &Placed) -> Copy {
-    let token = stage.shoppers.get(shopper).map_or("", |shopper| shopper.token.as_str());
+async fn place(stage: &Stage, token: &str, placed: &Placed) -> Copy {
     let answer = stage.api.place_order(token, &placed.key, &placed.items, placed.wait).await;
     (answer, Instant::now())
 }

@@ -45,7 +45,7 @@ impl LiveInvariants {
         if let Some(books) = &self.books
             && let Ok(stock) = books.stock(&self.manifest.scenario).await
         {
-            self.take(stock_findings(&stock, Some(&self.manifest)));
+            self.take(stock_findings(&stock, Some(&self.manifest), None));
         }
         if let Some(known) = witness.witness_of_at_most(WITNESS_ORDERS_MAX) {
             // Orders that were placed after the look at the witness are no business of it.

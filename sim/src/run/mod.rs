@@ -206,6 +206,7 @@ fn stage(
         recorder: Recorder::new(start + scenario.warmup),
         witness,
         shoppers: seeded.shoppers.clone(),
+        staff_token: seeded.admin_token.clone(),
         skus: seeded.products.keys().cloned().collect(),
         products: seeded.products.clone(),
         start,

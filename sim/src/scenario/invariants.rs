@@ -32,7 +32,7 @@ const DESCRIBED: [Invariant; 17] = [
         name: "stock_conserved",
         oracle: Oracle::Books,
         meaning: "per product: what came in = available + reserved + sold; reserved and sold are what the orders' \
-                  reservations add up to; the seeder brought what its manifest says",
+                  reservations add up to; the seeder brought what its manifest says, and deliveries that staff were told of came in",
     },
     Invariant { name: "stock_not_negative", oracle: Oracle::Books, meaning: "no count is below zero" },
     Invariant {

@@ -40,6 +40,12 @@ pub(super) enum Takes {
 /// The steps of this build.
 pub const STEPS: &[StepKind] = &[
     StepKind {
+        name: "login",
+        example: "login",
+        argument: Takes::Nothing,
+        meaning: "signs in with address and password; the steps after it carry the new token",
+    },
+    StepKind {
         name: "search",
         example: "search: sneaker",
         argument: Takes::Needs(Shape::Text { longest: SEARCH_CHARS_MAX, empty: false }),
@@ -76,8 +82,13 @@ pub const STEPS: &[StepKind] = &[
         argument: Takes::Nothing,
         meaning: "sends the last order once more under the same key",
     },
+    StepKind {
+        name: "restock",
+        example: "restock: { sku: any, quantity: 50 }",
+        argument: Takes::Needs(Shape::Map("restock")),
+        meaning: "the shop's staff, not the buyer, take in a delivery",
+    },
 ];
-const STEPS_TO_COME: &[&str] = &["login", "restock"];
 
 pub(super) const STEPS_MAX: usize = 100;
 const ORDER_ITEMS_MAX: usize = 50;
@@ -126,9 +137,26 @@ pub(super) const ORDER_ITEM_KEYS: &[Key] = &[
     },
 ];
 
+pub(super) const RESTOCK_KEYS: &[Key] = &[
+    Key {
+        name: "sku",
+        shape: Shape::Pick,
+        need: Need::Required,
+        meaning: "the product; `any` is drawn anew each time",
+    },
+    Key {
+        name: "quantity",
+        shape: Shape::Quantity(Quantity::MAX),
+        need: Need::Required,
+        meaning: "units that come in, drawn evenly from a range; `--scale` leaves them as they are",
+    },
+];
+
 /// One thing a buyer does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
+    /// Signs in with address and password.
+    Login,
     /// Searches the products for a text.
     Search(String),
     /// Looks at one product.
@@ -142,6 +170,8 @@ pub enum Step {
     Cancel,
     /// Sends the last order once more under the same idempotency key.
     RetrySameKey,
+    /// The shop's staff take in a delivery.
+    Restock(RestockStep),
 }
 
 /// Buys something under a fresh idempotency key.
@@ -158,6 +188,14 @@ pub struct OrderStep {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderItem {
+    pub sku: Pick,
+    /// Drawn evenly; from 1 to [`Quantity::MAX`].
+    pub quantity: RangeInclusive<u32>,
+}
+
+/// Brings new units under an identity of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestockStep {
     pub sku: Pick,
     /// Drawn evenly; from 1 to [`Quantity::MAX`].
     pub quantity: RangeInclusive<u32>,
@@ -185,6 +223,7 @@ enum Argument {
     Nothing,
     Text(String),
     Order(OrderFile),
+    Restock(RestockFile),
     /// Something, for a step whose argument is not read.
     Other,
 }
@@ -200,6 +239,13 @@ pub(super) struct OrderFile {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OrderItemFile {
+    sku: Option<String>,
+    quantity: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RestockFile {
     sku: Option<String>,
     quantity: Option<String>,
 }
@@ -229,6 +275,7 @@ impl<'de> Visitor<'de> for StepVisitor {
         };
         let argument = match name.as_str() {
             "order" => map.next_value::<Option<Keys<OrderFile>>>()?.map(|Keys(order)| Argument::Order(order)),
+            "restock" => map.next_value::<Option<Keys<RestockFile>>>()?.map(|Keys(restock)| Argument::Restock(restock)),
             "search" | "view" | "think" | "await" => map.next_value::<Option<String>>()?.map(Argument::Text),
             _ => map.next_value::<Option<IgnoredAny>>()?.map(|_| Argument::Other),
         };
@@ -271,10 +318,12 @@ impl StepFile {
         }
         let at = at.key(&self.name);
         match (self.name.as_str(), self.argument) {
+            ("login", Argument::Nothing) => Some(Step::Login),
             ("search", Argument::Text(text)) => Some(Step::Search(check.line(text, &at, SEARCH_CHARS_MAX))),
             ("view", Argument::Text(text)) => pick(&text, &at, catalog, check).map(Step::View),
             ("think", Argument::Text(text)) => Some(Step::Think(check.durations(&text, &at, THINK_MAX))),
             ("order", Argument::Order(order)) => order.validate(&at, catalog, check).map(Step::Order),
+            ("restock", Argument::Restock(restock)) => restock.validate(&at, catalog, check).map(Step::Restock),
             ("await", Argument::Nothing) => Some(Step::Await(AWAIT_DEFAULT)),
             ("await", Argument::Text(text)) => Some(Step::Await(check.duration(&text, &at, AWAIT_MIN..=AWAIT_MAX))),
             ("cancel", Argument::Nothing) => Some(Step::Cancel),
@@ -296,19 +345,14 @@ fn refuse(name: &str, at: &NodePath, check: &mut Check) {
         }
         Some(StepKind { argument: Takes::Needs(shape) | Takes::May(shape), example, .. }) => {
             let needs = match shape {
+                Shape::Map("restock") => "`sku` and `quantity`".to_owned(),
                 Shape::Map(_) => "items".to_owned(),
                 other => other.words(),
             };
             check.key(at, format!("`{name}` needs {needs}: `{example}`"));
         }
-        None if STEPS_TO_COME.contains(&name) => {
-            let names: Vec<_> = names.collect();
-            let problem = check.key(at, format!("the step `{name}` is not available yet"));
-            problem.help(format!("available are: {}", names.join(", ")));
-        }
         None => {
-            let known = names.chain(STEPS_TO_COME.iter().copied());
-            check.key(at, format!("unknown step {}", quote(name))).suggest(name, known);
+            check.key(at, format!("unknown step {}", quote(name))).suggest(name, names);
         }
     }
 }
@@ -330,14 +374,23 @@ impl OrderFile {
 
 impl OrderItemFile {
     fn validate(self, at: &NodePath, catalog: &Catalog, check: &mut Check) -> Option<OrderItem> {
-        let quantity = self.quantity.map_or(1..=1, |text| quantity(&text, &at.key("quantity"), check));
+        let quantity = self.quantity.map_or(1..=1, |text| quantity_of(&text, &at.key("quantity"), check));
         let sku = check.required(self.sku, at, "sku")?;
         Some(OrderItem { sku: pick(&sku, &at.key("sku"), catalog, check)?, quantity })
     }
 }
 
+impl RestockFile {
+    fn validate(self, at: &NodePath, catalog: &Catalog, check: &mut Check) -> Option<RestockStep> {
+        let (sku, quantity_at) = (check.required(self.sku, at, "sku"), at.key("quantity"));
+        let quantity = check.required(self.quantity, at, "quantity");
+        let quantity = quantity.map(|text| quantity_of(&text, &quantity_at, check));
+        Some(RestockStep { sku: pick(&sku?, &at.key("sku"), catalog, check)?, quantity: quantity? })
+    }
+}
+
 /// `2` or `1..3`.
-fn quantity(text: &str, at: &NodePath, check: &mut Check) -> RangeInclusive<u32> {
+fn quantity_of(text: &str, at: &NodePath, check: &mut Check) -> RangeInclusive<u32> {
     let (low, high) = text.split_once("..").unwrap_or((text, text));
     let units = |text: &str| text.parse::<u32>().ok().filter(|units| Quantity::try_from(*units).is_ok());
     match (units(low), units(high)) {
@@ -374,115 +427,4 @@ fn pick(text: &str, at: &NodePath, catalog: &Catalog, check: &mut Check) -> Opti
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::tests::{check, parsed};
-    use super::*;
-
-    const HEAD: &str = "version: 1
-name: x
-shop: { users: 1, catalog: { generate: 9, stock: 1, items: [ { sku: SHOE-1, name: S, price: 1 EUR, stock: 1 } ] } }
-load:
-  g:
-    executor: constant-vus
-    vus: 1
-    duration: 1s
-    journey:
-";
-
-    fn steps(lines: &[&str]) -> String {
-        lines.iter().fold(HEAD.to_owned(), |text, line| format!("{text}      {line}\n"))
-    }
-
-    #[test]
-    fn a_whole_journey_is_read_in_order() {
-        let text = steps(&[
-            "- search: shoe",
-            "- view: SHOE-1",
-            "- think: 50ms..300ms",
-            "- think: 1s",
-            "- order: { items: [ { sku: GEN-0009, quantity: 1..2 }, { sku: any } ], wait: 0s }",
-            "- retry_same_key",
-            "- await",
-            "- await: 5s",
-            "- cancel",
-        ]);
-        let range = |low, high| DurationRange { low: Duration::from_millis(low), high: Duration::from_millis(high) };
-        let expected = [
-            Step::Search("shoe".into()),
-            Step::View(Pick::Sku("SHOE-1".parse().unwrap())),
-            Step::Think(range(50, 300)),
-            Step::Think(range(1000, 1000)),
-            Step::Order(OrderStep {
-                items: vec![
-                    OrderItem { sku: Pick::Sku("GEN-0009".parse().unwrap()), quantity: 1..=2 },
-                    OrderItem { sku: Pick::Any, quantity: 1..=1 },
-                ],
-                wait: Duration::ZERO,
-                copies: 1,
-            }),
-            Step::RetrySameKey,
-            Step::Await(Duration::from_secs(10)),
-            Step::Await(Duration::from_secs(5)),
-            Step::Cancel,
-        ];
-        assert_eq!(parsed(&text).load[0].journey, expected);
-    }
-
-    #[test]
-    fn an_order_waits_two_seconds_unless_told() {
-        let text = steps(&["- order: { items: [ { sku: any, quantity: 3 } ] }"]);
-        let Step::Order(order) = parsed(&text).load[0].journey[0].clone() else { panic!() };
-        assert_eq!((order.wait, order.items[0].quantity.clone()), (Duration::from_secs(2), 3..=3));
-    }
-
-    #[test]
-    fn an_order_is_sent_once_unless_copies_are_asked_for() {
-        for (keys, copies) in [("", 1), (", copies: 1", 1), (", copies: 10", 10)] {
-            let text = steps(&[&format!("- order: {{ items: [ {{ sku: any }} ]{keys} }}")]);
-            let Step::Order(order) = parsed(&text).load[0].journey[0].clone() else { panic!() };
-            assert_eq!(order.copies, copies);
-        }
-    }
-
-    #[test]
-    fn each_wrong_step_is_told_what_is_wrong() {
-        for (line, place, message) in [
-            ("- serch: x", "10:9", "unknown step `serch`, did you mean `search`?"),
-            ("- serch", "10:9", "unknown step `serch`, did you mean `search`?"),
-            ("- login", "10:9", "the step `login` is not available yet"),
-            ("- restock: { sku: SHOE-1 }", "10:9", "the step `restock` is not available yet"),
-            ("- search", "10:9", "`search` needs a text"),
-            ("- search:", "10:9", "`search` needs a text"),
-            ("- search: [ a ]", "10:17", "`search` is a single value; a list stands here"),
-            ("- view", "10:9", "`view` needs a SKU of the catalogue, or `any`: `view: any`"),
-            ("- view: SHOE-2", "10:15", "the catalogue has no product `SHOE-2`, did you mean `SHOE-1`?"),
-            ("- view: GEN-0010", "10:15", "the catalogue has no product `GEN-0010`"),
-            ("- view: a/b", "10:15", "`sku` is 1 to 64 letters"),
-            ("- think: 300ms..50ms", "10:16", "`think` ends before it starts"),
-            ("- think: 50", "10:16", "`think` is a duration such as 50ms or a range"),
-            ("- think: 2h", "10:16", "`think` is at most 1h"),
-            ("- think: 1s", "9:5", "no step that asks the shop"),
-            ("- order", "10:9", "`order` needs items"),
-            ("- order: SHOE-1", "10:16", "`order` is a map of keys; a single value stands here"),
-            ("- order: {}", "10:9", "`order` needs `items`"),
-            ("- order: { items: [] }", "10:25", "`items` is a list of 1 to 50"),
-            ("- order: { items: [ {} ] }", "10:27", "an item of `items` needs `sku`"),
-            ("- order: { itms: [] }", "10:18", "unknown key `itms`, did you mean `items`?"),
-            ("- order: { items: [ { sku: any, quantity: 0 } ] }", "10:49", "`quantity` is a number from 1"),
-            ("- order: { items: [ { sku: any, quantity: 2..1 } ] }", "10:49", "`quantity` ends before it starts"),
-            ("- order: { items: [ { sku: any, quantity: 1...2 } ] }", "10:49", "`quantity` is a number from 1"),
-            ("- order: { items: [ { sku: any, qty: 1 } ] }", "10:39", "unknown key `qty`"),
-            ("- order: { items: [ { sku: any } ], wait: 31s }", "10:49", "`wait` is a duration from 0s to 30s"),
-            ("- order: { items: [ { sku: any } ], copies: 0 }", "10:51", "`copies` is a whole number from 1 to 10"),
-            ("- order: { items: [ { sku: any } ], copies: 11 }", "10:51", "`copies` is a whole number from 1 to 10"),
-            ("- order: { items: [ { sku: any } ], copies: 1..3 }", "10:51", "`copies` is a whole number from 1 to 10"),
-            ("- cancel", "10:9", "`cancel` needs an `order` before it"),
-            ("- [ a ]", "10:9", "an item of `journey` is a step"),
-            ("- {}", "10:9", "unknown step ``"),
-        ] {
-            check(&steps(&[line]), &[(place, message)]);
-        }
-        check(&steps(&["- order: { items: [ { sku: any } ] }", "- cancel: now"]), &[("11:9", "`cancel` stands alone")]);
-        check(&steps(&["- view: any", "  think: 1s"]), &[("11:9", "`think` is a second step in one list item")]);
-    }
-}
+mod tests;

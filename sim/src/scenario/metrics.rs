@@ -39,7 +39,8 @@ const OUTCOME_TAG: (&str, &[&str]) = ("outcome", &["done", "refused", "ongoing",
 const FATE_TAG: (&str, &[&str]) = ("fate", &["confirmed", "cancelled", "rejected", "errors", "unknown"]);
 const FROM_TAG: (&str, &[&str]) = ("from", &["pending", "reserved", "paid"]);
 const REASON_TAG: (&str, &[&str]) = ("reason", &["sold_out", "declined", "unavailable", "by_client"]);
-const REQUEST_TAG: (&str, &[&str]) = ("name", &["search", "view", "order", "await", "cancel", "retry"]);
+const REQUEST_TAG: (&str, &[&str]) =
+    ("name", &["login", "search", "view", "order", "await", "cancel", "retry", "restock"]);
 
 /// All metrics, in the order of the documentation.
 pub const METRICS: &[Metric] = &[

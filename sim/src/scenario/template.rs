@@ -1,12 +1,13 @@
 //! Scenarios to start from: those that come with the repository, under another name.
 
 /// The scenarios that a new one can be like.
-pub const NAMES: [&str; 4] = ["flash-sale", "payment-outage", "oversell-race", "smoke"];
+pub const NAMES: [&str; 5] = ["flash-sale", "payment-outage", "oversell-race", "browse-and-buy", "smoke"];
 
-const TEXTS: [&str; 4] = [
+const TEXTS: [&str; 5] = [
     include_str!("../../../scenarios/flash-sale.yaml"),
     include_str!("../../../scenarios/payment-outage.yaml"),
     include_str!("../../../scenarios/oversell-race.yaml"),
+    include_str!("../../../scenarios/browse-and-buy.yaml"),
     include_str!("../../../scenarios/smoke.yaml"),
 ];
 

@@ -175,6 +175,52 @@ mod tests {
         build(role, &BTreeMap::new(), env).await.is_ok()
     }
 
+    /// What the role's configuration is, in words.
+    fn config_of(role: &str, settings: &Settings) -> Result<String, String> {
+        match role {
+            acquirer::ROLE => settings::parse::<acquirer::Config>(acquirer::ROLE, settings).map(|it| format!("{it:?}")),
+            user::ROLE => settings::parse::<user::Config>(user::ROLE, settings).map(|it| format!("{it:?}")),
+            product::ROLE => settings::parse::<product::Config>(product::ROLE, settings).map(|it| format!("{it:?}")),
+            inventory::ROLE => {
+                settings::parse::<inventory::Config>(inventory::ROLE, settings).map(|it| format!("{it:?}"))
+            }
+            payment::ROLE => settings::parse::<payment::Config>(payment::ROLE, settings).map(|it| format!("{it:?}")),
+            order::ROLE => settings::parse::<order::Config>(order::ROLE, settings).map(|it| format!("{it:?}")),
+            notification::ROLE => {
+                settings::parse::<notification::Config>(notification::ROLE, settings).map(|it| format!("{it:?}"))
+            }
+            gateway::ROLE => settings::parse::<gateway::Config>(gateway::ROLE, settings).map(|it| format!("{it:?}")),
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn every_setting_of_a_scenario_changes_its_role_s_configuration_and_no_other_s() {
+        let known = known();
+        let settings = described_settings();
+        assert!(settings.len() > 40, "{} settings", settings.len());
+        for Described { name, .. } in settings {
+            // Every planted bug has an exhibit of its own that shows what it does.
+            if name.ends_with(".planted_bug") {
+                continue;
+            }
+            let role = name.split('.').next().unwrap();
+            let changes = |value: &&str| {
+                let set = Settings::from([(name.clone(), (*value).to_owned())]);
+                let accepted = (known.check)(&name, value).is_ok();
+                accepted
+                    && config_of(role, &set).is_ok_and(|config| config != config_of(role, &Settings::new()).unwrap())
+            };
+            let values = ["17", "4096", "0.25", "17ms", "3s", "17ms..19ms", "optimistic"];
+            let value = values.iter().find(|value| changes(value));
+            let value = value.unwrap_or_else(|| panic!("{name}: none of {values:?} makes a difference"));
+            let set = Settings::from([(name.clone(), (*value).to_owned())]);
+            for other in ROLES.into_iter().filter(|other| *other != role) {
+                assert_eq!(config_of(other, &set), config_of(other, &Settings::new()), "{name} reaches {other}");
+            }
+        }
+    }
+
     #[tokio::test]
     async fn a_role_starts_with_the_peers_that_it_needs_and_not_with_one_less() {
         for role in ROLES {

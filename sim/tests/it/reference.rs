@@ -46,7 +46,7 @@ fn every_scenario_that_comes_with_it_names_the_schema_and_is_valid() {
 #[test]
 fn a_new_scenario_is_one_to_start_from() {
     let bench = Bench::new(TINY);
-    for like in ["flash-sale", "payment-outage", "oversell-race", "smoke"] {
+    for like in ["flash-sale", "payment-outage", "oversell-race", "browse-and-buy", "smoke"] {
         let file = format!("{like}-of-mine.yaml");
         bench.shopctl(&["scenario", "new", "mine", "--like", like, "--out", &file]).exits(0);
         let said = bench.shopctl(&["scenario", "check", &file]).exits(0).stdout();

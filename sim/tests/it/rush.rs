@@ -40,7 +40,7 @@ impl Rush {
     /// Places an order; its client takes it back so long after it was acknowledged, if at all.
     pub fn order(&self, round: usize, number: usize, regrets: Option<Duration>) -> tokio::task::JoinHandle<()> {
         let (api, witness, acknowledged) = (self.api.clone(), self.witness.clone(), self.acknowledged.clone());
-        let Shopper { user_id: user, token } = self.shoppers[number % self.shoppers.len()].clone();
+        let Shopper { user_id: user, token, .. } = self.shoppers[number % self.shoppers.len()].clone();
         let (key, items) = (format!("{round}-{number}"), vec![Item { sku: "GEN-0001".into(), quantity: 1 }]);
         tokio::spawn(async move {
             witness.write(&Record::Sent { at_us: 0, user: user.clone(), key: key.clone(), items: items.clone() });

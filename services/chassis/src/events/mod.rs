@@ -2,6 +2,7 @@
 //! the relay to the event log, read from there by durable consumers.
 
 pub mod consume;
+pub mod counted;
 pub mod exposed;
 pub mod jetstream;
 pub mod relay;

@@ -17,7 +17,7 @@ use tokio::time::{Duration, Instant, sleep};
 
 use super::Storage;
 use crate::hazard::Hazards;
-use crate::metrics::Metrics;
+use crate::metrics::{Connections, Metrics};
 use crate::store::StoreError;
 
 /// Most writes of one transaction; the last of them commits it.
@@ -102,6 +102,10 @@ impl Db {
         }
         let reader = if storage.is_folder() { Some(Mutex::new(storage.open(name)?)) } else { None };
         let state = Mutex::new(State { connection, batch: None, batches: 0 });
+        // No pool: a connection that writes and one that reads, each used inline, so that none is busy when
+        // somebody looks.
+        let opened = 1 + u32::from(reader.is_some());
+        metrics.connections(name, move || Connections { busy: 0, idle: opened, max: opened });
         let (metrics, committed, hazards) = (metrics.clone(), Notify::new(), storage.hazards());
         Ok(Self { inner: Arc::new(Inner { name, state, reader, metrics, committed, hazards }) })
     }

@@ -4,6 +4,7 @@ pub mod inbound {
     pub mod grpc;
 }
 pub mod outbound {
+    pub mod counted;
     pub mod memory;
     pub mod postgres;
     pub mod redis;

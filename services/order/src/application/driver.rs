@@ -24,6 +24,7 @@ use super::planted::Planted;
 use super::ports::{Attempt, Commit, News, Orders, Payments, Postpone, Stock, Stored};
 use super::retries::Retries;
 use super::steps::StepRecorder;
+use super::trade::Trade;
 use super::waiters::Waiters;
 use crate::domain::saga::{self, Done, Patience, Verdict};
 use crate::domain::{Order, OrderEvent, Outcome, Rejected, Reply, Step, Tries};
@@ -62,6 +63,7 @@ struct Inner {
     jitter: Mutex<Stream>,
     steps: StepRecorder,
     retries: Retries,
+    trade: Trade,
     waiters: Waiters,
     pace: Pace,
     #[cfg(feature = "planted-bugs")]
@@ -83,6 +85,7 @@ pub struct Parts {
     pub seeds: Seeds,
     pub steps: StepRecorder,
     pub retries: Retries,
+    pub trade: Trade,
     pub waiters: Waiters,
     pub pace: Pace,
     #[cfg(feature = "planted-bugs")]
@@ -91,7 +94,7 @@ pub struct Parts {
 
 impl Driver {
     pub fn new(parts: Parts) -> Self {
-        let Parts { orders, stock, payments, clock, tracer, seeds, steps, retries, waiters, pace, .. } = parts;
+        let Parts { orders, stock, payments, clock, tracer, seeds, steps, retries, trade, waiters, pace, .. } = parts;
         let jitter = Mutex::new(seeds.stream("backoff"));
         let slots = Arc::new(Semaphore::new(pace.in_flight_max));
         Self {
@@ -104,6 +107,7 @@ impl Driver {
                 jitter,
                 steps,
                 retries,
+                trade,
                 waiters,
                 pace,
                 #[cfg(feature = "planted-bugs")]
@@ -119,6 +123,11 @@ impl Driver {
     /// When an order that is worked on now counts as abandoned.
     pub fn lease_until(&self) -> Timestamp {
         self.inner.clock.now().plus(self.inner.pace.lease)
+    }
+
+    /// Where orders are counted.
+    pub fn trade(&self) -> &Trade {
+        &self.inner.trade
     }
 
     /// See [`Pace::alert_after`].
@@ -387,6 +396,7 @@ impl Inner {
             tracing::error!(order = %stored.order.id, why, "needs an operator: mend the cause, then retry the order");
         }
         if ended {
+            self.trade.ended(&stored.order);
             self.waiters.ended(&stored.order);
         }
         Ok(())

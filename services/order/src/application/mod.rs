@@ -8,4 +8,5 @@ pub mod ports;
 pub mod rebuild;
 pub mod retries;
 pub mod steps;
+pub mod trade;
 pub mod waiters;

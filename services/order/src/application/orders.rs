@@ -137,6 +137,7 @@ impl OrderDesk {
         match single(self.orders.create(&[new]).await)? {
             Created::New(stored) => {
                 in_flight.ended(Outcome::Done);
+                self.driver.trade().placed();
                 let order = stored.order.clone();
                 self.driver.start(stored);
                 Ok((order, true))

@@ -317,6 +317,7 @@ fn driver(
         seeds,
         steps: steps.clone(),
         retries: Retries::new(setup.budget.0, setup.budget.1, clock.clone()),
+        trade: Default::default(),
         waiters: waiters.clone(),
         pace: setup.pace,
         #[cfg(feature = "planted-bugs")]

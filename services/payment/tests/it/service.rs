@@ -216,6 +216,11 @@ async fn an_outage_opens_the_breaker_and_the_ops_port_shows_it() {
     let metrics = running.ops("/metrics").await;
     assert!(metrics.contains("breaker_state{service=\"payment\"} 1"), "{metrics}");
     assert!(metrics.contains("breaker_transitions_total{service=\"payment\",to=\"open\"} 1"), "{metrics}");
+    // Repetitions are not counted again; what nothing was written about is counted as refused.
+    for (outcome, count) in [("captured", 1), ("refunded", 0), ("unavailable", 1)] {
+        let line = format!("payments_total{{service=\"payment\",outcome=\"{outcome}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
 }
 
 #[tokio::test]

@@ -109,7 +109,42 @@ mod tests {
         assert_eq!(changed, Product { price: Money::new(13_900, Currency::EUR), version: 2, ..sneaker() });
     }
 
+    fn wish() -> impl Strategy<Value = ProductChange> {
+        let name = prop::option::of("[A-C]").prop_map(|name| name.map(|name| name.try_into().unwrap()));
+        let category = prop::option::of("[x-z]").prop_map(|category| category.map(|it| it.try_into().unwrap()));
+        let price = prop::option::of(-1_i64..4).prop_map(|minor| minor.map(|minor| Money::new(minor, Currency::EUR)));
+        (name, category, price).prop_map(|(name, category, price)| ProductChange { name, category, price })
+    }
+
     proptest! {
+        #[test]
+        fn whatever_is_wished_for_the_product_stays_itself_and_its_version_counts_the_changes(
+            wishes in prop::collection::vec(wish(), 0..20),
+        ) {
+            let (mut product, mut changes) = (sneaker(), 0);
+            for wish in wishes {
+                let before = product.clone();
+                match product.change(wish.clone()) {
+                    Ok(Some(after)) => {
+                        changes += 1;
+                        prop_assert!((&after.name, &after.category, after.price)
+                            != (&before.name, &before.category, before.price), "a change of nothing");
+                        product = after;
+                    }
+                    Ok(None) => {}
+                    // Refused as a whole: nothing else of the wish is done either.
+                    Err(ProductError::Price) => prop_assert!(wish.price.is_some_and(|price| price.minor < 1)),
+                }
+                prop_assert_eq!((&product.id, &product.sku), (&before.id, &before.sku));
+                prop_assert_eq!(product.version, 1 + changes);
+                prop_assert!(product.price.minor > 0);
+                // What was granted is not granted again.
+                if wish.price.is_none_or(|price| price.minor > 0) {
+                    prop_assert_eq!(product.change(wish), Ok(None));
+                }
+            }
+        }
+
         #[test]
         fn no_product_is_free_or_overflows_an_order(minor in prop_oneof![any::<i64>(), 1..=Product::PRICE_MINOR_MAX]) {
             let price = Money::new(minor, Currency::EUR);

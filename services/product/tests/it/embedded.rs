@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use chassis::Clock;
-use chassis::metrics::Metrics;
+use chassis::metrics::{CacheCounters, Metrics};
 use chassis::sqlite::{Db, Storage};
 use kernel::{Currency, Money, ProductId, Timestamp};
-use product::adapters::outbound::cache::{CacheMetrics, InProcessProducts};
+use product::adapters::outbound::cache::InProcessProducts;
 use product::adapters::outbound::rows::DATABASE;
 use product::adapters::outbound::sqlite::{MIGRATIONS, SqliteProducts};
 use product::application::ports::{ProductCache, ProductKey};
@@ -52,7 +52,7 @@ impl Clock for HandClock {
 
 fn cache(capacity: usize) -> (InProcessProducts, Arc<HandClock>) {
     let clock = Arc::new(HandClock::default());
-    let metrics = CacheMetrics::register(&Metrics::new("product"));
+    let metrics = CacheCounters::register(&Metrics::new("product"), "product_cache_requests", "Products");
     (InProcessProducts::new(capacity, Duration::from_secs(300), clock.clone(), metrics), clock)
 }
 

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::metrics::Metrics;
+use chassis::metrics::{CacheCounters, Metrics};
 use chassis::postgres::Db;
 use chassis::redis::Redis;
 use chassis::redis::versioned::VersionedCache;
 use kernel::{Currency, Money, ProductId};
-use product::adapters::outbound::cache::CacheMetrics;
 use product::adapters::outbound::postgres::{MIGRATIONS, PostgresProducts};
 use product::adapters::outbound::redis::{KEY_PREFIX, RedisProducts, SKU_PREFIX, parse};
 use product::adapters::outbound::rows::DATABASE;
@@ -32,7 +31,7 @@ store_cases!(keeps_the_stores_contract);
 
 async fn cache(ttl: Duration) -> (RedisProducts, Arc<Redis>) {
     let redis = Arc::new(Redis::connect(&connections()).await.unwrap());
-    let metrics = CacheMetrics::register(&Metrics::new("product"));
+    let metrics = CacheCounters::register(&Metrics::new("product"), "product_cache_requests", "Products");
     (RedisProducts::new(Arc::new(VersionedCache::new(redis.clone(), ttl)), metrics), redis)
 }
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use chassis::StoreError;
 use kernel::UserId;
 
-use crate::domain::{Change, Email, Password, PasswordHash, User};
+use crate::domain::{Change, Email, LockedOut, Password, PasswordHash, User};
 
 /// A new account with what is kept of its password.
 #[derive(Debug, Clone)]
@@ -92,4 +92,19 @@ pub trait SessionCache: Send + Sync + 'static {
     /// From now on nothing older than `version` is good. MUST hold also where the cache could not be
     /// reached: what it could not be told is told later, and until then it counts as empty.
     async fn invalidate(&self, id: UserId, version: i64);
+}
+
+/// Log-in attempts by address, whether there is an account or not, for a bounded time. They may be lost: then
+/// an address has all its attempts again. Counters that cannot be reached count nothing and close nothing.
+#[async_trait]
+pub trait LoginAttempts: Send + Sync + 'static {
+    /// Counts an attempt as [`Attempts::admit`](crate::domain::Attempts::admit) does. MUST count attempts that
+    /// are made at once one after the other, in whichever process. MUST be bounded: older addresses make room.
+    ///
+    /// # Errors
+    /// When the address is closed.
+    async fn admit(&self, email: &Email) -> Result<(), LockedOut>;
+
+    /// The password was right: the attempts so far are forgotten.
+    async fn forget(&self, email: &Email);
 }

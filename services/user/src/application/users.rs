@@ -8,8 +8,12 @@ use chassis::auth::Keys;
 use chassis::clock::SharedClock;
 use kernel::{Timestamp, UserId};
 
-use super::ports::{Added, HashError, PasswordHasher, Registration, SessionCache, UpdateRefusal, UserStore};
-use crate::domain::{Email, Name, Password, PasswordError, PasswordHash, PasswordPolicy, ProfileChange, Role, User};
+use super::ports::{
+    Added, HashError, LoginAttempts, PasswordHasher, Registration, SessionCache, UpdateRefusal, UserStore,
+};
+use crate::domain::{
+    Email, LockedOut, Name, Password, PasswordError, PasswordHash, PasswordPolicy, ProfileChange, Role, User,
+};
 
 /// The pass phrase of every account that was registered in bulk. It is public: such accounts are
 /// for load and demonstration, and only an admin can make them.
@@ -25,6 +29,8 @@ pub enum UserError {
     EmailTaken,
     #[error("the address or the password is wrong")]
     WrongCredentials,
+    #[error(transparent)]
+    LockedOut(#[from] LockedOut),
     #[error("there is no user {0}")]
     NoSuchUser(UserId),
     #[error("password: {0}")]
@@ -68,6 +74,7 @@ pub struct Users {
     store: Arc<dyn UserStore>,
     hasher: Arc<dyn PasswordHasher>,
     sessions: Arc<dyn SessionCache>,
+    attempts: Arc<dyn LoginAttempts>,
     clock: SharedClock,
     keys: Keys,
     settings: Settings,
@@ -79,11 +86,12 @@ impl Users {
         store: Arc<dyn UserStore>,
         hasher: Arc<dyn PasswordHasher>,
         sessions: Arc<dyn SessionCache>,
+        attempts: Arc<dyn LoginAttempts>,
         clock: SharedClock,
         keys: Keys,
         settings: Settings,
     ) -> Self {
-        Self { store, hasher, sessions, clock, keys, settings, bulk_hash: OnceLock::new() }
+        Self { store, hasher, sessions, attempts, clock, keys, settings, bulk_hash: OnceLock::new() }
     }
 
     /// Makes a customer and signs them in.
@@ -112,16 +120,21 @@ impl Users {
     /// Signs a user in.
     ///
     /// # Errors
-    /// `WrongCredentials` for an unknown address and for a wrong password: the same answer after
-    /// the same work, so that neither its text nor its duration tells who has an account.
+    /// `WrongCredentials` for an unknown address and for a wrong password, `LockedOut` after too many of
+    /// them: the same answers after the same work, so that neither text nor duration tells who has an
+    /// account.
     pub async fn login(&self, email: &Email, password: &Password) -> Result<Session, UserError> {
-        let Some(account) = self.store.by_email(email).await? else {
+        // Before anything is counted: a store that is away uses up nobody's attempts.
+        let account = self.store.by_email(email).await?;
+        self.attempts.admit(email).await?;
+        let Some(account) = account else {
             self.hasher.hash(password)?;
             return Err(UserError::WrongCredentials);
         };
         if !self.hasher.verify(password, &account.password_hash)? {
             return Err(UserError::WrongCredentials);
         }
+        self.attempts.forget(email).await;
         self.sessions.put(&account.user).await;
         Ok(self.session(account.user))
     }
@@ -220,7 +233,7 @@ fn unanswered() -> StoreError {
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::Mutex;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use async_trait::async_trait;
     use chassis::clock::SystemClock;
@@ -291,9 +304,32 @@ mod tests {
         }
     }
 
+    /// Says whether it would admit anybody, and counts whom it did.
+    #[derive(Default)]
+    struct Door {
+        closed: AtomicBool,
+        admitted: AtomicUsize,
+        forgotten: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl LoginAttempts for Door {
+        async fn admit(&self, _: &Email) -> Result<(), LockedOut> {
+            self.admitted.fetch_add(1, Ordering::Relaxed);
+            match self.closed.load(Ordering::Relaxed) {
+                true => Err(LockedOut { retry_after: Duration::from_secs(9) }),
+                false => Ok(()),
+            }
+        }
+        async fn forget(&self, _: &Email) {
+            self.forgotten.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     struct Shop {
         store: Arc<OneAccount>,
         hasher: Arc<CountingHasher>,
+        door: Arc<Door>,
         users: Users,
     }
 
@@ -302,8 +338,10 @@ mod tests {
         let settings = Settings { policy: PasswordPolicy { chars_min: 6 }, token_ttl: Duration::from_secs(60) };
         let keys = Keys::new(&[7; 32]).unwrap();
         let cache = Arc::new(MapCache::default());
-        let users = Users::new(store.clone(), hasher.clone(), cache, Arc::new(SystemClock), keys, settings);
-        Shop { store, hasher, users }
+        let door = Arc::new(Door::default());
+        let clock = Arc::new(SystemClock);
+        let users = Users::new(store.clone(), hasher.clone(), cache, door.clone(), clock, keys, settings);
+        Shop { store, hasher, door, users }
     }
 
     fn ada() -> (Email, Name) {
@@ -324,6 +362,37 @@ mod tests {
         }
         assert_eq!(costs[0], costs[1]);
         assert!(costs[0] > 0);
+    }
+
+    #[tokio::test]
+    async fn a_closed_address_costs_no_hash_and_tells_nothing_of_its_account() {
+        let Shop { hasher, door, users, .. } = shop();
+        let (email, name) = ada();
+        users.register(email.clone(), name, &"secret".into()).await.unwrap();
+        door.closed.store(true, Ordering::Relaxed);
+        let before = hasher.0.load(Ordering::Relaxed);
+        let mut told = Vec::new();
+        for (address, password) in [(&email, "secret"), (&email, "wrong!"), (&"bob@example.test".parse().unwrap(), "x")]
+        {
+            let refused = users.login(address, &password.into()).await.unwrap_err();
+            assert!(matches!(refused, UserError::LockedOut(_)), "{refused:?}");
+            told.push(refused.to_string());
+        }
+        assert_eq!(hasher.0.load(Ordering::Relaxed), before);
+        assert!(told.iter().all(|text| text == &told[0]), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn only_the_right_password_makes_attempts_forgotten() {
+        let Shop { door, users, .. } = shop();
+        let (email, name) = ada();
+        users.register(email.clone(), name, &"secret".into()).await.unwrap();
+        let forgotten = || door.forgotten.load(Ordering::Relaxed);
+        let _ = users.login(&email, &"wrong!".into()).await;
+        let _ = users.login(&"bob@example.test".parse().unwrap(), &"secret".into()).await;
+        assert_eq!((door.admitted.load(Ordering::Relaxed), forgotten()), (2, 0));
+        users.login(&email, &"secret".into()).await.unwrap();
+        assert_eq!((door.admitted.load(Ordering::Relaxed), forgotten()), (3, 1));
     }
 
     #[tokio::test]

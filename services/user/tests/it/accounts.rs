@@ -162,6 +162,32 @@ async fn a_changed_profile_is_seen_at_once_although_it_was_cached() {
 }
 
 #[tokio::test]
+async fn whoever_signed_in_is_looked_up_in_the_cache_and_strangers_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let shop = Shop::start(folder.path()).await;
+    let ada = shop.register("ada@example.test").await.unwrap();
+    let id = ada.user.unwrap().id;
+    let admin = shop.login(ADMIN, PASSWORD).await.unwrap();
+    let nobody = "00000000-0000-4000-8000-000000000002";
+    let looked_up = |result: &str| {
+        let sample = format!(r#"session_cache_requests_total{{service="user",result="{result}"}} "#);
+        let text = shop.env.metrics.render();
+        text.lines().find_map(|line| line.strip_prefix(&sample)).unwrap().parse::<u32>().unwrap()
+    };
+    for _ in 0..2 {
+        shop.profile(&ada.token, &id).await.unwrap();
+        assert_eq!(shop.profile(&admin.token, nobody).await.unwrap_err().code(), Code::NotFound);
+    }
+    assert_eq!((looked_up("hit"), looked_up("miss")), (2, 2), "what is missing is not remembered as missing");
+    // After a change the profile is read from the store once, and remembered again.
+    shop.update(&ada.token, rename(&id, "Countess")).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(shop.profile(&ada.token, &id).await.unwrap().name, "Countess");
+    }
+    assert_eq!((looked_up("hit"), looked_up("miss")), (3, 3));
+}
+
+#[tokio::test]
 async fn a_profile_is_changed_by_its_owner_or_an_admin_only() {
     let folder = tempfile::tempdir().unwrap();
     let shop = Shop::start(folder.path()).await;

@@ -1,14 +1,15 @@
-//! What every adapter of [`UserStore`] must keep, together with its outbox, and every [`SessionCache`];
-//! each case starts empty.
+//! What every adapter of [`UserStore`] must keep, together with its outbox, every [`SessionCache`], and
+//! every [`LoginAttempts`]; each case starts empty.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chassis::events::Outbox;
 use kernel::{Timestamp, UserId};
 use serde_json::from_str;
 
-use user::application::ports::{Added, Registration, SessionCache, UpdateRefusal, UserStore};
-use user::domain::{Change, Email, Fact, Name, PasswordHash, ProfileChange, Role, User, UserEvent};
+use user::application::ports::{Added, LoginAttempts, Registration, SessionCache, UpdateRefusal, UserStore};
+use user::domain::{Change, Email, Fact, LockoutPolicy, Name, PasswordHash, ProfileChange, Role, User, UserEvent};
 
 /// Hands the names of the store's cases to a macro that makes tests of them.
 macro_rules! store_cases {
@@ -42,6 +43,22 @@ macro_rules! session_cases {
         );
     };
 }
+
+/// As [`store_cases`], for the count of failed log-ins: with [`POLICY`], and with one of [`SHORT`].
+macro_rules! attempts_cases {
+    ($keeps:ident) => {
+        $keeps!(
+            POLICY: an_address_is_closed_when_its_attempts_are_used_up,
+            POLICY: addresses_are_counted_apart,
+            POLICY: the_right_password_gives_all_attempts_back,
+            POLICY: of_attempts_at_once_no_more_get_through_than_one_after_the_other,
+            SHORT: a_closed_address_opens_again,
+        );
+    };
+}
+
+pub const POLICY: LockoutPolicy = LockoutPolicy { failures_max: 5, lock: Duration::from_secs(60) };
+pub const SHORT: LockoutPolicy = LockoutPolicy { failures_max: 1, lock: Duration::from_millis(30) };
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(seconds * 1_000_000)
@@ -350,4 +367,49 @@ pub async fn a_late_invalidation_leaves_what_is_newer(cache: &dyn SessionCache) 
     assert_eq!(cache.get(third.id).await, Some(third.clone()));
     cache.put(&second).await;
     assert_eq!(cache.get(third.id).await, Some(third));
+}
+
+async fn use_up(attempts: &dyn LoginAttempts, who: &str) {
+    for _ in 0..POLICY.failures_max {
+        attempts.admit(&email(who)).await.unwrap();
+    }
+}
+
+pub async fn an_address_is_closed_when_its_attempts_are_used_up(attempts: &dyn LoginAttempts) {
+    use_up(attempts, "ada").await;
+    let closed = attempts.admit(&email("ada")).await.unwrap_err();
+    assert!(closed.retry_after > Duration::from_secs(50) && closed.retry_after <= POLICY.lock, "{closed:?}");
+}
+
+pub async fn addresses_are_counted_apart(attempts: &dyn LoginAttempts) {
+    use_up(attempts, "ada").await;
+    use_up(attempts, "bob").await;
+    assert!(attempts.admit(&email("ada")).await.is_err() && attempts.admit(&email("bob")).await.is_err());
+}
+
+pub async fn the_right_password_gives_all_attempts_back(attempts: &dyn LoginAttempts) {
+    attempts.forget(&email("ada")).await;
+    use_up(attempts, "ada").await;
+    use_up(attempts, "bob").await;
+    attempts.forget(&email("ada")).await;
+    use_up(attempts, "ada").await;
+    assert!(attempts.admit(&email("bob")).await.is_err());
+}
+
+pub async fn of_attempts_at_once_no_more_get_through_than_one_after_the_other(attempts: &dyn LoginAttempts) {
+    let ada = email("ada");
+    let (one, two, three, four) = tokio::join!(
+        async { (attempts.admit(&ada).await.is_ok(), attempts.admit(&ada).await.is_ok()) },
+        async { (attempts.admit(&ada).await.is_ok(), attempts.admit(&ada).await.is_ok()) },
+        async { (attempts.admit(&ada).await.is_ok(), attempts.admit(&ada).await.is_ok()) },
+        async { (attempts.admit(&ada).await.is_ok(), attempts.admit(&ada).await.is_ok()) },
+    );
+    let through =
+        [one, two, three, four].into_iter().flat_map(|(left, right)| [left, right]).filter(|through| *through);
+    assert_eq!(through.count(), POLICY.failures_max as usize);
+}
+
+pub async fn a_closed_address_opens_again(attempts: &dyn LoginAttempts) {
+    attempts.admit(&email("ada")).await.unwrap();
+    crate::harness::eventually("it is open", || async { attempts.admit(&email("ada")).await.ok() }).await;
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use chassis::Clock;
 use chassis::clock::SystemClock;
-use chassis::metrics::Metrics;
+use chassis::metrics::{CacheCounters, Metrics};
 use chassis::sqlite::outbox::SqliteOutbox;
 use chassis::sqlite::{Db, Storage};
 use kernel::Timestamp;
+use user::adapters::outbound::attempts::InProcessAttempts;
 use user::adapters::outbound::cache::InProcessSessions;
 use user::adapters::outbound::rows::{DATABASE, OUTBOX};
 use user::adapters::outbound::sqlite::{MIGRATIONS, SqliteUsers};
@@ -36,12 +37,27 @@ macro_rules! keeps_the_caches_contract {
     ($($case:ident),* $(,)?) => {$(
         #[tokio::test]
         async fn $case() {
-            let cache = InProcessSessions::new(10, Duration::from_secs(60), Arc::new(SystemClock));
+            let cache = InProcessSessions::new(10, Duration::from_secs(60), Arc::new(SystemClock), uncounted());
             contract::$case(&cache).await;
         }
     )*};
 }
 session_cases!(keeps_the_caches_contract);
+
+macro_rules! keeps_the_attempts_contract {
+    ($($policy:ident: $case:ident),* $(,)?) => {$(
+        #[tokio::test]
+        async fn $case() {
+            let attempts = InProcessAttempts::new(10, contract::$policy, Arc::new(SystemClock));
+            contract::$case(&attempts).await;
+        }
+    )*};
+}
+attempts_cases!(keeps_the_attempts_contract);
+
+fn uncounted() -> CacheCounters {
+    CacheCounters::register(&Metrics::new("user"), "session_cache_requests", "Profiles")
+}
 
 /// A clock in seconds that stands until it is moved.
 #[derive(Default)]
@@ -56,7 +72,7 @@ impl Clock for HandClock {
 #[tokio::test]
 async fn a_profile_is_forgotten_when_its_time_is_up() {
     let clock = Arc::new(HandClock::default());
-    let cache = InProcessSessions::new(10, Duration::from_secs(5), clock.clone());
+    let cache = InProcessSessions::new(10, Duration::from_secs(5), clock.clone(), uncounted());
     let (email, name) = ("ada@example.test".parse().unwrap(), "Ada".to_owned().try_into().unwrap());
     let ada = User::register(email, name, Role::Customer, Timestamp::default()).user;
     cache.put(&ada).await;

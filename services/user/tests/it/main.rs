@@ -10,3 +10,4 @@ mod embedded;
 mod events;
 mod family;
 mod harness;
+mod lockout;

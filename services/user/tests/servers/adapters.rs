@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::clock::SystemClock;
-use chassis::metrics::Metrics;
+use chassis::metrics::{CacheCounters, Metrics};
 use chassis::postgres::Db;
 use chassis::postgres::outbox::PostgresOutbox;
 use chassis::redis::Redis;
 use chassis::redis::versioned::VersionedCache;
 use kernel::Timestamp;
+use user::adapters::outbound::attempts::RedisAttempts;
 use user::adapters::outbound::postgres::{MIGRATIONS, PostgresUsers};
 use user::adapters::outbound::redis::{KEY_PREFIX, RedisSessions, parse};
 use user::adapters::outbound::rows::{DATABASE, OUTBOX};
-use user::application::ports::SessionCache;
+use user::application::ports::{LoginAttempts, SessionCache};
 use user::domain::{Role, User};
 
 use crate::contract;
@@ -35,7 +36,8 @@ store_cases!(keeps_the_stores_contract);
 
 async fn cache(ttl: Duration) -> (RedisSessions, Arc<Redis>) {
     let redis = Arc::new(Redis::connect(&connections()).await.unwrap());
-    (RedisSessions::new(Arc::new(VersionedCache::new(redis.clone(), ttl))), redis)
+    let counters = CacheCounters::register(&Metrics::new("user"), "session_cache_requests", "Profiles");
+    (RedisSessions::new(Arc::new(VersionedCache::new(redis.clone(), ttl)), counters), redis)
 }
 
 macro_rules! keeps_the_caches_contract {
@@ -48,6 +50,28 @@ macro_rules! keeps_the_caches_contract {
     )*};
 }
 session_cases!(keeps_the_caches_contract);
+
+macro_rules! keeps_the_attempts_contract {
+    ($($policy:ident: $case:ident),* $(,)?) => {$(
+        #[tokio::test]
+        async fn $case() {
+            let redis = Arc::new(Redis::connect(&connections()).await.unwrap());
+            contract::$case(&RedisAttempts::new(redis, contract::$policy)).await;
+        }
+    )*};
+}
+attempts_cases!(keeps_the_attempts_contract);
+
+#[tokio::test]
+async fn a_count_of_failures_names_nobody_and_expires() {
+    let redis = Arc::new(Redis::connect(&connections()).await.unwrap());
+    let ada = "ada@example.test".parse().unwrap();
+    RedisAttempts::new(redis.clone(), contract::POLICY).admit(&ada).await.unwrap();
+    let keys: Vec<String> = redis.ask(redis::cmd("KEYS").arg(redis.key("*"))).await.unwrap();
+    assert_eq!(keys, [redis.key(format!("login-failures:{}", ada.user_id()))]);
+    let left: i64 = redis.ask(redis::cmd("PTTL").arg(&keys[0])).await.unwrap();
+    assert!((1..=60_000).contains(&left), "{left} ms");
+}
 
 fn ada() -> User {
     let (email, name) = ("ada@example.test".parse().unwrap(), "Ada".to_owned().try_into().unwrap());

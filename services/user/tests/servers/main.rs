@@ -15,4 +15,6 @@ mod events;
 mod family;
 #[path = "../it/harness.rs"]
 mod harness;
+#[path = "../it/lockout.rs"]
+mod lockout;
 mod outage;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::env::Backing;
+use chassis::metrics::{CacheCounters, Metrics};
 use chassis::redis::Redis;
 use chassis::redis::versioned::VersionedCache;
 use kernel::{Timestamp, UserId};
@@ -19,7 +20,8 @@ use crate::harness::{PASSWORD, Shop, eventually, settings};
 /// A cache beside the service's own, on the same server.
 async fn second_cache(servers: &chassis::Servers) -> RedisSessions {
     let redis = Arc::new(Redis::connect(servers).await.unwrap());
-    RedisSessions::new(Arc::new(VersionedCache::new(redis, Duration::from_secs(60))))
+    let counters = CacheCounters::register(&Metrics::new("user"), "session_cache_requests", "Profiles");
+    RedisSessions::new(Arc::new(VersionedCache::new(redis, Duration::from_secs(60))), counters)
 }
 
 #[tokio::test]
@@ -48,6 +50,22 @@ async fn without_redis_people_log_in_and_change_their_profile_and_with_it_they_a
         cache.get(user).await.map(|cached| assert_eq!(cached.name.as_str(), "Countess"))
     })
     .await;
+}
+
+#[tokio::test]
+async fn without_redis_nobody_is_locked_out_and_the_right_password_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut servers = LocalServers::throwaway().unwrap();
+    let backing = Backing::Servers(servers.connections(""));
+    let config = settings(&[("user.login_failures_max", "1")]);
+    let shop = Shop::start_on(backing, event_log(folder.path()), config).await;
+    shop.register("ada@example.test").await.unwrap();
+    servers.redis.kill();
+    for _ in 0..3 {
+        let wrong = shop.login("ada@example.test", "wrong").await.unwrap_err();
+        assert_eq!(wrong.code(), tonic::Code::Unauthenticated, "{wrong}");
+    }
+    shop.login("ada@example.test", PASSWORD).await.unwrap();
 }
 
 /// Stops a process in its tracks, or lets it go on.

@@ -71,7 +71,7 @@ pub async fn audit(evidence: Evidence<'_>) -> Result<Audit, StoreError> {
     }
     let seeder = evidence.manifest.map_or("", |manifest| manifest.scenario.as_str());
     let products = evidence.books.stock(seeder).await?;
-    let mut findings = stock_findings(&products, evidence.manifest);
+    let mut findings = stock_findings(&products, evidence.manifest, evidence.witness);
     let orphans = evidence.books.orphans().await?;
     for id in &orphans.ids {
         let what = format!("order {id} does not exist, but something is stored under it");
@@ -103,9 +103,9 @@ pub async fn audit(evidence: Evidence<'_>) -> Result<Audit, StoreError> {
     Ok(Audit { findings, orders, cancellations, paths, inconclusive })
 }
 
-/// The invariants of stock.
-pub fn stock_findings(stock: &[StockRow], manifest: Option<&Manifest>) -> Vec<Finding> {
-    vec![stock::conserved(stock, manifest), stock::not_negative(stock)]
+/// The invariants of stock. A witness must have been asked before the stock was read.
+pub fn stock_findings(stock: &[StockRow], manifest: Option<&Manifest>, witness: Option<&Witness>) -> Vec<Finding> {
+    vec![stock::conserved(stock, manifest, witness), stock::not_negative(stock)]
 }
 
 /// Invariants that are judged order by order.

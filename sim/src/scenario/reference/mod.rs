@@ -34,6 +34,7 @@ const SECTIONS: &[Section] = &[
     Section { name: "stage", keys: load::STAGE_KEYS },
     Section { name: "order", keys: journey::ORDER_KEYS },
     Section { name: "order_item", keys: journey::ORDER_ITEM_KEYS },
+    Section { name: "restock", keys: journey::RESTOCK_KEYS },
     Section { name: "fault", keys: fault::KEYS },
     Section { name: "expect", keys: expect::KEYS },
     Section { name: "during", keys: during::KEYS },
@@ -88,6 +89,7 @@ mod tests {
         agree::<load::StageFile>(load::STAGE_KEYS);
         agree::<journey::OrderFile>(journey::ORDER_KEYS);
         agree::<journey::OrderItemFile>(journey::ORDER_ITEM_KEYS);
+        agree::<journey::RestockFile>(journey::RESTOCK_KEYS);
         agree::<expect::ExpectFile>(expect::KEYS);
         agree::<during::DuringFile>(during::KEYS);
     }

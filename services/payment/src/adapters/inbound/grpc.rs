@@ -10,6 +10,7 @@ use proto::payment::v1::payment_service_server::PaymentService;
 use proto::payment::v1::process_payment_response::Outcome as WireOutcome;
 use tonic::{Request, Response, Status};
 
+use crate::adapters::counters::PaymentCounters;
 use crate::application::pay::{Outcome, PayError, Payments};
 use crate::application::ports::Listing;
 use crate::domain::payment::{Payment, Refusal, never_asked};
@@ -19,11 +20,12 @@ const PAGE_MAX: u32 = 100;
 
 pub struct Handler {
     payments: Arc<Payments>,
+    counters: PaymentCounters,
 }
 
 impl Handler {
-    pub fn new(payments: Arc<Payments>) -> Self {
-        Self { payments }
+    pub fn new(payments: Arc<Payments>, counters: PaymentCounters) -> Self {
+        Self { payments, counters }
     }
 }
 
@@ -117,6 +119,9 @@ impl PaymentService for Handler {
         let request = request.into_inner();
         let (order, user) = (order_of(&request.order_id)?, user_of(&request.user_id)?);
         let outcome = self.payments.process(order, user, amount_of(request.amount)?).await?;
+        if outcome == Outcome::Unavailable {
+            self.counters.unavailable();
+        }
         Ok(Response::new(outcome.into()))
     }
 

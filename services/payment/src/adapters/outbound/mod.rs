@@ -1,4 +1,5 @@
 pub mod acquirer;
+pub mod counted;
 pub mod postgres;
 pub mod sqlite;
 pub mod stored;

@@ -6,48 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chassis::clock::SharedClock;
 use chassis::expiring::{ExpiringMap, VersionedMap};
-use chassis::metrics::Metrics;
+use chassis::metrics::CacheCounters;
 use kernel::{ProductId, Sku, Timestamp};
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 
 use crate::application::ports::{ProductCache, ProductKey};
 use crate::domain::Product;
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ResultLabel {
-    result: &'static str,
-}
-
-/// Hits and misses, whichever cache it is.
-#[derive(Clone)]
-pub struct CacheMetrics {
-    hit: Counter,
-    miss: Counter,
-}
-
-impl CacheMetrics {
-    pub fn register(metrics: &Metrics) -> Self {
-        let family = Family::<ResultLabel, Counter>::default();
-        let counter = |result| family.get_or_create(&ResultLabel { result }).clone();
-        let counters = Self { hit: counter("hit"), miss: counter("miss") };
-        metrics.register(|registry| {
-            registry.register("product_cache_requests", "Products looked up in the cache, by result", family);
-        });
-        counters
-    }
-
-    /// Counts what was looked up.
-    pub fn count(&self, found: &[Option<Product>]) {
-        for product in found {
-            match product {
-                Some(_) => self.hit.inc(),
-                None => self.miss.inc(),
-            };
-        }
-    }
-}
 
 struct Entries {
     products: VersionedMap<ProductId, Product>,
@@ -71,13 +34,13 @@ pub struct InProcessProducts {
     entries: Mutex<Entries>,
     ttl: Duration,
     clock: SharedClock,
-    metrics: CacheMetrics,
+    counters: CacheCounters,
 }
 
 impl InProcessProducts {
-    pub fn new(capacity: usize, ttl: Duration, clock: SharedClock, metrics: CacheMetrics) -> Self {
+    pub fn new(capacity: usize, ttl: Duration, clock: SharedClock, counters: CacheCounters) -> Self {
         let entries = Entries { products: VersionedMap::new(capacity), ids: ExpiringMap::new(capacity) };
-        Self { entries: Mutex::new(entries), ttl, clock, metrics }
+        Self { entries: Mutex::new(entries), ttl, clock, counters }
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
@@ -91,7 +54,7 @@ impl ProductCache for InProcessProducts {
         let now = self.clock.now();
         let mut entries = self.entries();
         let found: Vec<Option<Product>> = keys.iter().map(|key| entries.get(key, now)).collect();
-        self.metrics.count(&found);
+        found.iter().for_each(|product| self.counters.count(product.is_some()));
         found
     }
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chassis::StoreError;
+use chassis::metrics::CacheCounters;
 use chassis::redis::versioned::{self, Entry, VersionedCache};
 use kernel::{Money, ProductId, Sku};
 use serde::{Deserialize, Serialize};
 
-use super::cache::CacheMetrics;
 use super::rows::corrupt;
 use crate::application::ports::{ProductCache, ProductKey};
 use crate::domain::{Category, Name, Product};
@@ -50,12 +50,12 @@ pub fn parse(held: &str) -> Result<Option<Product>, StoreError> {
 
 pub struct RedisProducts {
     cache: Arc<VersionedCache>,
-    metrics: CacheMetrics,
+    counters: CacheCounters,
 }
 
 impl RedisProducts {
-    pub fn new(cache: Arc<VersionedCache>, metrics: CacheMetrics) -> Self {
-        Self { cache, metrics }
+    pub fn new(cache: Arc<VersionedCache>, counters: CacheCounters) -> Self {
+        Self { cache, counters }
     }
 
     fn of_id(&self, id: ProductId) -> String {
@@ -87,7 +87,7 @@ impl ProductCache for RedisProducts {
             read(version, &value).ok().filter(|product| is_of(product, key))
         };
         let found: Vec<Option<Product>> = held.into_iter().zip(keys).map(product).collect();
-        self.metrics.count(&found);
+        found.iter().for_each(|product| self.counters.count(product.is_some()));
         found
     }
 

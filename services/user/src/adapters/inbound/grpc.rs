@@ -5,7 +5,12 @@ use std::sync::Arc;
 
 use chassis::auth::Caller;
 use chassis::context::Context;
+use chassis::grpc::RETRY_AFTER;
+use chassis::metrics::Metrics;
 use kernel::UserId;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use proto::user::v1 as wire;
 use proto::user::v1::user_service_server::UserService;
 use tonic::{Request, Response, Status};
@@ -16,13 +21,35 @@ use crate::domain::{Email, Name, Password, ProfileChange, User};
 /// How many users are asked for in one call.
 const USERS_MAX: usize = 256;
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
 pub struct Handler {
     users: Arc<Users>,
+    logins: Family<OutcomeLabel, Counter>,
 }
 
 impl Handler {
-    pub fn new(users: Users) -> Self {
-        Self { users: Arc::new(users) }
+    pub fn new(users: Users, metrics: &Metrics) -> Self {
+        let logins = Family::<OutcomeLabel, Counter>::default();
+        for outcome in ["accepted", "wrong", "locked_out", "failed"] {
+            // Shown as zero until it happens, so that a rate over it has a beginning.
+            drop(logins.get_or_create(&OutcomeLabel { outcome }));
+        }
+        metrics.register(|registry| registry.register("user_logins", "Log-ins answered, by outcome", logins.clone()));
+        Self { users: Arc::new(users), logins }
+    }
+
+    fn count(&self, answer: &Result<Session, UserError>) {
+        let outcome = match answer {
+            Ok(_) => "accepted",
+            Err(UserError::WrongCredentials) => "wrong",
+            Err(UserError::LockedOut(_)) => "locked_out",
+            Err(_) => "failed",
+        };
+        self.logins.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 }
 
@@ -47,7 +74,9 @@ impl UserService for Handler {
     async fn login(&self, request: Request<wire::LoginRequest>) -> Result<Response<wire::Session>, Status> {
         let wire::LoginRequest { email, password } = request.into_inner();
         let (email, password) = (email_of(&email)?, password_of(password)?);
-        Ok(Response::new(self.users.login(&email, &password).await?.into()))
+        let answer = self.users.login(&email, &password).await;
+        self.count(&answer);
+        Ok(Response::new(answer?.into()))
     }
 
     async fn get_user(&self, request: Request<wire::GetUserRequest>) -> Result<Response<wire::User>, Status> {
@@ -169,6 +198,11 @@ impl From<UserError> for Status {
         match error {
             UserError::EmailTaken => Self::already_exists(text),
             UserError::WrongCredentials => Self::unauthenticated(text),
+            UserError::LockedOut(locked) => {
+                let mut status = Self::resource_exhausted(text);
+                status.metadata_mut().insert(RETRY_AFTER, locked.retry_after_s().into());
+                status
+            }
             UserError::NoSuchUser(_) => Self::not_found(text),
             UserError::Password(_) => Self::invalid_argument(text),
             UserError::Hash(_) => {

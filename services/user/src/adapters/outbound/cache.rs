@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chassis::clock::SharedClock;
 use chassis::expiring::VersionedMap;
+use chassis::metrics::CacheCounters;
 use kernel::UserId;
 
 use crate::application::ports::SessionCache;
@@ -15,11 +16,12 @@ pub struct InProcessSessions {
     entries: Mutex<VersionedMap<UserId, User>>,
     ttl: Duration,
     clock: SharedClock,
+    counters: CacheCounters,
 }
 
 impl InProcessSessions {
-    pub fn new(capacity: usize, ttl: Duration, clock: SharedClock) -> Self {
-        Self { entries: Mutex::new(VersionedMap::new(capacity)), ttl, clock }
+    pub fn new(capacity: usize, ttl: Duration, clock: SharedClock, counters: CacheCounters) -> Self {
+        Self { entries: Mutex::new(VersionedMap::new(capacity)), ttl, clock, counters }
     }
 
     fn entries(&self) -> MutexGuard<'_, VersionedMap<UserId, User>> {
@@ -30,7 +32,9 @@ impl InProcessSessions {
 #[async_trait]
 impl SessionCache for InProcessSessions {
     async fn get(&self, id: UserId) -> Option<User> {
-        self.entries().get(&id, self.clock.now()).cloned()
+        let found = self.entries().get(&id, self.clock.now()).cloned();
+        self.counters.count(found.is_some());
+        found
     }
 
     async fn put(&self, user: &User) {

@@ -1,4 +1,5 @@
 pub mod argon2;
+pub mod attempts;
 pub mod cache;
 pub mod postgres;
 pub mod redis;

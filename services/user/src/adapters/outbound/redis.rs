@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chassis::StoreError;
+use chassis::metrics::CacheCounters;
 use chassis::redis::versioned::{self, Entry, VersionedCache};
 use kernel::{Role, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
@@ -48,11 +49,12 @@ pub fn parse(held: &str) -> Result<Option<User>, StoreError> {
 
 pub struct RedisSessions {
     cache: Arc<VersionedCache>,
+    counters: CacheCounters,
 }
 
 impl RedisSessions {
-    pub fn new(cache: Arc<VersionedCache>) -> Self {
-        Self { cache }
+    pub fn new(cache: Arc<VersionedCache>, counters: CacheCounters) -> Self {
+        Self { cache, counters }
     }
 
     fn key(&self, id: UserId) -> String {
@@ -63,8 +65,10 @@ impl RedisSessions {
 #[async_trait]
 impl SessionCache for RedisSessions {
     async fn get(&self, id: UserId) -> Option<User> {
-        let (version, value) = self.cache.get(&[self.key(id)]).await.pop().flatten()?;
-        read(version, &value).ok().filter(|user| user.id == id)
+        let held = self.cache.get(&[self.key(id)]).await.pop().flatten();
+        let found = held.and_then(|(version, value)| read(version, &value).ok()).filter(|user| user.id == id);
+        self.counters.count(found.is_some());
+        found
     }
 
     async fn put(&self, user: &User) {
