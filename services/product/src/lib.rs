@@ -21,12 +21,12 @@ use std::sync::Arc;
 
 use chassis::clock::SteadyClock;
 use chassis::env::{Backing, StartError};
+use chassis::grpc::serving;
 use chassis::redis::Redis;
 use chassis::redis::versioned::VersionedCache;
 use chassis::serve::{App, Service, Task};
 use chassis::{postgres, sqlite};
 use proto::product::v1::product_service_server::ProductServiceServer;
-use tonic::service::Routes;
 
 use adapters::inbound::grpc::Handler;
 use adapters::outbound::cache::{CacheMetrics, InProcessProducts};
@@ -69,6 +69,6 @@ pub async fn build(config: Config, env: chassis::Env) -> Result<Service, StartEr
             (Catalogue::new(products.clone(), products, Arc::new(cache), clock), vec![catching_up])
         }
     };
-    let routes = Routes::new(ProductServiceServer::new(Handler::new(catalogue)));
+    let routes = serving(&env, ProductServiceServer::new(Handler::new(catalogue)), proto::DESCRIPTORS)?;
     Ok(Service { env, app: App::Grpc(routes), ops: Default::default(), tasks })
 }
