@@ -3,6 +3,9 @@
 
 #![allow(missing_docs, clippy::all, clippy::disallowed_methods, clippy::unwrap_used)]
 
+/// All of the contracts, as an encoded `FileDescriptorSet`: what reflection tells.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 pub mod acquirer {
     pub mod v1 {
         tonic::include_proto!("acquirer.v1");

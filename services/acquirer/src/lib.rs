@@ -22,9 +22,9 @@ use std::sync::Arc;
 use chassis::Backing;
 use chassis::chaos;
 use chassis::env::{Env, StartError};
+use chassis::grpc::serving;
 use chassis::serve::{App, Service};
 use proto::acquirer::v1::acquirer_service_server::AcquirerServiceServer;
-use tonic::service::Routes;
 
 use adapters::inbound::grpc::Handler;
 use adapters::outbound::postgres::PostgresLedger;
@@ -60,6 +60,6 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
     let acquirer = Acquirer::new(ledger, env.clock.clone(), env.seeds.clone(), latency, decline_rate);
     let suffering = acquirer.clone();
     let ops = chaos::http::ops(&env, &FAULTS, move |active| suffering.suffer(active));
-    let routes = Routes::new(AcquirerServiceServer::new(Handler::new(acquirer)));
+    let routes = serving(&env, AcquirerServiceServer::new(Handler::new(acquirer)), proto::DESCRIPTORS)?;
     Ok(Service { env, app: App::Grpc(routes), ops, tasks: Vec::new() })
 }

@@ -27,6 +27,11 @@ use crate::net::{Listener, Socket};
 const DRAIN: Duration = Duration::from_secs(5);
 /// A client that takes longer to send its request head, or to introduce itself, is cut off.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// More headers of an HTTP/1 request, or a longer head, are answered 431 without a word. It is as many as are read
+/// without asking for memory; a router that has something to say about it sets its own limit below.
+const HEADERS_MAX: usize = 100;
+/// What is read ahead of one connection, and so the longest head.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// How an HTTP/2 client introduces itself (RFC 9113, section 3.4).
 const H2_PREFACE_BYTES: usize = 24;
 
@@ -167,7 +172,8 @@ async fn serve_http(env: Env, socket: Box<dyn Socket>, router: Router) {
         .timer(TokioTimer::new())
         .auto_date_header(false)
         .header_read_timeout(HEAD_DEADLINE)
-        .max_headers(64)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(BUFFER_BYTES_MAX)
         .serve_connection(TokioIo::new(socket), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {

@@ -24,6 +24,15 @@ pub struct Config {
           value_parser = clap::value_parser!(u32).range(1024..=16_777_216))]
     pub body_limit: u32,
 
+    /// How long a request body may take to arrive (1ms to 60s).
+    #[arg(long, env = "GATEWAY_BODY_TIMEOUT", default_value = "10s", value_parser = body_timeout)]
+    pub body_timeout: Duration,
+
+    /// How long a request may take in all, whatever it waits for (1ms to 120s); shorter than the longest wait for
+    /// an order, it cuts that short.
+    #[arg(long, env = "GATEWAY_REQUEST_TIMEOUT", default_value = "50s", value_parser = request_timeout)]
+    pub request_timeout: Duration,
+
     /// How long a service behind the gateway may take to answer (1ms to 30s); waiting for an order
     /// comes on top.
     #[arg(long, env = "GATEWAY_PEER_TIMEOUT", default_value = "3s", value_parser = peer_timeout)]
@@ -39,9 +48,21 @@ fn order_wait(text: &str) -> Result<Duration, String> {
 }
 
 fn peer_timeout(text: &str) -> Result<Duration, String> {
+    at_most(30, text)
+}
+
+fn body_timeout(text: &str) -> Result<Duration, String> {
+    at_most(60, text)
+}
+
+fn request_timeout(text: &str) -> Result<Duration, String> {
+    at_most(120, text)
+}
+
+fn at_most(seconds: u64, text: &str) -> Result<Duration, String> {
     let timeout = duration(text)?;
-    if timeout < Duration::from_millis(1) || timeout > Duration::from_secs(30) {
-        return Err(format!("`{text}` is not between 1ms and 30s"));
+    if timeout < Duration::from_millis(1) || timeout > Duration::from_secs(seconds) {
+        return Err(format!("`{text}` is not between 1ms and {seconds}s"));
     }
     Ok(timeout)
 }
@@ -63,6 +84,7 @@ mod tests {
         assert_eq!(config.rate_limit_per_minute, 100);
         assert_eq!(config.body_limit, 64 * 1024);
         assert_eq!(config.peer_timeout, Duration::from_secs(3));
+        assert_eq!((config.body_timeout, config.request_timeout), (Duration::from_secs(10), Duration::from_secs(50)));
     }
 
     #[test]
@@ -74,6 +96,9 @@ mod tests {
             ("body_limit", "10"),
             ("peer_timeout", "0s"),
             ("peer_timeout", "31s"),
+            ("body_timeout", "0s"),
+            ("body_timeout", "61s"),
+            ("request_timeout", "121s"),
         ] {
             assert!(with(setting, value).is_err(), "{setting}={value}");
         }

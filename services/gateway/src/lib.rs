@@ -38,6 +38,9 @@ use application::admission::Admission;
 use application::authentication::Authentication;
 use application::ports::RateLimiter;
 
+/// The API's description in OpenAPI 3.1, as JSON.
+pub use adapters::inbound::http::document as openapi;
+
 /// The name under which settings, peers, logs and metrics know this service.
 pub const ROLE: &str = "gateway";
 

@@ -31,11 +31,11 @@ use std::sync::Arc;
 use chassis::env::StartError;
 use chassis::events::relay::Relay;
 use chassis::events::{Outbox, Stream};
+use chassis::grpc::serving;
 use chassis::redis::Redis;
 use chassis::serve::{App, Service, Task};
 use chassis::{Backing, Env};
 use proto::inventory::v1::inventory_service_server::InventoryServiceServer;
-use tonic::service::Routes;
 
 use crate::adapters::inbound::grpc::InventoryHandler;
 use crate::adapters::outbound::counted::CountedStockCache;
@@ -63,7 +63,7 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
     let stock_keeping = StockKeeping { store, cache, lock, clock: env.clock.clone() };
 
     let handler = InventoryHandler::new(stock_keeping, &env.metrics);
-    let app = App::Grpc(Routes::new(InventoryServiceServer::new(handler)));
+    let app = App::Grpc(serving(&env, InventoryServiceServer::new(handler), proto::DESCRIPTORS)?);
     let relay: Task = Box::pin(relay.run(env.shutdown.clone()));
     Ok(Service { env, app, ops: Default::default(), tasks: vec![relay] })
 }

@@ -25,9 +25,8 @@ use chassis::clock::SteadyClock;
 use chassis::env::{Env, StartError};
 use chassis::events::consume::{self, Handler};
 use chassis::events::{ConsumerSettings, Stream};
-use chassis::grpc::{Identity, channel};
+use chassis::grpc::{Identity, channel, serving_nothing};
 use chassis::serve::{App, Service, Task};
-use tonic::service::Routes;
 
 use adapters::inbound::events::{Announce, KINDS};
 use adapters::outbound::buyers::LogBuyers;
@@ -78,6 +77,6 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
         let (log, settings, handler) = (log.clone(), settings.clone(), handler.clone());
         Box::pin(consume::listen(log, stream, settings, handler, config.concurrency as usize, env.shutdown.clone()))
     });
-    let app = App::Grpc(Routes::default());
+    let app = App::Grpc(serving_nothing(&env)?);
     Ok(Service { app, ops: Router::new(), tasks: tasks.into(), env })
 }

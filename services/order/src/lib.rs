@@ -22,14 +22,13 @@ use chassis::env::StartError;
 use chassis::events::consume::{self, Handler};
 use chassis::events::relay::Relay;
 use chassis::events::{Outbox, Stream};
-use chassis::grpc::{Identity, channel};
+use chassis::grpc::{Identity, channel, serving};
 use chassis::postgres::outbox::PostgresOutbox;
 use chassis::redis::Redis;
 use chassis::serve::{App, Service, Task};
 use chassis::sqlite::outbox::SqliteOutbox;
 use chassis::{Backing, Env, postgres, sqlite};
 use proto::order::v1::order_service_server::OrderServiceServer;
-use tonic::service::Routes;
 
 pub use config::Config;
 
@@ -121,7 +120,7 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
         listen(Stream::Inventory),
         Box::pin(driver.run(env.shutdown.clone())),
     ];
-    let app = App::Grpc(Routes::new(OrderServiceServer::new(OrderGrpc { desk, rebuilder })));
+    let app = App::Grpc(serving(&env, OrderServiceServer::new(OrderGrpc { desk, rebuilder }), proto::DESCRIPTORS)?);
     Ok(Service { ops: ops::routes(steps), app, tasks, env })
 }
 

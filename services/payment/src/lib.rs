@@ -24,12 +24,11 @@ use chassis::chaos;
 use chassis::env::{Env, StartError};
 use chassis::events::relay::Relay;
 use chassis::events::{Outbox, Stream};
-use chassis::grpc::{Identity, channel};
+use chassis::grpc::{Identity, channel, serving};
 use chassis::postgres::outbox::PostgresOutbox;
 use chassis::serve::{App, Service, Task};
 use chassis::sqlite::outbox::SqliteOutbox;
 use proto::payment::v1::payment_service_server::PaymentServiceServer;
-use tonic::service::Routes;
 
 use adapters::counters::PaymentCounters;
 use adapters::inbound::grpc::Handler;
@@ -81,7 +80,8 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
         under_way.finish().await;
     };
     let tasks: Vec<Task> = vec![Box::pin(relay.run(env.shutdown.clone())), Box::pin(drain)];
-    let routes = Routes::new(PaymentServiceServer::new(Handler::new(payments, counters)));
+    let handler = PaymentServiceServer::new(Handler::new(payments, counters));
+    let routes = serving(&env, handler, proto::DESCRIPTORS)?;
     Ok(Service { env, app: App::Grpc(routes), ops: ops::router(breaker).merge(faults), tasks })
 }
 

@@ -21,13 +21,13 @@ use std::sync::Arc;
 
 use chassis::clock::SteadyClock;
 use chassis::env::{Backing, StartError};
+use chassis::grpc::serving;
 use chassis::metrics::CacheCounters;
 use chassis::redis::Redis;
 use chassis::redis::versioned::VersionedCache;
 use chassis::serve::{App, Service, Task};
 use chassis::{postgres, sqlite};
 use proto::product::v1::product_service_server::ProductServiceServer;
-use tonic::service::Routes;
 
 use adapters::inbound::grpc::Handler;
 use adapters::outbound::cache::InProcessProducts;
@@ -70,6 +70,6 @@ pub async fn build(config: Config, env: chassis::Env) -> Result<Service, StartEr
             (Catalogue::new(products.clone(), products, Arc::new(cache), clock), vec![catching_up])
         }
     };
-    let routes = Routes::new(ProductServiceServer::new(Handler::new(catalogue)));
+    let routes = serving(&env, ProductServiceServer::new(Handler::new(catalogue)), proto::DESCRIPTORS)?;
     Ok(Service { env, app: App::Grpc(routes), ops: Default::default(), tasks })
 }

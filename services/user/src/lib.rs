@@ -23,13 +23,13 @@ use chassis::clock::SteadyClock;
 use chassis::env::{Backing, StartError};
 use chassis::events::relay::Relay;
 use chassis::events::{EventLog, Outbox, Stream};
+use chassis::grpc::serving;
 use chassis::metrics::CacheCounters;
 use chassis::redis::Redis;
 use chassis::redis::versioned::VersionedCache;
 use chassis::serve::{App, Service, Task};
 use chassis::{postgres, sqlite};
 use proto::user::v1::user_service_server::UserServiceServer;
-use tonic::service::Routes;
 
 use adapters::inbound::grpc::Handler;
 use adapters::outbound::argon2::Argon2id;
@@ -79,7 +79,8 @@ pub async fn build_on(config: Config, env: chassis::Env, log: Arc<dyn EventLog>)
     make_admin(&config, settings.policy, &env, store.as_ref(), hasher.as_ref()).await?;
 
     let users = Users::new(store, hasher, sessions, attempts, env.clock.clone(), env.keys.clone(), settings);
-    let routes = Routes::new(UserServiceServer::new(Handler::new(users, &env.metrics)));
+    let handler = UserServiceServer::new(Handler::new(users, &env.metrics));
+    let routes = serving(&env, handler, proto::DESCRIPTORS)?;
     let relay = Relay { stream: Stream::Users, outbox, log };
     tasks.push(Box::pin(relay.run(env.shutdown.clone())));
     Ok(Service { env, app: App::Grpc(routes), ops: Default::default(), tasks })

@@ -226,10 +226,11 @@ fn told(facts: &Facts) -> Option<String> {
 fn contradictions(facts: &Facts, behind: &Behind) -> Vec<&'static str> {
     let lines = |kind: &str| behind.ledger.iter().filter(|line| line.kind == kind).count();
     let charged = lines("capture") > lines("refund");
+    let by_staff = behind.payment.iter().any(|event| event.kind == "PaymentRefundRequested");
     let state = |state: &str| behind.reservations.iter().any(|reservation| reservation.state == state);
     let mut held = Vec::new();
     match facts.order.status.as_str() {
-        "CONFIRMED" if !charged => held.push("it is confirmed, but the acquirer holds no capture"),
+        "CONFIRMED" if !charged && !by_staff => held.push("it is confirmed, but the acquirer holds no capture"),
         "CANCELLED" if charged => held.push("it is cancelled, but the acquirer has kept the money"),
         _ => {}
     }

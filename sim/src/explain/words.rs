@@ -149,6 +149,7 @@ pub fn payment(event: &Happened) -> String {
         "PaymentProcessed" => format!("notes the capture ({})", text("reference")),
         "PaymentFailed" => format!("notes that the charge has failed for good{reason}"),
         "PaymentVoided" => "notes that the charge is voided: no money has moved or will".into(),
+        "PaymentRefundRequested" => format!("notes that staff ({}) want the money given back", text("refunded_by")),
         "PaymentRefunded" => "notes that the money went back".into(),
         "PaymentBlocked" => "blocks the order's payment: a charge that comes late is refused".into(),
         other => other.to_owned(),

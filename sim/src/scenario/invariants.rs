@@ -38,8 +38,8 @@ const DESCRIBED: [Invariant; 17] = [
     Invariant {
         name: "confirmed_iff_captured",
         oracle: Oracle::Books,
-        meaning: "a confirmed order is charged once, its price, not refunded, and has exactly its units; a cancelled \
-                  one's customer is not charged",
+        meaning: "a confirmed order is charged once, its price, not refunded but by staff, and has exactly its units; a \
+                  cancelled one's customer is not charged",
     },
     Invariant {
         name: "cancelled_net_zero",

@@ -44,6 +44,8 @@ use crate::world::soon;
 
 #[path = "hazard.rs"]
 mod hazard;
+#[path = "standard.rs"]
+mod standard;
 
 type Client = AcquirerServiceClient<PeerChannel>;
 

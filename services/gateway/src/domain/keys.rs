@@ -37,6 +37,32 @@ impl fmt::Display for IdempotencyKey {
     }
 }
 
+/// Why the name of a restock was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("1 to 64 letters, digits, `:`, `_` or `-` are expected")]
+pub struct BadRestockId;
+
+/// What staff chose to make a restock repeatable. Narrower than a key: it becomes a part of an event's subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestockId(String);
+
+impl FromStr for RestockId {
+    type Err = BadRestockId;
+    fn from_str(text: &str) -> Result<Self, BadRestockId> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":_-".contains(&byte);
+        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(BadRestockId)
+    }
+}
+
+impl fmt::Display for RestockId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// The name of one request in logs and problems. Narrower than a key: it is quoted in places that
 /// people copy from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +103,16 @@ mod tests {
         }
         for text in ["", " ", "a b", "tab\t", "ä", &"x".repeat(129)] {
             assert_eq!(text.parse::<IdempotencyKey>(), Err(BadKey), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_restocks_name_is_one_token_of_a_subject() {
+        for text in ["delivery-1", "seed:x_1", &"x".repeat(64)] {
+            assert!(text.parse::<RestockId>().is_ok(), "{text}");
+        }
+        for text in ["", "a.b", "a b", "a>", "*", "ä", &"x".repeat(65)] {
+            assert_eq!(text.parse::<RestockId>(), Err(BadRestockId), "{text}");
         }
     }
 

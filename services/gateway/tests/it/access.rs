@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::harness::{USER, shop, shop_with};
 
-const PRIVATE: [(&str, &str); 18] = [
+const PRIVATE: [(&str, &str); 23] = [
     ("GET", "/users/me"),
     ("PUT", "/users/me"),
     ("POST", "/products"),
@@ -20,6 +20,11 @@ const PRIVATE: [(&str, &str); 18] = [
     ("GET", "/orders/6f726465-0000-5000-8000-000000000001/history"),
     ("POST", "/orders/6f726465-0000-5000-8000-000000000001/cancel"),
     ("GET", "/payments"),
+    ("GET", "/payments/6f726465-0000-5000-8000-000000000001"),
+    ("GET", "/payments/6f726465-0000-5000-8000-000000000001/history"),
+    ("POST", "/payments/6f726465-0000-5000-8000-000000000001/refund"),
+    ("GET", "/admin/users/00000000-0000-0000-0000-000000000002"),
+    ("PUT", "/admin/users/00000000-0000-0000-0000-000000000002/role"),
     ("POST", "/admin/users"),
     ("GET", "/admin/roles"),
     ("GET", "/orders/6f726465-0000-5000-8000-000000000001/attempts"),
@@ -38,7 +43,7 @@ async fn everything_but_looking_and_signing_in_needs_a_token() {
         assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
     }
     assert_eq!(shop.fakes.count(), 0, "nothing reached a service");
-    for path in ["/products", "/products/1", "/inventory/1"] {
+    for path in ["/products", "/products/1", "/categories", "/inventory/1", "/openapi.json"] {
         assert_eq!(shop.ask("GET", path).send().await.status, 200, "{path}");
     }
 }
@@ -83,12 +88,21 @@ async fn what_is_staffs_or_admins_is_refused_to_others() {
         ("GET", "/admin/orders/stuck"),
         ("POST", "/admin/orders/6f726465-0000-5000-8000-000000000001/retry"),
         ("POST", "/admin/orders/rebuild"),
+        ("POST", "/payments/6f726465-0000-5000-8000-000000000001/refund"),
+        ("GET", "/admin/users/00000000-0000-0000-0000-000000000002"),
+        ("PUT", "/admin/users/00000000-0000-0000-0000-000000000002/role"),
     ];
     for (method, path) in staff {
         let reply = shop.ask(method, path).by(Role::Customer).send().await;
         assert_eq!((reply.status, reply.problem().as_str()), (403, "forbidden"), "{method} {path}");
     }
-    for (method, path) in [("POST", "/admin/users"), ("GET", "/admin/roles"), ("POST", "/admin/orders/rebuild")] {
+    let admins = [
+        ("POST", "/admin/users"),
+        ("GET", "/admin/roles"),
+        ("POST", "/admin/orders/rebuild"),
+        ("PUT", "/admin/users/00000000-0000-0000-0000-000000000002/role"),
+    ];
+    for (method, path) in admins {
         let reply = shop.ask(method, path).by(Role::Staff).send().await;
         assert_eq!((reply.status, reply.problem().as_str()), (403, "forbidden"), "{method} {path}");
     }
@@ -112,6 +126,7 @@ async fn a_customer_is_slowed_down_and_told_for_how_long() {
         let reply = shop.ask("GET", "/users/me").by(Role::Customer).send().await;
         assert_eq!((reply.status, reply.header("ratelimit-remaining")), (200, Some(remaining)));
         assert_eq!(reply.header("ratelimit-limit"), Some("2"));
+        assert_eq!(reply.header("ratelimit-policy"), Some("2;w=60"));
     }
     // Another route, the same customer.
     let reply = shop.ask("GET", "/products").by(Role::Customer).send().await;

@@ -243,12 +243,35 @@ impl ProductService for Fakes {
         answer(product::Product { version: 2, ..a_product(id) })
     }
 
+    async fn list_categories(
+        &self,
+        request: Request<product::ListCategoriesRequest>,
+    ) -> Answer<product::ListCategoriesResponse> {
+        let after = self.note(request).after;
+        let next_after = if after.is_empty() { "shoes".to_owned() } else { String::new() };
+        let categories = vec![product::Category { name: "Shoes".to_owned(), products: 3 }];
+        answer(product::ListCategoriesResponse { categories, next_after })
+    }
+
     async fn delete_product(
         &self,
         request: Request<product::DeleteProductRequest>,
     ) -> Answer<product::DeleteProductResponse> {
         self.note(request);
         answer(product::DeleteProductResponse {})
+    }
+}
+
+fn a_payment(state: &str, refunded_by: &str) -> payment::Payment {
+    payment::Payment {
+        order_id: ORDER.to_owned(),
+        user_id: crate::harness::USER.to_owned(),
+        amount: money(25800),
+        state: state.to_owned(),
+        acquirer_reference: "acq_1".to_owned(),
+        created_at_us: 1_500_000,
+        updated_at_us: 2_000_000,
+        refunded_by: refunded_by.to_owned(),
     }
 }
 
@@ -294,6 +317,14 @@ impl UserService for Fakes {
         answer(a_session(email).user.unwrap())
     }
 
+    async fn change_role(&self, request: Request<user::ChangeRoleRequest>) -> Answer<user::User> {
+        let user::ChangeRoleRequest { id, role } = self.note(request);
+        if id == crate::harness::USER {
+            return Err(Status::failed_precondition("nobody changes their own role"));
+        }
+        answer(user::User { id, role, ..a_session("ada@example.test".to_owned()).user.unwrap() })
+    }
+
     async fn register_bulk(&self, request: Request<user::RegisterBulkRequest>) -> Answer<user::RegisterBulkResponse> {
         let user::RegisterBulkRequest { prefix, first, count } = self.note(request);
         let sessions = (first..first + count).map(|number| a_session(format!("{prefix}-{number}@example.test")));
@@ -317,8 +348,32 @@ impl PaymentService for Fakes {
         unasked()
     }
 
-    async fn get_payment(&self, _: Request<payment::GetPaymentRequest>) -> Answer<payment::Payment> {
-        unasked()
+    async fn get_payment(&self, request: Request<payment::GetPaymentRequest>) -> Answer<payment::Payment> {
+        match self.note(request).order_id {
+            order if order == NOBODYS_ORDER => Err(Status::not_found("this order has no payment")),
+            _ => answer(a_payment("captured", "")),
+        }
+    }
+
+    async fn refund_by_staff(&self, request: Request<payment::RefundByStaffRequest>) -> Answer<payment::Payment> {
+        match self.note(request).order_id {
+            order if order == ENDED_ORDER => Err(Status::failed_precondition("the payment is declined")),
+            _ => answer(a_payment("refunded", crate::harness::USER)),
+        }
+    }
+
+    async fn get_payment_history(
+        &self,
+        request: Request<payment::GetPaymentHistoryRequest>,
+    ) -> Answer<payment::GetPaymentHistoryResponse> {
+        self.note(request);
+        let event = payment::HistoryEvent {
+            version: 1,
+            r#type: "PaymentIntended".to_owned(),
+            occurred_at_us: 1_500_000,
+            data_json: r#"{"reason":""}"#.to_owned(),
+        };
+        answer(payment::GetPaymentHistoryResponse { events: vec![event] })
     }
 
     async fn list_payments(
@@ -334,6 +389,7 @@ impl PaymentService for Fakes {
             acquirer_reference: String::new(),
             created_at_us: 1_500_000,
             updated_at_us: 2_000_000,
+            refunded_by: String::new(),
         };
         answer(payment::ListPaymentsResponse { payments: vec![payment] })
     }

@@ -19,6 +19,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::fakes::Fakes;
@@ -166,6 +167,23 @@ impl Shop {
         }
     }
 
+    /// Whatever the gateway answers to these bytes until it hangs up, or until `enough` of the answer is there.
+    pub async fn raw(&self, said: &[u8], enough: impl Fn(&str) -> bool) -> String {
+        let mut socket = SystemNetwork.connect(&self.gateway.to_string()).await.unwrap();
+        // It may hang up before it has read everything.
+        let _ = socket.write_all(said).await;
+        let mut answer = Vec::new();
+        let reading = async {
+            while !enough(&String::from_utf8_lossy(&answer)) {
+                if !matches!(socket.read_buf(&mut answer).await, Ok(1..)) {
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), reading).await.expect("an answer");
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
     pub async fn metrics(&self) -> String {
         let request = Request::get("/metrics").body(Full::default()).unwrap();
         send(self.ops, request).await.text
@@ -201,6 +219,12 @@ impl Ask<'_> {
 
     pub fn text(mut self, body: &str) -> Self {
         self.body = Some(Bytes::copy_from_slice(body.as_bytes()));
+        self
+    }
+
+    /// A body that need not be text.
+    pub fn bytes(mut self, body: &[u8]) -> Self {
+        self.body = Some(Bytes::copy_from_slice(body));
         self
     }
 

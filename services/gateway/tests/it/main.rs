@@ -5,10 +5,12 @@
 mod contract;
 
 mod access;
+mod api;
 mod embedded;
 mod fakes;
 mod family;
 mod harness;
+mod hostile;
 mod orders;
 mod protocol;
 mod resources;

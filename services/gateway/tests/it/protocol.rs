@@ -36,7 +36,7 @@ async fn a_trace_goes_through_the_gateway_into_the_services() {
 #[tokio::test]
 async fn unknown_paths_and_methods_are_problems() {
     let shop = shop().await;
-    for path in ["/", "/api/v1", "/api/v1/nothing", "/api/v1/orders/a/b/c", "/healthz"] {
+    for path in ["/index.html", "/api/v1", "/api/v1/nothing", "/api/v1/orders/a/b/c", "/healthz"] {
         let reply = shop.ask("GET", "").at(path).send().await;
         assert_eq!((reply.status, reply.problem().as_str()), (404, "no-such-route"), "{path}");
     }
@@ -53,6 +53,10 @@ async fn answers_are_neither_sniffed_nor_stored() {
         let reply = shop.ask("GET", path).send().await;
         assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{path}");
         assert_eq!(reply.header("cache-control"), Some("no-store"), "{path}");
+        assert_eq!(reply.header("x-frame-options"), Some("DENY"), "{path}");
+        assert_eq!(reply.header("referrer-policy"), Some("no-referrer"), "{path}");
+        let policy = reply.header("content-security-policy");
+        assert_eq!(policy, Some("default-src 'none'; frame-ancestors 'none'"), "{path}");
     }
 }
 

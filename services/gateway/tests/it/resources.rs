@@ -1,9 +1,9 @@
 //! The resources other than orders.
 
-use chassis::auth::Role;
+use chassis::auth::{Caller, Role};
 use serde_json::{Value, json};
 
-use crate::fakes::ORDER;
+use crate::fakes::{ENDED_ORDER, NOBODYS_ORDER, ORDER};
 use crate::harness::{PAYMENT_OPS, USER, shop};
 
 #[tokio::test]
@@ -118,6 +118,7 @@ async fn stock_is_seen_by_all_and_added_by_staff() {
     for (body, field) in [
         (json!({"quantity": 0, "restock_id": "x"}), "quantity"),
         (json!({"quantity": 1, "restock_id": ""}), "restock_id"),
+        (json!({"quantity": 1, "restock_id": "&p@V.*"}), "restock_id: 1 to 64 letters"),
         (json!({"quantity": 1}), "restock_id"),
     ] {
         let reply = restock(body).await;
@@ -132,10 +133,72 @@ async fn payments_are_listed_with_their_amount() {
     let reply = shop.ask("GET", "/payments").by(Role::Customer).send().await;
     let payment = json!({
         "order_id": ORDER, "amount": {"minor": 25800, "currency": "EUR"}, "state": "declined",
-        "acquirer_reference": null, "created_at": "1970-01-01T00:00:01.500000Z",
+        "acquirer_reference": null, "refunded_by": null, "created_at": "1970-01-01T00:00:01.500000Z",
         "updated_at": "1970-01-01T00:00:02.000000Z",
     });
     assert_eq!((reply.status, reply.json()), (200, json!({"items": [payment], "next_after": null})));
+}
+
+#[tokio::test]
+async fn a_payment_and_its_history_are_shown() {
+    let shop = shop().await;
+    let reply = shop.ask("GET", &format!("/payments/{ORDER}")).by(Role::Customer).send().await;
+    assert_eq!((reply.status, reply.json()["state"].as_str()), (200, Some("captured")));
+    let reply = shop.ask("GET", &format!("/payments/{ORDER}/history")).by(Role::Customer).send().await;
+    let event = json!({
+        "version": 1, "type": "PaymentIntended", "occurred_at": "1970-01-01T00:00:01.500000Z", "data": {"reason": ""},
+    });
+    assert_eq!((reply.status, reply.json()), (200, json!({"order_id": ORDER, "events": [event]})));
+    let reply = shop.ask("GET", &format!("/payments/{NOBODYS_ORDER}")).by(Role::Customer).send().await;
+    assert_eq!((reply.status, reply.problem().as_str()), (404, "not-found"));
+    let reply = shop.ask("GET", "/payments/7").by(Role::Customer).send().await;
+    assert_eq!((reply.status, reply.problem().as_str()), (400, "validation"));
+}
+
+#[tokio::test]
+async fn staff_have_money_given_back_in_their_own_name() {
+    let shop = shop().await;
+    let refund = |order: &str| shop.ask("POST", &format!("/payments/{order}/refund")).by(Role::Staff).send();
+    let reply = refund(ORDER).await;
+    assert_eq!((reply.status, reply.json()["state"].as_str()), (200, Some("refunded")));
+    assert_eq!(reply.json()["refunded_by"], USER);
+    let caller = shop.fakes.last().caller;
+    assert_eq!(caller, Caller::User { id: USER.parse().unwrap(), role: Role::Staff });
+    let reply = refund(ENDED_ORDER).await;
+    assert_eq!((reply.status, reply.problem().as_str()), (409, "not-possible-now"));
+}
+
+#[tokio::test]
+async fn an_admin_looks_at_an_account_and_gives_it_a_role() {
+    let shop = shop().await;
+    let other = "00000000-0000-0000-0000-000000000002";
+    let reply = shop.ask("GET", &format!("/admin/users/{other}")).by(Role::Staff).send().await;
+    assert_eq!(reply.status, 200);
+    let assign = |user: &str, body: Value| {
+        shop.ask("PUT", &format!("/admin/users/{user}/role")).by(Role::Admin).json(body).send()
+    };
+    let reply = assign(other, json!({"role": "staff"})).await;
+    assert_eq!((reply.status, reply.json()["role"].as_str()), (200, Some("staff")));
+    let reply = assign(USER, json!({"role": "customer"})).await;
+    assert_eq!((reply.status, reply.problem().as_str()), (409, "not-possible-now"));
+    for body in [json!({"role": "service"}), json!({"role": "root"}), json!({}), json!({"role": "staff", "id": 1})] {
+        assert_eq!(assign(other, body.clone()).await.status, 400, "{body}");
+    }
+    assert_eq!(assign("ada", json!({"role": "staff"})).await.status, 400);
+}
+
+#[tokio::test]
+async fn categories_are_listed_page_by_page() {
+    let shop = shop().await;
+    let reply = shop.ask("GET", "/categories?limit=1").send().await;
+    let first = json!({"items": [{"name": "Shoes", "products": 3}], "next": "shoes"});
+    assert_eq!((reply.status, reply.json()), (200, first));
+    let reply = shop.ask("GET", "/categories?after=shoes").send().await;
+    assert_eq!(reply.json()["next"], Value::Null);
+    assert!(shop.fakes.last().message.contains("\"shoes\""));
+    for query in ["limit=0", "limit=101", "limit=x", "before=x"] {
+        assert_eq!(shop.ask("GET", &format!("/categories?{query}")).send().await.status, 400, "{query}");
+    }
 }
 
 #[tokio::test]

@@ -58,6 +58,9 @@ impl UserService for Users {
     async fn update_profile(&self, _: Request<wire::UpdateProfileRequest>) -> Answer<wire::User> {
         Err(Status::unimplemented(""))
     }
+    async fn change_role(&self, _: Request<wire::ChangeRoleRequest>) -> Answer<wire::User> {
+        Err(Status::unimplemented(""))
+    }
     async fn register_bulk(&self, _: Request<wire::RegisterBulkRequest>) -> Answer<wire::RegisterBulkResponse> {
         Err(Status::unimplemented(""))
     }

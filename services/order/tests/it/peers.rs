@@ -100,6 +100,12 @@ impl ProductService for Peers {
     ) -> Answer<product::SearchProductsResponse> {
         Err(Status::unimplemented(""))
     }
+    async fn list_categories(
+        &self,
+        _: Request<product::ListCategoriesRequest>,
+    ) -> Answer<product::ListCategoriesResponse> {
+        Err(Status::unimplemented(""))
+    }
     async fn create_product(&self, _: Request<product::CreateProductRequest>) -> Answer<product::Product> {
         Err(Status::unimplemented(""))
     }
@@ -205,6 +211,15 @@ impl PaymentService for Peers {
             }
             reply => silent(&reply),
         }
+    }
+    async fn refund_by_staff(&self, _: Request<payment::RefundByStaffRequest>) -> Answer<payment::Payment> {
+        Err(Status::unimplemented(""))
+    }
+    async fn get_payment_history(
+        &self,
+        _: Request<payment::GetPaymentHistoryRequest>,
+    ) -> Answer<payment::GetPaymentHistoryResponse> {
+        Err(Status::unimplemented(""))
     }
     async fn get_payment(&self, _: Request<payment::GetPaymentRequest>) -> Answer<payment::Payment> {
         Err(Status::unimplemented(""))

@@ -15,6 +15,7 @@ use std::time::Duration;
 use chassis::StoreError;
 use chassis::clock::SharedClock;
 use chassis::context::Context;
+use chassis::events::Event;
 use kernel::{Money, OrderId, UserId};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
@@ -121,6 +122,25 @@ impl Payments {
     pub async fn refund(self: &Arc<Self>, order: OrderId) -> Result<bool, PayError> {
         let payments = self.clone();
         self.to_the_end(async move { payments.refund_now(order).await }).await
+    }
+
+    /// What staff decide: gives the money of a captured payment back. It is written down before the provider is
+    /// asked; whoever asks again after a failure finishes it.
+    ///
+    /// # Errors
+    /// `Unknown` without a payment, `NotCaptured` where no money was taken; when the provider or the store is
+    /// unavailable: later, then.
+    pub async fn refund_by_staff(self: &Arc<Self>, order: OrderId, staff: UserId) -> Result<Payment, PayError> {
+        let payments = self.clone();
+        self.to_the_end(async move { payments.refund_by_staff_now(order, staff).await }).await
+    }
+
+    /// What has happened to an order's payment, oldest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn history(&self, order: OrderId) -> Result<Vec<Event>, StoreError> {
+        self.store.history(order).await
     }
 
     /// # Errors
@@ -249,6 +269,16 @@ impl Payments {
         };
         let payment = self.settle(order, standing, Cause::Compensation).await?;
         Ok(payment.state == State::Refunded)
+    }
+
+    async fn refund_by_staff_now(&self, order: OrderId, staff: UserId) -> Result<Payment, PayError> {
+        let wanted = Command { order, action: Action::Return { staff }, at: self.clock.now() };
+        let payment = self.execute(wanted).await?.payment;
+        if payment.state == State::Refunded {
+            return Ok(payment);
+        }
+        let standing = self.give_back(order).await?;
+        self.settle(order, standing, Cause::Compensation).await
     }
 
     async fn give_back(&self, order: OrderId) -> Result<Standing, PayError> {

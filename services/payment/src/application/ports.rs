@@ -1,5 +1,6 @@
 use async_trait::async_trait;
 use chassis::StoreError;
+use chassis::events::Event;
 use kernel::{Money, OrderId, Timestamp, UserId};
 
 use crate::domain::payment::{Command, Payment, Refusal, Standing};
@@ -39,6 +40,13 @@ pub trait PaymentStore: Send + Sync + 'static {
     /// # Errors
     /// When the store cannot be read.
     async fn find(&self, order: OrderId) -> Result<Option<Payment>, StoreError>;
+
+    /// What has happened to the payment of an order, oldest first: a handful of events at most; none if there is
+    /// no payment.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn history(&self, order: OrderId) -> Result<Vec<Event>, StoreError>;
 
     /// Payments, oldest first, those of one moment by order id.
     ///

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! (none) ─ intended → intent ─┬ processed → captured ─ refunded → refunded
+//!    │                        │                └ refund requested → captured, and staff are waiting
 //!    │                        ├ failed    → declined
 //!    │                        └ voided    → voided
 //!    └──── blocked → blocked
@@ -82,6 +83,8 @@ pub struct Payment {
     pub reference: String,
     /// Why it is declined; empty otherwise.
     pub reason: String,
+    /// The member of staff who wanted the money given back; no compensation did it on its own.
+    pub refunded_by: Option<UserId>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
@@ -123,6 +126,9 @@ pub enum Action {
     Settle(Standing, Cause),
     /// A compensation: blocks the payment unless there is one.
     Block,
+    /// Staff want the money of a captured payment given back. Written down before the provider is asked, so that
+    /// the books say who wanted it, whatever becomes of the call.
+    Return { staff: UserId },
 }
 
 impl Action {
@@ -132,6 +138,7 @@ impl Action {
             Self::Intend(_) => "intend",
             Self::Settle(..) => "settle",
             Self::Block => "block",
+            Self::Return { .. } => "return",
         }
     }
 }
@@ -150,16 +157,18 @@ pub enum Kind {
     PaymentProcessed,
     PaymentFailed,
     PaymentVoided,
+    PaymentRefundRequested,
     PaymentRefunded,
     PaymentBlocked,
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::PaymentIntended,
         Self::PaymentProcessed,
         Self::PaymentFailed,
         Self::PaymentVoided,
+        Self::PaymentRefundRequested,
         Self::PaymentRefunded,
         Self::PaymentBlocked,
     ];
@@ -170,6 +179,7 @@ impl Kind {
             Self::PaymentProcessed => "PaymentProcessed",
             Self::PaymentFailed => "PaymentFailed",
             Self::PaymentVoided => "PaymentVoided",
+            Self::PaymentRefundRequested => "PaymentRefundRequested",
             Self::PaymentRefunded => "PaymentRefunded",
             Self::PaymentBlocked => "PaymentBlocked",
         }
@@ -178,7 +188,7 @@ impl Kind {
     const fn leads_to(self) -> State {
         match self {
             Self::PaymentIntended => State::Intent,
-            Self::PaymentProcessed => State::Captured,
+            Self::PaymentProcessed | Self::PaymentRefundRequested => State::Captured,
             Self::PaymentFailed => State::Declined,
             Self::PaymentVoided => State::Voided,
             Self::PaymentRefunded => State::Refunded,
@@ -209,6 +219,9 @@ pub struct Facts {
     pub reference: String,
     /// Why the payment failed; empty otherwise.
     pub reason: String,
+    /// The member of staff who wanted the money given back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refunded_by: Option<UserId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -228,6 +241,8 @@ pub enum Refusal {
     Contradiction { state: State, settled: Settled },
     #[error("there is no payment to settle")]
     Unknown,
+    #[error("the payment is {0}: there is no money to give back")]
+    NotCaptured(State),
 }
 
 /// An event does not follow from the state before it: a bug, or damaged data.
@@ -258,8 +273,10 @@ impl Payment {
                 let legal = matches!(
                     (payment.state, kind),
                     (State::Intent, Kind::PaymentProcessed | Kind::PaymentFailed | Kind::PaymentVoided)
-                        | (State::Captured, Kind::PaymentRefunded)
+                        | (State::Captured, Kind::PaymentRefundRequested | Kind::PaymentRefunded)
                 );
+                let twice = kind == Kind::PaymentRefundRequested && payment.refunded_by.is_some();
+                let legal = legal && !twice;
                 if !legal {
                     return Err(illegal());
                 }
@@ -267,6 +284,7 @@ impl Payment {
                     state: kind.leads_to(),
                     reference: facts.reference.clone(),
                     reason: facts.reason.clone(),
+                    refunded_by: facts.refunded_by,
                     updated_at: event.at,
                     ..payment.clone()
                 })
@@ -282,6 +300,7 @@ impl Payment {
             state: event.kind.leads_to(),
             reference: String::new(),
             reason: String::new(),
+            refunded_by: None,
             created_at: event.at,
             updated_at: event.at,
         }
@@ -295,6 +314,7 @@ impl Payment {
             not_after: self.terms.map(|terms| terms.not_after),
             reference: reference.to_owned(),
             reason: reason.to_owned(),
+            refunded_by: self.refunded_by,
         };
         Event { kind, at, facts }
     }
@@ -313,7 +333,8 @@ pub fn decide(current: Option<&Payment>, command: &Command) -> Result<Vec<Event>
         },
         (Action::Block, None) => Ok(vec![first_event(command, Kind::PaymentBlocked, None)]),
         (Action::Block, Some(_)) => Ok(Vec::new()),
-        (Action::Settle(..), None) => Err(Refusal::Unknown),
+        (Action::Settle(..) | Action::Return { .. }, None) => Err(Refusal::Unknown),
+        (Action::Return { staff }, Some(payment)) => give_back(payment, *staff, command.at),
         (Action::Settle(standing, cause), Some(payment)) => settle(payment, standing, *cause, command.at),
     }
 }
@@ -326,8 +347,22 @@ fn first_event(command: &Command, kind: Kind, terms: Option<&Terms>) -> Event {
         not_after: terms.map(|terms| terms.not_after),
         reference: String::new(),
         reason: String::new(),
+        refunded_by: None,
     };
     Event { kind, at: command.at, facts }
+}
+
+fn give_back(payment: &Payment, staff: UserId, at: Timestamp) -> Result<Vec<Event>, Refusal> {
+    match (payment.state, payment.refunded_by) {
+        (State::Captured, None) => {
+            let mut event = payment.event(Kind::PaymentRefundRequested, at, &payment.reference, "");
+            event.facts.refunded_by = Some(staff);
+            Ok(vec![event])
+        }
+        // Somebody has asked before: it is to be finished, or it is done.
+        (State::Captured, Some(_)) | (State::Refunded, _) => Ok(Vec::new()),
+        (state, _) => Err(Refusal::NotCaptured(state)),
+    }
 }
 
 /// The reason of a charge that reached the provider after its time.

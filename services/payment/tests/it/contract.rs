@@ -129,6 +129,34 @@ async fn payments_of_one_moment_are_listed_by_order_and_the_end_of_time_is_a_tim
     assert_eq!(store.list(&listing).await.unwrap(), []);
 }
 
+async fn a_refund_that_staff_want_is_kept_with_their_name(store: &dyn PaymentStore) {
+    let wanted = |staff| command(50, Action::Return { staff: user(staff) }, 3);
+    let batch = [
+        intend(50, 1, EURO, 1),
+        settle(50, Settled::Captured, 2),
+        wanted(7),
+        wanted(8),
+        settle(50, Settled::Refunded, 4),
+        command(51, Action::Return { staff: user(7) }, 5),
+    ];
+    let answers = store.execute(&batch).await.unwrap();
+    let changed: Vec<_> = answers.into_iter().map(|answer| answer.map(|decided| decided.changed)).collect();
+    assert_eq!(changed, [Ok(true), Ok(true), Ok(true), Ok(false), Ok(true), Err(Refusal::Unknown)]);
+    let payment = store.find(order(50)).await.unwrap().unwrap();
+    assert_eq!((payment.state, payment.refunded_by), (State::Refunded, Some(user(7))));
+}
+
+async fn a_history_is_every_event_in_order(store: &dyn PaymentStore) {
+    store.execute(&[intend(60, 1, EURO, 1)]).await.unwrap();
+    store.execute(&[settle(60, Settled::Captured, 2)]).await.unwrap();
+    let history = store.history(order(60)).await.unwrap();
+    let short: Vec<_> =
+        history.iter().map(|event| (event.version, event.kind.as_str(), event.occurred_at.as_micros())).collect();
+    assert_eq!(short, [(1, "PaymentIntended", 1), (2, "PaymentProcessed", 2)]);
+    assert!(history.iter().all(|event| serde_json::from_str::<Facts>(&event.data).is_ok()));
+    assert_eq!(store.history(order(61)).await.unwrap(), []);
+}
+
 async fn an_empty_batch_is_answered_with_nothing(store: &dyn PaymentStore) {
     assert_eq!(store.execute(&[]).await.unwrap(), []);
 }
@@ -179,6 +207,8 @@ async fn the_store_keeps_the_contract() {
     lists_by_time_and_by_user_in_pages(&*store).await;
     a_refund_that_was_never_captured_leaves_both_events(&*store, &*outbox).await;
     payments_of_one_moment_are_listed_by_order_and_the_end_of_time_is_a_time(&*store).await;
+    a_refund_that_staff_want_is_kept_with_their_name(&*store).await;
+    a_history_is_every_event_in_order(&*store).await;
     an_empty_batch_is_answered_with_nothing(&*store).await;
     what_two_do_at_once_is_done_once(&store, &other).await;
     for number in 1..130 {

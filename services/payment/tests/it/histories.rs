@@ -13,6 +13,7 @@ use crate::fakes::{Desk, Pause, WINDOW};
 enum Op {
     Pay,
     Refund,
+    Return,
     Restart,
     Pause(Pause),
     Down(bool),
@@ -26,6 +27,7 @@ fn any_op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => Just(Op::Pay),
         2 => Just(Op::Refund),
+        1 => Just(Op::Return),
         1 => Just(Op::Restart),
         2 => prop::sample::select(pauses).prop_map(Op::Pause),
         1 => any::<bool>().prop_map(Op::Down),
@@ -57,6 +59,11 @@ async fn play(desk: &mut Desk, ops: Vec<Op>) -> Compensation {
                 compensation.asked = true;
                 under_way.push(tokio::spawn(async move { payments.refund(order(1)).await.is_ok() }));
             }
+            // Staff may be refused, or told to ask again; what they began, a later call finishes.
+            Op::Return => under_way.push(tokio::spawn(async move {
+                let _ = payments.refund_by_staff(order(1), user(7)).await;
+                false
+            })),
             Op::Restart => desk.restart().await,
             Op::Pause(pause) => desk.provider.set_pause(pause),
             Op::Down(down) => desk.provider.set_down(down),
@@ -89,6 +96,13 @@ async fn check(ops: Vec<Op>) {
     }
 
     let payment = desk.store.find(order(1)).await.unwrap();
+    let payment = match payment {
+        // Asked for and not answered: they ask again.
+        Some(open) if open.refunded_by.is_some() && open.state == State::Captured => {
+            Some(desk.payments.refund_by_staff(order(1), user(8)).await.unwrap())
+        }
+        other => other,
+    };
     let (captures, refunds) = desk.provider.lines();
     assert!(captures <= 1 && refunds <= captures, "{captures} captures, {refunds} refunds");
     if compensation.asked {

@@ -10,3 +10,4 @@ mod harness;
 mod histories;
 mod moments;
 mod service;
+mod staff;

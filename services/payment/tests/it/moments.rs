@@ -167,6 +167,9 @@ impl PaymentStore for Outrun {
     async fn find(&self, order: OrderId) -> Result<Option<Payment>, StoreError> {
         self.0.find(order).await
     }
+    async fn history(&self, order: OrderId) -> Result<Vec<chassis::events::Event>, StoreError> {
+        self.0.history(order).await
+    }
     async fn list(&self, listing: &Listing) -> Result<Vec<Payment>, StoreError> {
         self.0.list(listing).await
     }

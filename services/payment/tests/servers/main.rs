@@ -16,4 +16,6 @@ mod lost;
 mod moments;
 #[path = "../it/service.rs"]
 mod service;
+#[path = "../it/staff.rs"]
+mod staff;
 mod wire;

@@ -7,7 +7,7 @@ use chassis::clock::SharedClock;
 use kernel::ProductId;
 
 use super::ports::{ProductCache, ProductKey, ProductList, ProductStore, SkuTaken};
-use crate::domain::{Draft, Product, ProductChange, ProductError, Search};
+use crate::domain::{Draft, Product, ProductChange, ProductError, Search, Shelf};
 
 /// How often a change is tried again when somebody else changed the product first.
 const CHANGE_TRIES: usize = 3;
@@ -84,6 +84,14 @@ impl Catalogue {
     /// When storage failed.
     pub async fn search(&self, search: &Search) -> Result<(Vec<Product>, bool), CatalogueError> {
         Ok(self.list.search(search).await?)
+    }
+
+    /// One page of categories behind `after`, whatever its case, and whether there are more.
+    ///
+    /// # Errors
+    /// When storage failed.
+    pub async fn categories(&self, after: &str, limit: u32) -> Result<(Vec<Shelf>, bool), CatalogueError> {
+        Ok(self.list.categories(&after.to_lowercase(), limit).await?)
     }
 
     /// # Errors
@@ -188,6 +196,9 @@ mod tests {
     #[async_trait]
     impl ProductList for Racing {
         async fn search(&self, _: &Search) -> Result<(Vec<Product>, bool), StoreError> {
+            Ok((Vec::new(), false))
+        }
+        async fn categories(&self, _: &str, _: u32) -> Result<(Vec<Shelf>, bool), StoreError> {
             Ok((Vec::new(), false))
         }
     }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chassis::StoreError;
 use kernel::{ProductId, Sku, Timestamp};
 
-use crate::domain::{Draft, Product, Search};
+use crate::domain::{Draft, Product, Search, Shelf};
 
 /// By what a product is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +63,11 @@ pub trait ProductList: Send + Sync + 'static {
     /// Up to `limit` products that match, by ascending id from the one after `after`, and whether
     /// there are more. MUST take every character of a word literally.
     async fn search(&self, search: &Search) -> Result<(Vec<Product>, bool), StoreError>;
+
+    /// Up to `limit` categories that products are in, from the one behind `after` (folded; empty for the first page),
+    /// and whether there are more. MUST count spellings that differ in case as one category; MUST order folded names
+    /// by their bytes; MUST leave out products without a category.
+    async fn categories(&self, after: &str, limit: u32) -> Result<(Vec<Shelf>, bool), StoreError>;
 }
 
 /// Single products for a bounded time. A cache cannot fail: one that cannot be reached is empty.

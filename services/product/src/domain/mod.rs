@@ -5,5 +5,5 @@ mod search;
 mod text;
 
 pub use product::{Draft, Product, ProductChange, ProductError};
-pub use search::Search;
+pub use search::{Search, Shelf};
 pub use text::{Category, Name};

@@ -7,7 +7,7 @@ use super::{Category, Product};
 /// Why a search was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SearchError {
-    #[error("at most {} bytes are allowed", Search::TEXT_BYTES_MAX)]
+    #[error("at most {} characters are allowed", Search::TEXT_CHARS_MAX)]
     TooLong,
     #[error("at most {} words are allowed", Search::WORDS_MAX)]
     TooManyWords,
@@ -27,7 +27,7 @@ pub struct Search {
 }
 
 impl Search {
-    pub const TEXT_BYTES_MAX: usize = 200;
+    pub const TEXT_CHARS_MAX: usize = 200;
     pub const WORDS_MAX: usize = 8;
 
     /// The words of what somebody typed, each once.
@@ -35,7 +35,7 @@ impl Search {
     /// # Errors
     /// When there is too much of it.
     pub fn words(text: &str) -> Result<Vec<String>, SearchError> {
-        if text.len() > Self::TEXT_BYTES_MAX {
+        if text.chars().count() > Self::TEXT_CHARS_MAX {
             return Err(SearchError::TooLong);
         }
         let mut words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
@@ -54,6 +54,15 @@ impl Search {
     }
 }
 
+/// A category as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shelf {
+    /// Of several spellings the one that sorts first.
+    pub category: Category,
+    /// How many products are in it, in whatever spelling.
+    pub products: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +76,7 @@ mod tests {
     #[test]
     fn refuses_more_than_anybody_types() {
         assert_eq!(Search::words(&"x".repeat(201)), Err(SearchError::TooLong));
+        assert!(Search::words(&"ä".repeat(200)).is_ok());
         assert_eq!(Search::words("a b c d e f g h i"), Err(SearchError::TooManyWords));
     }
 }

@@ -19,6 +19,8 @@ macro_rules! store_cases {
             every_word_must_occur_and_every_character_counts,
             categories_are_filtered_without_regard_to_case,
             pages_follow_each_other_without_gap_or_overlap,
+            categories_are_counted_without_regard_to_case_and_listed_by_name,
+            a_category_goes_with_its_last_product,
             many_keys_are_answered_in_their_order,
             ids_are_given_in_the_order_of_the_batch,
             changes_in_a_row_leave_the_last,
@@ -179,6 +181,47 @@ pub async fn pages_follow_each_other_without_gap_or_overlap(store: Arc<dyn Produ
         }
         assert_eq!(seen, all, "{limit} a page");
     }
+}
+
+async fn shelves(list: &dyn ProductList, after: &str, limit: u32) -> (Vec<(String, u64)>, bool) {
+    let (shelves, more) = list.categories(after, limit).await.unwrap();
+    (shelves.into_iter().map(|shelf| (shelf.category.as_str().to_owned(), shelf.products)).collect(), more)
+}
+
+pub async fn categories_are_counted_without_regard_to_case_and_listed_by_name(
+    store: Arc<dyn ProductStore>,
+    list: &dyn ProductList,
+) {
+    assert_eq!(shelves(list, "", 10).await, (vec![], false));
+    let categories = ["shoes", "Shoes", "SHOES", "Ärmel", "toys", "", "a b", "a-b", "ab", "1'; --"];
+    for (category, number) in categories.into_iter().zip(0..) {
+        added(&store, &format!("S{number}"), "x", category).await;
+    }
+    let all = [("1'; --", 1), ("a b", 1), ("a-b", 1), ("ab", 1), ("SHOES", 3), ("toys", 1), ("Ärmel", 1)];
+    let all = all.map(|(name, products)| (name.to_owned(), products));
+    assert_eq!(shelves(list, "", 100).await, (all.to_vec(), false));
+    for limit in 1..=8 {
+        let (mut seen, mut after) = (Vec::new(), String::new());
+        loop {
+            let (page, more) = shelves(list, &after, limit).await;
+            assert!(page.len() <= limit as usize);
+            seen.extend(page);
+            if !more {
+                break;
+            }
+            after = seen.last().unwrap().0.to_lowercase();
+        }
+        assert_eq!(seen, all, "{limit} a page");
+    }
+}
+
+pub async fn a_category_goes_with_its_last_product(store: Arc<dyn ProductStore>, list: &dyn ProductList) {
+    let (a, b) = (added(&store, "A", "a", "Shoes").await, added(&store, "B", "b", "shoes").await);
+    store.delete(&[a.id], NOW).await.unwrap();
+    assert_eq!(shelves(list, "", 10).await.0, [("shoes".to_owned(), 1)]);
+    let wish = ProductChange { category: Some("Toys".to_owned().try_into().unwrap()), ..ProductChange::default() };
+    store.update(&[b.change(wish).unwrap().unwrap()], NOW).await.unwrap();
+    assert_eq!(shelves(list, "", 10).await.0, [("Toys".to_owned(), 1)]);
 }
 
 pub async fn many_keys_are_answered_in_their_order(store: Arc<dyn ProductStore>, _: &dyn ProductList) {

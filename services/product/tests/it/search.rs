@@ -79,3 +79,29 @@ async fn refuses_a_search_out_of_bounds_by_the_name_of_its_field() {
         assert!(refused.message().starts_with(&format!("{field}: ")), "{}", refused.message());
     }
 }
+
+#[tokio::test]
+async fn categories_lead_to_the_end_and_may_be_searched_by() {
+    let folder = tempfile::tempdir().unwrap();
+    let shop = Shop::start(folder.path()).await;
+    for number in 0..25 {
+        shop.create(named(&format!("S-{number}"), "same", &format!("Shelf {:02}", number / 2))).await.unwrap();
+    }
+    let (mut seen, mut after) = (Vec::new(), String::new());
+    loop {
+        let request = wire::ListCategoriesRequest { after, limit: 5 };
+        let page = shop.client().list_categories(request).await.unwrap().into_inner();
+        seen.extend(page.categories);
+        after = page.next_after;
+        if after.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 13);
+    assert_eq!((seen[0].name.as_str(), seen[0].products), ("Shelf 00", 2));
+    assert_eq!(shop.search("", &seen[12].name, None).await.unwrap().skus, ["S-24"]);
+    let request = wire::ListCategoriesRequest { after: String::new(), limit: 101 };
+    let refused = shop.client().list_categories(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().starts_with("limit: "), "{}", refused.message());
+}

@@ -12,7 +12,7 @@ use super::ports::{
     Added, HashError, LoginAttempts, PasswordHasher, Registration, SessionCache, UpdateRefusal, UserStore,
 };
 use crate::domain::{
-    Email, LockedOut, Name, Password, PasswordError, PasswordHash, PasswordPolicy, ProfileChange, Role, User,
+    Change, Email, LockedOut, Name, Password, PasswordError, PasswordHash, PasswordPolicy, ProfileChange, Role, User,
 };
 
 /// The pass phrase of every account that was registered in bulk. It is public: such accounts are
@@ -170,9 +170,25 @@ impl Users {
     /// # Errors
     /// `NoSuchUser`, `EmailTaken`, or that storage failed; `Conflict` after several tries.
     pub async fn update(&self, id: UserId, wish: ProfileChange) -> Result<User, UserError> {
+        self.change(id, |user| user.update(wish.clone(), self.clock.now())).await
+    }
+
+    /// Gives an account another role. Must run to its end once begun, as [`Users::update`].
+    ///
+    /// # Errors
+    /// `NoSuchUser`, or that storage failed; `Conflict` after several tries.
+    pub async fn assign(&self, id: UserId, role: Role) -> Result<User, UserError> {
+        self.change(id, |user| user.assign(role, self.clock.now())).await
+    }
+
+    async fn change(
+        &self,
+        id: UserId,
+        decide: impl Fn(&User) -> Option<Change> + Send + Sync,
+    ) -> Result<User, UserError> {
         for _ in 0..UPDATE_TRIES {
             let user = self.stored(id).await?;
-            let Some(change) = user.update(wish.clone(), self.clock.now()) else { return Ok(user) };
+            let Some(change) = decide(&user) else { return Ok(user) };
             let answers = self.store.update(std::slice::from_ref(&change)).await;
             if !matches!(answers.as_deref(), Ok([Err(_), ..])) {
                 // Also after a failure: whether it was committed is not known then.
@@ -240,7 +256,6 @@ mod tests {
 
     use super::super::ports::Account;
     use super::*;
-    use crate::domain::Change;
 
     /// Hashes by reversing, and counts how much it worked.
     #[derive(Default)]

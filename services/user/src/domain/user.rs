@@ -57,6 +57,8 @@ pub struct UserUpdated {
     pub email: Option<Email>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
 }
 
 /// What the owner of a profile asks to change.
@@ -87,13 +89,24 @@ impl User {
         let fact = UserUpdated {
             email: wish.email.filter(|email| *email != self.email),
             name: wish.name.filter(|name| *name != self.name),
+            role: None,
         };
         if fact.email.is_none() && fact.name.is_none() {
             return None;
         }
+        Some(self.change(fact, at))
+    }
+
+    /// The change that makes `role` theirs; none if it is already.
+    pub fn assign(&self, role: Role, at: Timestamp) -> Option<Change> {
+        let fact = UserUpdated { email: None, name: None, role: Some(role) };
+        (self.role != role).then(|| self.change(fact, at))
+    }
+
+    fn change(&self, fact: UserUpdated, at: Timestamp) -> Change {
         let version = self.version + 1;
         let event = UserEvent { user: self.id, version, occurred_at: at, fact: Fact::Updated(fact.clone()) };
-        Some(Change { user: self.clone().changed(version, fact, at), event })
+        Change { user: self.clone().changed(version, fact, at), event }
     }
 
     fn born(id: UserId, fact: UserRegistered, at: Timestamp) -> Self {
@@ -105,6 +118,7 @@ impl User {
         Self {
             email: fact.email.unwrap_or(self.email),
             name: fact.name.unwrap_or(self.name),
+            role: fact.role.unwrap_or(self.role),
             version,
             updated_at: at,
             ..self
@@ -157,6 +171,15 @@ mod tests {
         let ada = User::register(email("ada@example.test"), name("Ada"), Role::Customer, at(1)).user;
         let wish = ProfileChange { email: Some(email("ADA@example.test")), name: Some(name(" Ada ")) };
         assert_eq!(ada.update(wish, at(2)), None);
+    }
+
+    #[test]
+    fn another_role_is_an_event_and_the_same_one_is_not() {
+        let ada = User::register(email("ada@example.test"), name("Ada"), Role::Customer, at(1)).user;
+        assert_eq!(ada.assign(Role::Customer, at(2)), None);
+        let change = ada.assign(Role::Staff, at(2)).unwrap();
+        assert_eq!(change.user, User { role: Role::Staff, version: 2, updated_at: at(2), ..ada.clone() });
+        assert_eq!(User::apply(Some(ada), &change.event), Some(change.user));
     }
 
     fn wishes() -> impl Strategy<Value = Vec<ProfileChange>> {

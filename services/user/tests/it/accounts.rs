@@ -261,3 +261,35 @@ async fn an_expired_token_is_no_token() {
     let refused = with_token(&expired, client.get_user(wire::GetUserRequest { id: ada.id })).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
 }
+
+#[tokio::test]
+async fn an_admin_gives_roles_to_others_and_nobody_to_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    let shop = Shop::start(folder.path()).await;
+    let ada = shop.register("ada@example.test").await.unwrap();
+    let id = ada.user.unwrap().id;
+    let assign = async |token: &str, id: &str, role: &str| {
+        let request = wire::ChangeRoleRequest { id: id.to_owned(), role: role.to_owned() };
+        with_token(token, shop.client().change_role(request)).await.map(|answer| answer.into_inner().role)
+    };
+    let admin = shop.token_of(Role::Admin);
+    for token in [&ada.token, &shop.token_of(Role::Staff)] {
+        let refused = assign(token, &id, "admin").await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied);
+    }
+    for role in ["staff", "staff", "admin", "customer", "staff"] {
+        assert_eq!(assign(&admin, &id, role).await.unwrap(), role);
+        let now = shop.profile(&ada.token, &id).await.unwrap();
+        assert_eq!(now.role, role, "the session cache knows it at once");
+    }
+    assert_eq!(shop.login("ada@example.test", PASSWORD).await.unwrap().user.unwrap().role, "staff");
+    let own = "00000000-0000-4000-8000-000000000001";
+    assert_eq!(assign(&admin, own, "customer").await.unwrap_err().code(), Code::FailedPrecondition);
+    let nobody = "00000000-0000-4000-8000-000000000002";
+    assert_eq!(assign(&admin, nobody, "staff").await.unwrap_err().code(), Code::NotFound);
+    for role in ["service", "root", ""] {
+        let refused = assign(&admin, &id, role).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{role}");
+        assert!(refused.message().starts_with("role: "), "{}", refused.message());
+    }
+}

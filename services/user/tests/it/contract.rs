@@ -20,6 +20,7 @@ macro_rules! store_cases {
             a_taken_address_answers_its_holder_unchanged,
             an_address_is_never_given_to_somebody_else,
             folding_the_events_gives_the_row,
+            another_role_is_kept,
             a_refused_change_does_not_stop_the_others,
             a_change_of_an_unknown_account_is_stale,
             an_address_that_was_given_up_can_be_taken_in_the_same_batch,
@@ -163,6 +164,15 @@ pub async fn folding_the_events_gives_the_row(store: Arc<dyn UserStore>, outbox:
     assert_eq!(events.iter().map(|event| event.version).collect::<Vec<_>>(), [1, 2, 3]);
     let folded = events.iter().try_fold(None, |user, event| User::apply(user, event).map(Some));
     assert_eq!(folded.flatten(), by_id(&*store, ada.id).await);
+}
+
+pub async fn another_role_is_kept(store: Arc<dyn UserStore>, _: &dyn Outbox) {
+    let ada = added(&store, "ada").await;
+    let staff = ada.assign(Role::Staff, at(2)).unwrap();
+    let renamed = staff.user.update(ProfileChange { email: None, name: Some(name("Countess")) }, at(3)).unwrap();
+    assert_eq!(store.update(&[staff, renamed.clone()]).await.unwrap(), [Ok(()), Ok(())]);
+    assert_eq!(renamed.user.role, Role::Staff);
+    assert_eq!(store.by_ids(&[ada.id]).await.unwrap(), [Some(renamed.user)]);
 }
 
 pub async fn a_refused_change_does_not_stop_the_others(store: Arc<dyn UserStore>, outbox: &dyn Outbox) {

@@ -101,7 +101,8 @@ pub fn payment_against_events(book: &OrderBook) -> Option<String> {
     let by_events = match book.payment_events.last().map(|event| event.kind.as_str()) {
         None => "nothing",
         Some("PaymentIntended") => "intent",
-        Some("PaymentProcessed") => "captured",
+        // Staff want the money back: it has not gone back yet.
+        Some("PaymentProcessed" | "PaymentRefundRequested") => "captured",
         Some("PaymentFailed") => "declined",
         Some("PaymentVoided") => "voided",
         Some("PaymentRefunded") => "refunded",

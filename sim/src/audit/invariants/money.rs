@@ -22,11 +22,22 @@ pub fn charged_more_than_once(book: &OrderBook) -> Option<String> {
     (captures > 1 || refunds > captures).then(|| format!("charged {captures} times, refunded {refunds} times"))
 }
 
-/// Confirmed if and only if captured, its price, and not given back; and, once its stock is
+/// Whether a member of staff had the money given back: the payment service writes down who, before it asks the
+/// acquirer.
+fn refunded_by_staff(book: &OrderBook) -> bool {
+    book.payment_events.iter().any(|event| event.kind == "PaymentRefundRequested")
+}
+
+/// Confirmed if and only if captured, its price, and not given back but by staff; and, once its stock is
 /// committed, exactly its units are sold to it.
 pub fn confirmed_without_capture(book: &OrderBook) -> Option<String> {
     let row = &book.row;
     let (captures, refunds, paid) = (count(book, "capture"), count(book, "refund"), net_paid(book));
+    let by_staff = captures == 1 && refunds == 1 && paid == 0 && refunded_by_staff(book);
+    if row.status == "CONFIRMED" && by_staff {
+        // The order stays what it is, and so do its units.
+        return if row.stock_committed { wrong_units(book) } else { None };
+    }
     let captured = captures == 1 && refunds == 0;
     match (row.status.as_str(), captured) {
         ("CONFIRMED", false) => {

@@ -1,9 +1,10 @@
-//! `payment.v1.PaymentService`. The two saga operations are for services; reading is for the owner
-//! and for staff.
+//! `payment.v1.PaymentService`. The two saga operations are for services, a refund on request is for
+//! staff; reading is for the owner and for staff.
 
 use std::sync::Arc;
 
 use chassis::auth::Caller;
+use chassis::events::Event;
 use kernel::{Money, OrderId, Timestamp, UserId};
 use proto::payment::v1 as wire;
 use proto::payment::v1::payment_service_server::PaymentService;
@@ -27,6 +28,21 @@ impl Handler {
     pub fn new(payments: Arc<Payments>, counters: PaymentCounters) -> Self {
         Self { payments, counters }
     }
+
+    /// The payment of an order, if the caller may see it.
+    async fn seen_by(&self, caller: &Caller, order: &str) -> Result<Payment, Status> {
+        if *caller == Caller::Anonymous {
+            return Err(Status::unauthenticated("sign in first"));
+        }
+        let payment = self.payments.find(order_of(order)?).await?;
+        let payment = payment.ok_or_else(|| Status::not_found("this order has no payment"))?;
+        match payment.terms {
+            Some(terms) => caller.require_owner_or_staff(terms.user)?,
+            // Nobody's yet: blocked before anybody asked for it.
+            None => caller.require_staff()?,
+        }
+        Ok(payment)
+    }
 }
 
 impl From<PayError> for Status {
@@ -35,6 +51,8 @@ impl From<PayError> for Status {
             PayError::Refused(Refusal::OtherTerms) => {
                 Self::invalid_argument("amount, user_id: this order's payment was first asked for with others")
             }
+            PayError::Refused(refusal @ Refusal::NotCaptured(_)) => Self::failed_precondition(refusal.to_string()),
+            PayError::Refused(Refusal::Unknown) => Self::not_found("this order has no payment"),
             PayError::Refused(refusal) => Self::internal(refusal.to_string()),
             PayError::Provider(_) => Self::unavailable("the payment provider is unavailable, try later"),
             PayError::Busy | PayError::CutOff => Self::unavailable(error.to_string()),
@@ -74,6 +92,7 @@ impl From<Payment> for wire::Payment {
             }),
             state: payment.state.as_str().to_owned(),
             acquirer_reference: payment.reference,
+            refunded_by: payment.refunded_by.map(|staff| staff.to_string()).unwrap_or_default(),
             created_at_us: payment.created_at.as_micros(),
             updated_at_us: payment.updated_at.as_micros(),
         }
@@ -134,19 +153,37 @@ impl PaymentService for Handler {
         Ok(Response::new(wire::RefundPaymentResponse { money_returned }))
     }
 
+    async fn refund_by_staff(
+        &self,
+        request: Request<wire::RefundByStaffRequest>,
+    ) -> Result<Response<wire::Payment>, Status> {
+        let caller = Caller::of(&request);
+        caller.require_staff()?;
+        // A person decides this, so it is a person that the books name.
+        let staff = caller.require_user()?;
+        let payment = self.payments.refund_by_staff(order_of(&request.get_ref().order_id)?, staff).await?;
+        Ok(Response::new(payment.into()))
+    }
+
     async fn get_payment(&self, request: Request<wire::GetPaymentRequest>) -> Result<Response<wire::Payment>, Status> {
         let caller = Caller::of(&request);
-        if caller == Caller::Anonymous {
-            return Err(Status::unauthenticated("sign in first"));
-        }
-        let payment = self.payments.find(order_of(&request.get_ref().order_id)?).await?;
-        let payment = payment.ok_or_else(|| Status::not_found("this order has no payment"))?;
-        match payment.terms {
-            Some(terms) => caller.require_owner_or_staff(terms.user)?,
-            // Nobody's yet: blocked before anybody asked for it.
-            None => caller.require_staff()?,
-        }
-        Ok(Response::new(payment.into()))
+        Ok(Response::new(self.seen_by(&caller, &request.get_ref().order_id).await?.into()))
+    }
+
+    async fn get_payment_history(
+        &self,
+        request: Request<wire::GetPaymentHistoryRequest>,
+    ) -> Result<Response<wire::GetPaymentHistoryResponse>, Status> {
+        let caller = Caller::of(&request);
+        let payment = self.seen_by(&caller, &request.get_ref().order_id).await?;
+        let events = self.payments.history(payment.order).await?;
+        let event = |event: Event| wire::HistoryEvent {
+            version: event.version,
+            r#type: event.kind,
+            occurred_at_us: event.occurred_at.as_micros(),
+            data_json: event.data,
+        };
+        Ok(Response::new(wire::GetPaymentHistoryResponse { events: events.into_iter().map(event).collect() }))
     }
 
     async fn list_payments(

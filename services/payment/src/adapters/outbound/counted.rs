@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chassis::StoreError;
+use chassis::events::Event;
 use kernel::OrderId;
 
 use crate::adapters::counters::PaymentCounters;
@@ -34,6 +35,10 @@ impl PaymentStore for CountedPayments {
 
     async fn find(&self, order: OrderId) -> Result<Option<Payment>, StoreError> {
         self.store.find(order).await
+    }
+
+    async fn history(&self, order: OrderId) -> Result<Vec<Event>, StoreError> {
+        self.store.history(order).await
     }
 
     async fn list(&self, listing: &Listing) -> Result<Vec<Payment>, StoreError> {

@@ -20,10 +20,11 @@ use crate::domain::payment::{Command, Payment, Refusal, Terms};
 pub const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/0001_initial.sql"),
     include_str!("../../../migrations/postgres/0002_lighter_writes.sql"),
+    include_str!("../../../migrations/postgres/0003_refunds_by_staff.sql"),
 ];
 /// Identities as text, as every reader of [`Stored`] has them.
 const COLUMNS: &str = "order_id::text, user_id::text, amount_minor, currency, state, acquirer_reference, reason, \
-                       not_after, created_at, updated_at";
+                       not_after, created_at, updated_at, refunded_by::text";
 
 pub struct PostgresPayments {
     gather: Gather<PaymentWriter>,
@@ -65,6 +66,7 @@ fn read(row: &PgRow) -> Result<Stored, sqlx::Error> {
         not_after: row.try_get(7)?,
         created_at: row.try_get(8)?,
         updated_at: row.try_get(9)?,
+        refunded_by: row.try_get(10)?,
     })
 }
 
@@ -97,7 +99,7 @@ async fn load(tx: &mut PgConnection, orders: &BTreeSet<OrderId>) -> Result<BTree
     let rows = sqlx::query(AssertSqlSafe(sql)).bind(ids).fetch_all(tx).await?;
     let account = |row: &PgRow| {
         let payment = read(row)?.into_payment()?;
-        let version: Option<i64> = row.try_get(10)?;
+        let version: Option<i64> = row.try_get(11)?;
         let version = version.ok_or_else(|| StoreError::Corrupt(format!("payment {} has no event", payment.order)))?;
         Ok((payment.order, Account { payment: Some(payment), version, changed: false }))
     };
@@ -106,12 +108,12 @@ async fn load(tx: &mut PgConnection, orders: &BTreeSet<OrderId>) -> Result<BTree
 
 async fn save(tx: &mut PgConnection, payments: &[&Payment]) -> Result<(), StoreError> {
     let sql = "INSERT INTO payments (order_id, user_id, amount_minor, currency, state, acquirer_reference, reason,
-                                     not_after, created_at, updated_at)
+                                     not_after, created_at, updated_at, refunded_by)
                SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[],
-                                    $7::text[], $8::bigint[], $9::bigint[], $10::bigint[])
+                                    $7::text[], $8::bigint[], $9::bigint[], $10::bigint[], $11::uuid[])
                ON CONFLICT (order_id) DO UPDATE
                SET state = excluded.state, acquirer_reference = excluded.acquirer_reference,
-                   reason = excluded.reason, updated_at = excluded.updated_at";
+                   reason = excluded.reason, updated_at = excluded.updated_at, refunded_by = excluded.refunded_by";
     let terms: Vec<Option<Terms>> = payments.iter().map(|payment| payment.terms).collect();
     let text = |of: fn(&Payment) -> &str| payments.iter().map(|payment| of(payment)).collect::<Vec<&str>>();
     let number = |of: fn(&Payment) -> i64| payments.iter().map(|payment| of(payment)).collect::<Vec<i64>>();
@@ -127,6 +129,7 @@ async fn save(tx: &mut PgConnection, payments: &[&Payment]) -> Result<(), StoreE
         .bind(term(|terms| terms.not_after.as_micros()))
         .bind(number(|payment| payment.created_at.as_micros()))
         .bind(number(|payment| payment.updated_at.as_micros()))
+        .bind(payments.iter().map(|payment| payment.refunded_by.map(|staff| *staff.as_uuid())).collect::<Vec<_>>())
         .execute(tx)
         .await?;
     Ok(())
@@ -193,6 +196,11 @@ impl PaymentStore for PostgresPayments {
         let sql = format!("SELECT {COLUMNS} FROM payments WHERE order_id = $1");
         let row = sqlx::query(AssertSqlSafe(sql)).bind(order.as_uuid()).fetch_optional(self.pool()).await?;
         row.map(|row| read(&row)?.into_payment()).transpose()
+    }
+
+    async fn history(&self, order: OrderId) -> Result<Vec<Event>, StoreError> {
+        let mut connection = self.pool().acquire().await?;
+        outbox::events_of(&mut connection, OUTBOX, &order.to_string()).await
     }
 
     async fn list(&self, listing: &Listing) -> Result<Vec<Payment>, StoreError> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chassis::StoreError;
+use chassis::events::Event;
 use chassis::metrics::Metrics;
 use chassis::sqlite::{Db, Storage, outbox};
 use kernel::OrderId;
@@ -13,9 +14,12 @@ use super::stored::{DATABASE, OUTBOX, Step, Stored, step};
 use crate::application::ports::{Decided, Listing, PaymentStore};
 use crate::domain::payment::{Command, Payment, Refusal};
 
-pub const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_initial.sql")];
+pub const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../migrations/sqlite/0001_initial.sql"),
+    include_str!("../../../migrations/sqlite/0002_refunds_by_staff.sql"),
+];
 const COLUMNS: &str = "order_id, user_id, amount_minor, currency, state, acquirer_reference, reason, not_after, \
-                       created_at, updated_at";
+                       created_at, updated_at, refunded_by";
 
 pub struct SqlitePayments {
     db: Arc<Db>,
@@ -46,6 +50,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Stored> {
         not_after: row.get(7)?,
         created_at: row.get(8)?,
         updated_at: row.get(9)?,
+        refunded_by: row.get(10)?,
     })
 }
 
@@ -57,8 +62,9 @@ fn find(connection: &Connection, order: OrderId) -> Result<Option<Payment>, Stor
 
 fn save(tx: &Connection, payment: &Payment) -> Result<(), StoreError> {
     let sql = format!(
-        "INSERT INTO payments ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
-         ON CONFLICT (order_id) DO UPDATE SET state = ?5, acquirer_reference = ?6, reason = ?7, updated_at = ?10"
+        "INSERT INTO payments ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+         ON CONFLICT (order_id) DO UPDATE
+         SET state = ?5, acquirer_reference = ?6, reason = ?7, updated_at = ?10, refunded_by = ?11"
     );
     let terms = payment.terms.as_ref();
     tx.prepare_cached(&sql)?.execute(params![
@@ -72,6 +78,7 @@ fn save(tx: &Connection, payment: &Payment) -> Result<(), StoreError> {
         terms.map(|terms| terms.not_after.as_micros()),
         payment.created_at.as_micros(),
         payment.updated_at.as_micros(),
+        payment.refunded_by.map(|staff| staff.to_string()),
     ])?;
     Ok(())
 }
@@ -101,6 +108,10 @@ impl PaymentStore for SqlitePayments {
 
     async fn find(&self, order: OrderId) -> Result<Option<Payment>, StoreError> {
         self.db.read(|connection| find(connection, order))
+    }
+
+    async fn history(&self, order: OrderId) -> Result<Vec<Event>, StoreError> {
+        self.db.read(|connection| outbox::events_of(connection, OUTBOX, &order.to_string()))
     }
 
     async fn list(&self, listing: &Listing) -> Result<Vec<Payment>, StoreError> {

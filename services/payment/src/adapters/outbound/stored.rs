@@ -20,6 +20,7 @@ pub struct Stored {
     pub reference: String,
     pub reason: String,
     pub not_after: Option<i64>,
+    pub refunded_by: Option<String>,
     pub created_at: i64,
     pub updated_at: i64,
 }
@@ -43,6 +44,10 @@ impl Stored {
             state: self.state.parse().map_err(&corrupt)?,
             reference: self.reference,
             reason: self.reason,
+            refunded_by: self
+                .refunded_by
+                .map(|staff| staff.parse().map_err(|error| corrupt(format!("{error}"))))
+                .transpose()?,
             created_at: Timestamp::from_micros(self.created_at),
             updated_at: Timestamp::from_micros(self.updated_at),
         })

@@ -105,6 +105,42 @@ fn money_that_moved_against_the_books_is_no_silent_matter() {
 }
 
 #[test]
+fn staff_ask_for_money_back_once_and_the_first_of_them_is_remembered() {
+    use Kind::{PaymentIntended, PaymentProcessed, PaymentRefundRequested, PaymentRefunded};
+    let wanted = |staff| Action::Return { staff: user(staff) };
+    let done = said(Settled::Refunded, "", Cause::Compensation);
+    let actions = [intend(EURO), said(Settled::Captured, "", Cause::Charge), wanted(7), wanted(8), done, wanted(9)];
+    check(0, &actions, &[PaymentIntended, PaymentProcessed, PaymentRefundRequested, PaymentRefunded], "");
+    let (payment, events, refusals) = run(0, &actions);
+    assert_eq!(payment.unwrap().refunded_by, Some(user(7)));
+    assert_eq!(events.last().unwrap().facts.refunded_by, Some(user(7)));
+    assert_eq!(refusals, []);
+}
+
+#[test]
+fn a_compensations_refund_is_nobodys_decision() {
+    let refunded = said(Settled::Refunded, "", Cause::Compensation);
+    let (payment, ..) = run(0, &[intend(EURO), refunded, Action::Return { staff: user(7) }]);
+    let payment = payment.unwrap();
+    assert_eq!((payment.state, payment.refunded_by), (State::Refunded, None));
+}
+
+#[test]
+fn staff_get_back_only_what_was_captured() {
+    let wanted = Action::Return { staff: user(7) };
+    let declined = said(Settled::Declined, "", Cause::Charge);
+    for (before, expected) in [
+        (vec![], Refusal::Unknown),
+        (vec![intend(EURO)], Refusal::NotCaptured(State::Intent)),
+        (vec![intend(EURO), declined], Refusal::NotCaptured(State::Declined)),
+        (vec![Action::Block], Refusal::NotCaptured(State::Blocked)),
+    ] {
+        let (_, events, refusals) = run(0, &[before.clone(), vec![wanted.clone()]].concat());
+        assert_eq!((events.len(), refusals), (before.len(), vec![expected]), "{before:?}");
+    }
+}
+
+#[test]
 fn states_and_kinds_are_read_as_they_are_written() {
     for state in State::ALL {
         assert_eq!(state.as_str().parse(), Ok(state));
@@ -121,6 +157,7 @@ fn any_action() -> impl Strategy<Value = Action> {
         2 => (100..102_i64).prop_map(|minor| intend(Money::new(minor, Currency::EUR))),
         4 => (settled, cause).prop_map(|(settled, cause)| said(settled, "", cause)),
         1 => Just(Action::Block),
+        1 => (7..9_u128).prop_map(|staff| Action::Return { staff: user(staff) }),
     ]
 }
 
@@ -130,7 +167,10 @@ proptest! {
         from in 0..2 * NOT_AFTER,
         actions in prop::collection::vec(any_action(), 0..12),
     ) {
-        use Kind::{PaymentBlocked, PaymentFailed, PaymentIntended, PaymentProcessed, PaymentRefunded, PaymentVoided};
+        use Kind::{
+            PaymentBlocked, PaymentFailed, PaymentIntended, PaymentProcessed, PaymentRefundRequested, PaymentRefunded,
+            PaymentVoided,
+        };
         let (payment, events, _) = run(from, &actions);
         let kinds: Vec<Kind> = events.iter().map(|event| event.kind).collect();
         let legal = matches!(
@@ -138,7 +178,8 @@ proptest! {
             []
                 | [PaymentBlocked | PaymentIntended]
                 | [PaymentIntended, PaymentProcessed | PaymentFailed | PaymentVoided]
-                | [PaymentIntended, PaymentProcessed, PaymentRefunded]
+                | [PaymentIntended, PaymentProcessed, PaymentRefunded | PaymentRefundRequested]
+                | [PaymentIntended, PaymentProcessed, PaymentRefundRequested, PaymentRefunded]
         );
         prop_assert!(legal, "{kinds:?}");
         let mut folded = None;
@@ -164,6 +205,9 @@ proptest! {
             None => kind == Kind::PaymentBlocked,
             Some(State::Intent) => {
                 matches!(kind, Kind::PaymentProcessed | Kind::PaymentFailed | Kind::PaymentVoided)
+            }
+            Some(State::Captured) if kind == Kind::PaymentRefundRequested => {
+                payment.as_ref().is_some_and(|payment| payment.refunded_by.is_none())
             }
             Some(State::Captured) => kind == Kind::PaymentRefunded,
             Some(_) => false,

@@ -13,13 +13,15 @@ use tonic::{Request, Response, Status};
 
 use crate::application::ports::ProductKey;
 use crate::application::{Catalogue, CatalogueError};
-use crate::domain::{Category, Draft, Name, Product, ProductChange, Search};
+use crate::domain::{Category, Draft, Name, Product, ProductChange, Search, Shelf};
 
 /// The most products of one quote.
 const QUOTE_MAX: usize = 100;
 /// The most products of one page, and how many it has when nobody says.
 const PAGE_MAX: u32 = 100;
 const PAGE_DEFAULT: u32 = 20;
+/// No name of a category is longer, folded or not.
+const AFTER_CHARS_MAX: usize = 256;
 
 pub struct Handler {
     catalogue: Arc<Catalogue>,
@@ -72,6 +74,21 @@ impl ProductService for Handler {
         Ok(Response::new(wire::SearchProductsResponse { products, next_after }))
     }
 
+    async fn list_categories(
+        &self,
+        request: Request<wire::ListCategoriesRequest>,
+    ) -> Result<Response<wire::ListCategoriesResponse>, Status> {
+        let wire::ListCategoriesRequest { after, limit } = request.into_inner();
+        if after.chars().count() > AFTER_CHARS_MAX || after.chars().any(char::is_control) {
+            return Err(invalid("after", "the name of a category is expected"));
+        }
+        let (shelves, more) = self.catalogue.categories(&after, limit_of("limit", limit)?).await?;
+        let next_after = shelves.last().filter(|_| more).map(|shelf| shelf.category.folded()).unwrap_or_default();
+        let category = |shelf: Shelf| wire::Category { name: shelf.category.into(), products: shelf.products };
+        let categories = shelves.into_iter().map(category).collect();
+        Ok(Response::new(wire::ListCategoriesResponse { categories, next_after }))
+    }
+
     async fn create_product(
         &self,
         request: Request<wire::CreateProductRequest>,
@@ -112,6 +129,14 @@ impl ProductService for Handler {
 
 fn invalid(field: &str, why: impl std::fmt::Display) -> Status {
     Status::invalid_argument(format!("{field}: {why}"))
+}
+
+fn limit_of(field: &str, limit: u32) -> Result<u32, Status> {
+    match limit {
+        0 => Ok(PAGE_DEFAULT),
+        1..=PAGE_MAX => Ok(limit),
+        _ => Err(invalid(field, format_args!("at most {PAGE_MAX} are allowed"))),
+    }
 }
 
 fn id_of(field: &str, id: i64) -> Result<ProductId, Status> {
@@ -165,11 +190,7 @@ impl TryFrom<wire::SearchProductsRequest> for Search {
         if after < 0 {
             return Err(invalid("page.after", "an id of the page before, or 0, is expected"));
         }
-        let limit = match limit {
-            0 => PAGE_DEFAULT,
-            1..=PAGE_MAX => limit,
-            _ => return Err(invalid("page.limit", format_args!("at most {PAGE_MAX} are allowed"))),
-        };
+        let limit = limit_of("page.limit", limit)?;
         let words = Self::words(&search).map_err(|error| invalid("search", error))?;
         let category = Some(category_of(category)?).filter(|category| !category.as_str().is_empty());
         Ok(Self { words, category, after: ProductId(after), limit })

@@ -13,9 +13,9 @@ use kernel::{ProductId, Sku, Timestamp};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::rows::{COLUMNS, ProductRow, page_of, rows_of};
+use super::rows::{COLUMNS, ProductRow, page_of, rows_of, shelf_of};
 use crate::application::ports::{ProductKey, ProductList, ProductStore, SkuTaken, Stale};
-use crate::domain::{Draft, Product, Search};
+use crate::domain::{Draft, Product, Search, Shelf};
 
 /// Its schema, one step after the other.
 pub const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_initial.sql")];
@@ -259,12 +259,28 @@ impl ProductList for PostgresProducts {
                AND NOT EXISTS (SELECT FROM unnest($2::text[]) AS word WHERE strpos(search_text, word) = 0)
              ORDER BY id LIMIT $3"
         );
-        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(search.after.0).bind(&search.words).bind(rows_of(search));
+        let mut query =
+            sqlx::query(AssertSqlSafe(sql)).bind(search.after.0).bind(&search.words).bind(rows_of(search.limit));
         if let Some(category) = &search.category {
             query = query.bind(category.folded());
         }
         let rows = query.fetch_all(self.db.pool()).await?;
         let products = rows.iter().map(product_of).collect::<Result<_, _>>()?;
-        Ok(page_of(search, products))
+        Ok(page_of(search.limit, products))
+    }
+
+    async fn categories(&self, after: &str, limit: u32) -> Result<(Vec<Shelf>, bool), StoreError> {
+        // By bytes, whatever the database's own order of letters is.
+        let rows = sqlx::query(
+            "SELECT min(category COLLATE \"C\"), count(*) FROM product_list_view
+             WHERE category_folded COLLATE \"C\" > $1
+             GROUP BY category_folded ORDER BY category_folded COLLATE \"C\" LIMIT $2",
+        )
+        .bind(after)
+        .bind(rows_of(limit))
+        .fetch_all(self.db.pool())
+        .await?;
+        let shelf = |row: &PgRow| shelf_of(row.try_get(0)?, row.try_get(1)?);
+        Ok(page_of(limit, rows.iter().map(shelf).collect::<Result<_, StoreError>>()?))
     }
 }

@@ -3,7 +3,7 @@
 use chassis::StoreError;
 use kernel::{Money, ProductId};
 
-use crate::domain::{Product, Search};
+use crate::domain::{Product, Shelf};
 
 /// The name of this service's database.
 pub const DATABASE: &str = "product_db";
@@ -40,15 +40,24 @@ impl TryFrom<ProductRow> for Product {
     }
 }
 
+/// A row of the list of categories.
+///
+/// # Errors
+/// When it is none.
+pub fn shelf_of(category: String, products: i64) -> Result<Shelf, StoreError> {
+    let products = u64::try_from(products).map_err(corrupt)?;
+    Ok(Shelf { category: category.try_into().map_err(corrupt)?, products })
+}
+
 /// How many rows to read for a page: one more than asked for tells whether there are more.
-pub fn rows_of(search: &Search) -> i64 {
-    i64::from(search.limit) + 1
+pub fn rows_of(limit: u32) -> i64 {
+    i64::from(limit) + 1
 }
 
 /// The page out of those rows, and whether there are more.
-pub fn page_of(search: &Search, mut products: Vec<Product>) -> (Vec<Product>, bool) {
-    let limit = usize::try_from(search.limit).unwrap_or(usize::MAX);
-    let more = products.len() > limit;
-    products.truncate(limit);
-    (products, more)
+pub fn page_of<T>(limit: u32, mut rows: Vec<T>) -> (Vec<T>, bool) {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    (rows, more)
 }

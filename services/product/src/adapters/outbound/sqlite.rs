@@ -9,9 +9,9 @@ use kernel::{ProductId, Sku, Timestamp};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
-use super::rows::{COLUMNS, ProductRow, page_of, rows_of};
+use super::rows::{COLUMNS, ProductRow, page_of, rows_of, shelf_of};
 use crate::application::ports::{ProductKey, ProductList, ProductStore, SkuTaken, Stale};
-use crate::domain::{Draft, Product, Search};
+use crate::domain::{Draft, Product, Search, Shelf};
 
 /// Its schema, one step after the other.
 pub const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_initial.sql")];
@@ -155,12 +155,24 @@ impl ProductList for SqliteProducts {
             values.push(word.clone().into());
         }
         // Written out for the same reason.
-        sql.push_str(&format!(" ORDER BY id LIMIT {}", rows_of(search)));
+        sql.push_str(&format!(" ORDER BY id LIMIT {}", rows_of(search.limit)));
         let products = self.db.read(|connection| {
             let mut statement = connection.prepare_cached(&sql)?;
             let rows = statement.query_map(params_from_iter(values), |row| Ok(product_of(row)))?;
             rows.map(|row| row.map_err(StoreError::from)?).collect::<Result<_, StoreError>>()
         })?;
-        Ok(page_of(search, products))
+        Ok(page_of(search.limit, products))
+    }
+
+    async fn categories(&self, after: &str, limit: u32) -> Result<(Vec<Shelf>, bool), StoreError> {
+        let sql = "SELECT min(category), count(*) FROM product_list_view
+                   WHERE category_folded > ?1 GROUP BY category_folded ORDER BY category_folded LIMIT ?2";
+        let shelves = self.db.read(|connection| {
+            let mut statement = connection.prepare_cached(sql)?;
+            let rows = statement.query_map(params![after, rows_of(limit)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let shelf = |row: rusqlite::Result<(String, i64)>| row.map(|(name, products)| shelf_of(name, products))?;
+            rows.map(shelf).collect::<Result<Vec<_>, StoreError>>()
+        })?;
+        Ok(page_of(limit, shelves))
     }
 }

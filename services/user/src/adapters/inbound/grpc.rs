@@ -16,7 +16,7 @@ use proto::user::v1::user_service_server::UserService;
 use tonic::{Request, Response, Status};
 
 use crate::application::{BulkRange, Session, UserError, Users};
-use crate::domain::{Email, Name, Password, ProfileChange, User};
+use crate::domain::{Email, Name, Password, ProfileChange, Role, User};
 
 /// How many users are asked for in one call.
 const USERS_MAX: usize = 256;
@@ -117,6 +117,19 @@ impl UserService for Handler {
         Ok(Response::new(user.into()))
     }
 
+    async fn change_role(&self, request: Request<wire::ChangeRoleRequest>) -> Result<Response<wire::User>, Status> {
+        let caller = Caller::of(&request);
+        caller.require_admin()?;
+        let wire::ChangeRoleRequest { id, role } = request.into_inner();
+        let (id, role) = (id_of(&id)?, role_of(&role)?);
+        if caller.require_user()? == id {
+            return Err(Status::failed_precondition("nobody changes their own role: another admin has to"));
+        }
+        let users = self.users.clone();
+        let user = to_its_end(async move { users.assign(id, role).await }).await?;
+        Ok(Response::new(user.into()))
+    }
+
     async fn register_bulk(
         &self,
         request: Request<wire::RegisterBulkRequest>,
@@ -134,6 +147,14 @@ fn invalid(field: &str, why: impl std::fmt::Display) -> Status {
 
 fn id_of(text: &str) -> Result<UserId, Status> {
     text.parse().map_err(|error| invalid("id", error))
+}
+
+/// A service is no account.
+fn role_of(text: &str) -> Result<Role, Status> {
+    match text.parse().map_err(|error| invalid("role", error))? {
+        Role::Service => Err(invalid("role", "customer, staff or admin is expected")),
+        role => Ok(role),
+    }
 }
 
 fn email_of(text: &str) -> Result<Email, Status> {

@@ -175,9 +175,10 @@ async fn write(tx: &mut Tx<'_>, changes: &[&Change]) -> Result<(), StoreError> {
     // Several changes of one account leave its last state.
     let users: BTreeMap<UserId, &User> = changes.iter().map(|change| (change.user.id, &change.user)).collect();
     sqlx::query(
-        "UPDATE users SET email = new.email, name = new.name, version = new.version, updated_at = new.updated_at
-         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
-              AS new (id, email, name, version, updated_at)
+        "UPDATE users SET email = new.email, name = new.name, version = new.version, updated_at = new.updated_at,
+                          role = new.role
+         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[])
+              AS new (id, email, name, version, updated_at, role)
          WHERE users.id = new.id",
     )
     .bind(users.keys().map(|id| *id.as_uuid()).collect::<Vec<_>>())
@@ -185,6 +186,7 @@ async fn write(tx: &mut Tx<'_>, changes: &[&Change]) -> Result<(), StoreError> {
     .bind(users.values().map(|user| user.name.as_str()).collect::<Vec<_>>())
     .bind(users.values().map(|user| user.version).collect::<Vec<_>>())
     .bind(users.values().map(|user| user.updated_at.as_micros()).collect::<Vec<_>>())
+    .bind(users.values().map(|user| user.role.as_str()).collect::<Vec<_>>())
     .execute(&mut **tx)
     .await
     .map_err(refused)?;

@@ -85,7 +85,8 @@ fn update(tx: &Connection, change: &Change) -> Result<Result<(), UpdateRefusal>,
     if find(tx, taken, params![user.email.as_str(), first_of_address, id])?.is_some() {
         return Ok(Err(UpdateRefusal::EmailTaken));
     }
-    let sql = "UPDATE users SET email = ?3, name = ?4, version = ?5, updated_at = ?6 WHERE id = ?1 AND version = ?2";
+    let sql = "UPDATE users SET email = ?3, name = ?4, version = ?5, updated_at = ?6, role = ?7
+               WHERE id = ?1 AND version = ?2";
     let changed = tx.prepare_cached(sql)?.execute(params![
         id,
         user.version - 1,
@@ -93,6 +94,7 @@ fn update(tx: &Connection, change: &Change) -> Result<Result<(), UpdateRefusal>,
         user.name.as_str(),
         user.version,
         user.updated_at.as_micros(),
+        user.role.as_str(),
     ])?;
     if changed == 0 {
         return Ok(Err(UpdateRefusal::Stale));

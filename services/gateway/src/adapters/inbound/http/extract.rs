@@ -3,7 +3,6 @@
 
 use std::fmt::Display;
 use std::str::FromStr;
-use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -12,12 +11,11 @@ use chassis::auth::{Caller, Role};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kernel::UserId;
 use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
 
-use super::Shared;
 use super::problem::{Kind, Problem};
+use super::{Gateway, Shared};
 
-/// A body that takes longer to arrive is given up.
-const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// The page size when the client does not say, and the largest.
 const LIMIT_DEFAULT: u32 = 20;
 pub(super) const LIMIT_MAX: u32 = 100;
@@ -95,6 +93,52 @@ impl FromRequestParts<Shared> for Segment {
     }
 }
 
+/// The path of one product.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct ProductPath {
+    #[expect(dead_code, reason = "read by [`Segment`]; this documents it")]
+    #[param(minimum = 1)]
+    id: i64,
+}
+
+/// The path of one product's stock.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct StockPath {
+    #[expect(dead_code, reason = "read by [`Segment`]; this documents it")]
+    #[param(minimum = 1)]
+    product: i64,
+}
+
+/// The path of one order, by its id.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct OrderPath {
+    #[expect(dead_code, reason = "read by [`Segment`]; this documents it")]
+    #[param(format = "uuid")]
+    id: String,
+}
+
+/// The path of an order's payment.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct PaymentPath {
+    #[expect(dead_code, reason = "read by [`Segment`]; this documents it")]
+    /// The order's id.
+    #[param(format = "uuid")]
+    order: String,
+}
+
+/// The path of one account.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct UserPath {
+    #[expect(dead_code, reason = "read by [`Segment`]; this documents it")]
+    #[param(format = "uuid")]
+    id: String,
+}
+
 impl Segment {
     /// # Errors
     /// When the segment is no product id.
@@ -106,6 +150,13 @@ impl Segment {
     /// When the segment is no order id.
     pub(super) fn order(&self) -> Result<String, Problem> {
         let id: kernel::OrderId = self.parse("path", "an order id")?;
+        Ok(id.to_string())
+    }
+
+    /// # Errors
+    /// When the segment is no user id.
+    pub(super) fn user(&self) -> Result<String, Problem> {
+        let id: UserId = self.parse("path", "a user id")?;
         Ok(id.to_string())
     }
 
@@ -209,7 +260,7 @@ pub(super) struct Json<T>(pub(super) T);
 impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
     type Rejection = Problem;
     async fn from_request(request: Request, gateway: &Shared) -> Result<Self, Problem> {
-        let bytes = read(request, gateway.body_limit_bytes).await?;
+        let bytes = read(request, gateway).await?;
         let mut json = serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let field = error.path().to_string();
@@ -220,11 +271,12 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
     }
 }
 
-async fn read(request: Request, limit_bytes: usize) -> Result<Bytes, Problem> {
+async fn read(request: Request, gateway: &Gateway) -> Result<Bytes, Problem> {
+    let (limit_bytes, deadline) = (gateway.body_limit_bytes, gateway.body_timeout);
     let body = Limited::new(request.into_body(), limit_bytes);
-    let collected = tokio::time::timeout(BODY_DEADLINE, body.collect())
-        .await
-        .map_err(|_| Problem::new(Kind::BodyTooSlow, "the whole body is expected within 10 seconds"))?;
+    let collected = tokio::time::timeout(deadline, body.collect()).await.map_err(|_| {
+        Problem::new(Kind::BodyTooSlow, format!("the whole body is expected within {} ms", deadline.as_millis()))
+    })?;
     match collected {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {

@@ -18,11 +18,16 @@ use super::{Gateway, Shared};
 use crate::application::admission::Verdict;
 use crate::application::authentication::Identified;
 use crate::domain::keys::{BadKey, RequestId};
-use crate::domain::window::Decision;
+use crate::domain::window::{Decision, WINDOW};
 
-/// No request takes longer, whatever it waits for.
-const REQUEST_DEADLINE: Duration = Duration::from_secs(50);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// More of a request's head is not read. The server under this router cuts off what is far beyond.
+pub(super) const HEADERS_MAX: usize = 64;
+pub(super) const HEADERS_BYTES_MAX: usize = 16 * 1024;
+pub(super) const TARGET_BYTES_MAX: usize = 8 * 1024;
+/// The API is data: nothing in it is to be run, shown in a frame or followed.
+const API_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 
 /// Names the request, finds its trace, bounds its time, renders its failure, logs and measures it.
 pub(super) async fn observe(State(gateway): State<Shared>, request: Request, next: Next) -> Response {
@@ -30,18 +35,50 @@ pub(super) async fn observe(State(gateway): State<Shared>, request: Request, nex
     let Ok(request_id) = request_id else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     let parent = text(request.headers(), TRACEPARENT).and_then(|text| text.parse::<Trace>().ok());
     let trace = gateway.tracer.span(parent);
+    let request_timeout = gateway.request_timeout;
     let record = Record::begin(gateway, &request, request_id.clone());
     let context = Context { trace: Some(trace), token: None };
-    let answer = tokio::time::timeout(REQUEST_DEADLINE, context.scope(next.run(request))).await;
-    let response = answer.unwrap_or_else(|_| Problem::timeout().into_response());
+    let response = match head_of(&request) {
+        Ok(()) => {
+            let answer = tokio::time::timeout(request_timeout, context.scope(next.run(request))).await;
+            answer.unwrap_or_else(|_| Problem::timeout().into_response())
+        }
+        Err(problem) => problem.into_response(),
+    };
     let mut response = problem::render(response, &request_id);
     let headers = response.headers_mut();
     set(headers, REQUEST_ID, request_id.as_str());
     set(headers, HeaderName::from_static(TRACEPARENT), &trace.to_string());
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(API_POLICY);
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     record.end(response.status());
     response
+}
+
+/// Bounds what a request says about itself.
+///
+/// # Errors
+/// A problem that says what there is too much of.
+fn head_of(request: &Request) -> Result<(), Problem> {
+    let headers = request.headers();
+    if headers.len() > HEADERS_MAX {
+        let detail = format!("{} headers came, at most {HEADERS_MAX} are read", headers.len());
+        return Err(Problem::new(Kind::HeadersTooLarge, detail));
+    }
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if bytes > HEADERS_BYTES_MAX {
+        let detail = format!("{bytes} bytes of headers came, at most {HEADERS_BYTES_MAX} are read");
+        return Err(Problem::new(Kind::HeadersTooLarge, detail));
+    }
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > TARGET_BYTES_MAX {
+        let detail = format!("path and query have {target} bytes, at most {TARGET_BYTES_MAX} are read");
+        return Err(Problem::new(Kind::UriTooLong, detail));
+    }
+    Ok(())
 }
 
 /// The client's own name for the request, if it is one that logs can bear.
@@ -157,6 +194,7 @@ pub(super) async fn guard(
     if let Some(decision) = decision {
         let headers = response.headers_mut();
         headers.insert("ratelimit-limit", HeaderValue::from(decision.limit));
+        set(headers, RATE_LIMIT_POLICY, &format!("{};w={}", decision.limit, WINDOW.as_secs()));
         headers.insert("ratelimit-remaining", HeaderValue::from(decision.remaining));
         headers.insert("ratelimit-reset", HeaderValue::from(whole_seconds(decision.reset)));
     }

@@ -8,12 +8,13 @@ use axum::response::{IntoResponse, Json as Reply, Response};
 use kernel::{Quantity, Sku};
 use proto::order::v1 as order;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::extract::{
-    Json, LIMIT_MAX, Params, Segment, SignedIn, checked, cursor, limit, limit_or, place_of, product_id,
+    Json, LIMIT_MAX, OrderPath, Params, Segment, SignedIn, checked, cursor, limit, limit_or, place_of, product_id,
 };
 use super::problem::{Kind, Problem};
-use super::wire::{MoneyJson, PageQuery, Timeline, TimelineQuery, is_full, non_empty, time};
+use super::wire::{MoneyJson, PageQuery, Timeline, is_full, non_empty, time, whole, whole_or_none};
 use super::{Gateway, Shared, extract};
 use crate::domain::keys::IdempotencyKey;
 use crate::domain::prefer;
@@ -24,17 +25,27 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-#[derive(Debug, Deserialize)]
+/// What is ordered.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewOrder)]
 pub(super) struct Create {
+    #[schema(min_items = 1, max_items = 100)]
     items: Vec<ItemJson>,
 }
 
-#[derive(Debug, Deserialize)]
+/// Units of one product, by its id or by its SKU: one of the two.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ItemJson {
+#[schema(as = NewOrderItem)]
+pub(super) struct ItemJson {
+    #[serde(default, deserialize_with = "whole_or_none")]
+    #[schema(minimum = 1)]
     product_id: Option<i64>,
+    #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
     sku: Option<String>,
+    #[serde(deserialize_with = "whole")]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     quantity: u32,
 }
 
@@ -61,20 +72,42 @@ impl Create {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct OrdersQuery {
+    /// What the page before said is next.
+    #[param(pattern = "^([0-9]{1,18}([.][0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?)?$")]
+    after: Option<String>,
+    /// How many orders a page has; 20 without it.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
+    limit: Option<String>,
+    /// Staff only: whose; everybody's without it.
+    #[param(format = "uuid")]
+    user_id: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Order)]
 pub(super) struct OrderJson {
+    #[schema(format = "uuid")]
     id: String,
+    /// `PENDING`, `RESERVED`, `PAID`, `CONFIRMED`, `CANCELLING`, `CANCELLED` or `NEEDS_OPERATOR`.
     status: String,
+    /// `sold_out`, `declined`, `unavailable` or `by_client`; `null` unless it is cancelled.
     cancel_reason: Option<String>,
     items: Vec<LineJson>,
     total: MoneyJson,
     version: i64,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     updated_at: String,
 }
 
-#[derive(Debug, Serialize)]
-struct LineJson {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OrderLine)]
+pub(super) struct LineJson {
     product_id: i64,
     sku: String,
     quantity: u32,
@@ -108,20 +141,24 @@ impl TryFrom<order::Order> for OrderJson {
 
 /// One page. `next` is what the next request asks for as `after`; `next_after` is accepted there too, and
 /// leaves out what was created at the same time as the last item.
-#[derive(Debug, Serialize)]
-struct OrdersJson {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Orders)]
+pub(super) struct OrdersJson {
     items: Vec<OrderJson>,
     next_after: Option<i64>,
     next: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct AttemptJson {
+/// One attempt of one step of the saga. `took_us`: microseconds; `null` while it is under way.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Attempt)]
+pub(super) struct AttemptJson {
     sequence: i64,
     step: String,
     number: u32,
     outcome: String,
     epoch: i64,
+    #[schema(format = DateTime)]
     started_at: String,
     took_us: Option<u64>,
     detail: Option<String>,
@@ -135,17 +172,23 @@ impl From<order::Attempt> for AttemptJson {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct HistoryJson {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OrderHistory)]
+pub(super) struct HistoryJson {
+    #[schema(format = "uuid")]
     order_id: String,
     events: Vec<EventJson>,
 }
 
-#[derive(Debug, Serialize)]
-struct EventJson {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OrderEvent)]
+pub(super) struct EventJson {
     version: i64,
     r#type: String,
+    #[schema(format = DateTime)]
     occurred_at: String,
+    /// The event's facts.
+    #[schema(value_type = Object)]
     data: serde_json::Value,
 }
 
@@ -158,8 +201,28 @@ impl TryFrom<order::HistoryEvent> for EventJson {
     }
 }
 
-/// Whatever becomes of the request, the answer carries the key: a client that sent none needs it to
-/// ask again after a failure.
+/// Places an order and waits for its end, for 2 seconds or as long as `Prefer` says.
+///
+/// Repeatable under its `Idempotency-Key`. Whatever becomes of the request, the answer carries the key: a client that
+/// sent none needs it to ask again after a failure. 201 and 202 both say that the order exists.
+#[utoipa::path(post, operation_id = "placeOrder", path = "/orders", tag = "orders", request_body = Create,
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request repeatable; one is made and \
+            answered if there is none", pattern = "^[!-~]{1,128}$"),
+        ("Prefer" = Option<String>, Header, description = "`wait=SECONDS` (at most 30) or `respond-async` (RFC 7240)",
+            example = "wait=0"),
+    ),
+    responses(
+        (status = 201, description = "The order has come to its end: `CONFIRMED` or `CANCELLED`", body = OrderJson,
+         headers(("Location" = String, description = "The order's path"),
+                 ("Idempotency-Key" = String, description = "The key under which the order was placed"))),
+        (status = 202, description = "The order exists and is under way", body = OrderJson,
+         headers(("Location" = String, description = "The order's path"),
+                 ("Idempotency-Key" = String, description = "The key under which the order was placed"))),
+        (status = 404, description = "An ordered product does not exist (`unknown-product`)"),
+        (status = 409, description = "The key was used for another request (`idempotency-key-reused`), or the order \
+                                      was changed meanwhile (`conflict`)"),
+    ))]
 pub(super) async fn create(
     State(gateway): State<Shared>,
     caller: SignedIn,
@@ -224,10 +287,14 @@ async fn place(
     Ok((status, location, replayed, Reply(OrderJson::try_from(order)?)).into_response())
 }
 
+/// The caller's orders, oldest first; for staff everybody's, or one user's.
+#[utoipa::path(get, operation_id = "listOrders", path = "/orders", tag = "orders", params(OrdersQuery), responses(
+    (status = 200, description = "A page of orders", body = OrdersJson),
+))]
 pub(super) async fn list(
     State(gateway): State<Shared>,
     caller: SignedIn,
-    Params(query): Params<TimelineQuery>,
+    Params(query): Params<OrdersQuery>,
 ) -> Result<Response, Problem> {
     let (user_id, limit) = (caller.listing_of(query.user_id)?, limit(query.limit.as_deref())?);
     let (after_created_us, after_id) = place_of("after", query.after.as_deref())?;
@@ -240,12 +307,20 @@ pub(super) async fn list(
     Ok(Reply(OrdersJson { items: items?, next_after, next }).into_response())
 }
 
+/// One order, for its owner and for staff.
+#[utoipa::path(get, operation_id = "getOrder", path = "/orders/{id}", tag = "orders", params(OrderPath), responses(
+    (status = 200, description = "The order", body = OrderJson),
+))]
 pub(super) async fn read(State(gateway): State<Shared>, _: SignedIn, id: Segment) -> Result<Response, Problem> {
     let request = gateway.clients.request(order::GetOrderRequest { id: id.order()? });
     let order = gateway.clients.orders.clone().get_order(request).await?.into_inner();
     Ok(Reply(OrderJson::try_from(order)?).into_response())
 }
 
+/// What has happened to an order, for its owner and for staff.
+#[utoipa::path(get, operation_id = "getOrderHistory", path = "/orders/{id}/history", tag = "orders", params(OrderPath), responses(
+    (status = 200, description = "Its events, oldest first", body = HistoryJson),
+))]
 pub(super) async fn history(State(gateway): State<Shared>, _: SignedIn, id: Segment) -> Result<Response, Problem> {
     let order_id = id.order()?;
     let request = gateway.clients.request(order::GetHistoryRequest { id: order_id.clone() });
@@ -255,6 +330,9 @@ pub(super) async fn history(State(gateway): State<Shared>, _: SignedIn, id: Segm
 }
 
 /// Every attempt of the order's saga steps, a page at a time.
+#[utoipa::path(get, operation_id = "listAttempts", path = "/orders/{id}/attempts", tag = "orders", params(OrderPath, PageQuery), responses(
+    (status = 200, description = "A page of attempts", body = Timeline<AttemptJson>),
+))]
 pub(super) async fn attempts(
     State(gateway): State<Shared>,
     _: SignedIn,
@@ -270,6 +348,11 @@ pub(super) async fn attempts(
     Ok(Reply(Timeline::new(items, limit, last)).into_response())
 }
 
+/// Cancels an order that is not confirmed yet.
+#[utoipa::path(post, operation_id = "cancelOrder", path = "/orders/{id}/cancel", tag = "orders", params(OrderPath), responses(
+    (status = 200, description = "The order, cancelled or on its way there", body = OrderJson),
+    (status = 409, description = "It is confirmed (`not-possible-now`), or it was changed meanwhile (`conflict`)"),
+))]
 pub(super) async fn cancel(State(gateway): State<Shared>, _: SignedIn, id: Segment) -> Result<Response, Problem> {
     let request = gateway.clients.request(order::CancelOrderRequest { id: id.order()? });
     let order = gateway.clients.orders.clone().cancel_order(request).await?.into_inner();

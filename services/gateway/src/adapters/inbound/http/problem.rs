@@ -9,9 +9,12 @@ use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Serialize;
 use tonic::{Code, Status};
+use utoipa::ToSchema;
 
 use crate::domain::keys::RequestId;
 
+/// What every `type` begins with.
+pub(super) const TYPE_PREFIX: &str = "urn:shopctl:problem:";
 /// Details quote what clients sent; no more of it than this.
 const DETAIL_CHARACTERS_MAX: usize = 500;
 
@@ -32,6 +35,8 @@ pub enum Kind {
     NotPossibleNow,
     Conflict,
     BodyTooLarge,
+    UriTooLong,
+    HeadersTooLarge,
     TooManyRequests,
     Internal,
     Unavailable,
@@ -39,7 +44,32 @@ pub enum Kind {
 }
 
 impl Kind {
-    const fn facts(self) -> (StatusCode, &'static str, &'static str) {
+    /// In the order of their statuses.
+    pub const ALL: [Self; 20] = [
+        Self::Validation,
+        Self::Unauthenticated,
+        Self::InvalidToken,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::UnknownProduct,
+        Self::NoSuchRoute,
+        Self::NoSuchMethod,
+        Self::BodyTooSlow,
+        Self::AlreadyExists,
+        Self::KeyReused,
+        Self::NotPossibleNow,
+        Self::Conflict,
+        Self::BodyTooLarge,
+        Self::UriTooLong,
+        Self::TooManyRequests,
+        Self::HeadersTooLarge,
+        Self::Internal,
+        Self::Unavailable,
+        Self::Timeout,
+    ];
+
+    /// The HTTP status, the last part of the `type`, and the title.
+    pub const fn facts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Validation => (StatusCode::BAD_REQUEST, "validation", "The request is not valid"),
             Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "Sign in first"),
@@ -57,6 +87,10 @@ impl Kind {
             Self::NotPossibleNow => (StatusCode::CONFLICT, "not-possible-now", "Its state does not allow this"),
             Self::Conflict => (StatusCode::CONFLICT, "conflict", "It was changed meanwhile"),
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large"),
+            Self::UriTooLong => (StatusCode::URI_TOO_LONG, "uri-too-long", "The path and query are too long"),
+            Self::HeadersTooLarge => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large", "The headers are too large")
+            }
             Self::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "A service is unavailable"),
@@ -167,13 +201,20 @@ pub(super) async fn no_such_method() -> Problem {
     Problem::new(Kind::NoSuchMethod, "the Allow header names the methods that it takes")
 }
 
-/// The document of RFC 9457.
-#[derive(Serialize)]
-struct Document<'a> {
+/// Why a request failed (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Document<'a> {
+    /// `urn:shopctl:problem:` and a name that does not change; what programs decide by.
+    #[schema(pattern = "^urn:shopctl:problem:[a-z-]+$")]
     r#type: String,
+    /// What the type means.
     title: &'a str,
+    /// The HTTP status, again.
     status: u16,
+    /// What is wrong with this request, for people.
     detail: String,
+    /// The answer's `X-Request-Id`, under which the log tells more.
     request_id: &'a str,
 }
 
@@ -192,7 +233,7 @@ pub(super) fn render(mut response: Response<Body>, request_id: &RequestId) -> Re
         None => return response,
     };
     let document = Document {
-        r#type: format!("urn:shopctl:problem:{slug}"),
+        r#type: format!("{TYPE_PREFIX}{slug}"),
         title,
         status: status.as_u16(),
         detail,
@@ -208,6 +249,18 @@ pub(super) fn render(mut response: Response<Body>, request_id: &RequestId) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_kind_has_a_type_of_its_own_and_a_status_of_failure() {
+        let mut slugs = std::collections::BTreeSet::new();
+        for kind in Kind::ALL {
+            let (status, slug, title) = kind.facts();
+            assert!(status.is_client_error() || status.is_server_error(), "{slug}");
+            assert!(slug.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') && !title.is_empty(), "{slug}");
+            assert!(slugs.insert(slug), "{slug} twice");
+        }
+        assert!(Kind::ALL.is_sorted_by_key(|kind| kind.facts().0));
+    }
 
     #[test]
     fn every_grpc_status_has_its_http_status() {
