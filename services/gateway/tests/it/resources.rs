@@ -217,6 +217,10 @@ async fn an_admin_makes_many_users_at_once() {
         assert_eq!(reply.status, 400);
         assert!(reply.detail().contains("count"));
     }
+    let body = json!({"prefix": "buyer", "first": 4_294_966_296_u32, "count": 1});
+    let reply = shop.ask("POST", "/admin/users").by(Role::Admin).json(body).send().await;
+    assert_eq!(reply.status, 400, "what the description says is the largest is the largest");
+    assert!(reply.detail().starts_with("first: "), "{}", reply.detail());
 }
 
 #[tokio::test]

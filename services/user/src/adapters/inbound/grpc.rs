@@ -167,10 +167,11 @@ fn name_of(text: String) -> Result<Name, Status> {
 
 /// Only the bounds that hold at log-in too; the policy for new passwords is the use case's.
 fn password_of(text: String) -> Result<Password, Status> {
-    if text.is_empty() || text.len() > Password::BYTES_MAX {
-        return Err(invalid("password", format_args!("1 to {} bytes are expected", Password::BYTES_MAX)));
+    let password = Password::from(text);
+    if !(1..=Password::CHARS_MAX).contains(&password.chars()) {
+        return Err(invalid("password", format_args!("1 to {} characters are expected", Password::CHARS_MAX)));
     }
-    Ok(text.into())
+    Ok(password)
 }
 
 impl TryFrom<wire::RegisterBulkRequest> for BulkRange {

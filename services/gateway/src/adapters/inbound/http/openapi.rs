@@ -56,7 +56,7 @@ fn components() -> ComponentsBuilder {
         .schema(Document::name(), Document::schema())
         .security_scheme(BEARER, SecurityScheme::Http(bearer));
     for (status, types) in types_by_status() {
-        components = components.response(response_name(status), problem(&describe(&types)));
+        components = components.response(response_name(status), problem(status, &describe(&types)));
     }
     components
 }
@@ -138,8 +138,11 @@ fn problem_content() -> Content {
     ContentBuilder::new().schema(Some(Ref::from_schema_name(Document::name()))).build()
 }
 
-fn problem(description: &str) -> Response {
-    ResponseBuilder::new().description(description).content(PROBLEM_JSON, problem_content()).build()
+fn problem(status: u16, description: &str) -> Response {
+    let response = ResponseBuilder::new().description(description).content(PROBLEM_JSON, problem_content());
+    let mut response = response.build();
+    add_headers(&mut response, &status.to_string());
+    response
 }
 
 /// Adds to an operation what follows from its shape and from who may come in.
@@ -163,7 +166,7 @@ fn complete(operation: &mut Operation, access: Access) {
     }
     for (status, response) in &mut operation.responses.responses {
         if let RefOr::T(response) = response {
-            add_headers(response, status.starts_with('2'));
+            add_headers(response, status);
         }
     }
 }
@@ -200,15 +203,22 @@ fn failures(operation: &Operation, access: Access) -> BTreeSet<u16> {
     statuses
 }
 
-fn add_headers(response: &mut Response, succeeded: bool) {
+fn add_headers(response: &mut Response, status: &str) {
     let number = || ObjectBuilder::new().schema_type(Type::Integer).build();
     let mut add = |name: &str, schema: Object, description: &str| {
         let header = HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build();
         response.headers.insert(name.to_owned(), RefOr::T(header));
     };
-    let text = ObjectBuilder::new().schema_type(Type::String).build();
-    add("X-Request-Id", text, "The request's name, the client's own if it sent a fit one");
-    if succeeded {
+    let text = || ObjectBuilder::new().schema_type(Type::String).build();
+    add("X-Request-Id", text(), "The request's name, the client's own if it sent a fit one");
+    if status == "401" {
+        add("WWW-Authenticate", text(), "`Bearer`, and what is wrong with the token that was sent");
+    }
+    if status == "429" || status == "503" {
+        add("Retry-After", number(), "Seconds after which the request is worth another try");
+    }
+    if status.starts_with('2') || status == "429" {
+        add("RateLimit-Policy", text(), "The limit and the seconds that it is about: `100;w=60`");
         add("RateLimit-Limit", number(), "Requests a minute; absent where nobody counts");
         add("RateLimit-Remaining", number(), "How many more would be admitted now");
         add("RateLimit-Reset", number(), "Seconds until the minute is over");

@@ -30,7 +30,7 @@ pub(super) struct Search {
     #[param(max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     category: String,
     /// `next_page` of the page before.
-    #[param(value_type = Option<i64>, minimum = 0)]
+    #[param(pattern = "^[0-9]{0,18}$")]
     page: Option<String>,
     /// How many products a page has; 20 without it.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]

@@ -23,7 +23,7 @@ pub(super) struct Register {
         pattern = r"^[!#-'*+./0-9=?A-Z^-~-]{1,64}@[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?([.][A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$"
     )]
     email: String,
-    /// At least `user.password_min` characters, at most 128 bytes.
+    /// At least `user.password_min` characters, at most 128 of them.
     #[schema(min_length = 6, max_length = 128)]
     password: String,
     #[serde(default)]
