@@ -12,7 +12,7 @@ use crate::world::soon;
 
 /// After this, what was delivered and not acknowledged is delivered again.
 const ACK_WAIT: Duration = Duration::from_millis(400);
-const STREAM: Stream = Stream::Orders;
+pub const STREAM: Stream = Stream::Orders;
 
 /// The `version`th event of an aggregate; what is in it follows from the two.
 pub fn event(aggregate: &str, version: i64) -> Event {

@@ -1,11 +1,19 @@
 //! The embedded event log keeps the contract, in virtual time and across a crash.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use chassis::events::counted::CountedLog;
 use chassis::events::{ConsumerSettings, EventLog, Stream};
+use chassis::metrics::Metrics;
 
 use crate::contract;
 use crate::world::World;
+
+/// A new log as roles use it: counted.
+fn log(world: &World, metrics: &Metrics) -> Arc<dyn EventLog> {
+    CountedLog::over(world.log(), metrics)
+}
 
 /// Runs each case of the contract on a new log.
 macro_rules! keeps {
@@ -13,7 +21,7 @@ macro_rules! keeps {
         $(
             #[tokio::test(start_paused = true)]
             async fn $case() {
-                contract::$case(&*World::new().log()).await;
+                contract::$case(&*log(&World::new(), &Metrics::new("test"))).await;
             }
         )*
     };
@@ -52,6 +60,31 @@ keeps!(
     the_lag_is_what_is_not_acknowledged,
     a_consumer_that_is_ahead_of_a_loss_is_sent_back,
 );
+
+#[tokio::test(start_paused = true)]
+async fn what_the_log_has_taken_and_what_consumers_are_done_with_is_counted() {
+    let (world, metrics) = (World::new(), Metrics::new("test"));
+    let log = log(&world, &metrics);
+    let first = contract::put(&*log, "a", 1, 0).await.unwrap();
+    contract::put(&*log, "a", 2, first).await.unwrap();
+    contract::put(&*log, "b", 1, first).await.unwrap_err();
+    let settings = ConsumerSettings { name: "c", ack_wait: Duration::from_secs(9), deliveries_max: 9, kinds: &[] };
+    let mut consumer = log.consumer(contract::STREAM, settings).await.unwrap();
+    let counts = |published: u32, consumed: u32| {
+        let (text, stream) = (metrics.render(), contract::STREAM);
+        for line in [
+            format!("events_published_total{{service=\"test\",stream=\"{stream}\"}} {published}\n"),
+            format!("events_consumed_total{{service=\"test\",stream=\"{stream}\",consumer=\"c\"}} {consumed}\n"),
+        ] {
+            assert!(text.contains(&line), "{line}{text}");
+        }
+    };
+    counts(2, 0);
+    let messages = consumer.next(1).await.unwrap();
+    counts(2, 0);
+    consumer.acknowledge(&[messages[0].sequence]).await.unwrap();
+    counts(2, 1);
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_loses_no_message_and_no_place() {

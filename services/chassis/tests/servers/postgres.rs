@@ -52,6 +52,31 @@ async fn value(db: &Db, name: &str) -> Option<i64> {
 }
 
 #[tokio::test]
+async fn a_scrape_sees_which_connections_are_busy() {
+    let (borrowed, metrics) = (servers::for_test().unwrap(), Metrics::new("test"));
+    let db = Arc::new(Db::open(&borrowed.connections, "test_db", ONE, &metrics).await.unwrap());
+    let seen = |state: &str| {
+        let sample = format!("store_connections{{service=\"test\",store=\"test_db\",state=\"{state}\"}} ");
+        let text = metrics.render();
+        text.lines().find_map(|line| line.strip_prefix(&sample)).unwrap().parse::<u32>().unwrap()
+    };
+    assert_eq!((seen("busy"), seen("idle")), (0, 0), "connections are made when they are needed");
+    let one = db.begin("count").await.unwrap();
+    let two = db.begin("count").await.unwrap();
+    assert_eq!(seen("busy"), 2);
+    one.commit().await.unwrap();
+    two.commit().await.unwrap();
+    // What was given back is tried before it counts as idle.
+    soon("both are idle", async {
+        while (seen("busy"), seen("idle")) != (0, 2) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(metrics.render().contains("store_connections_max{service=\"test\",store=\"test_db\"} 11\n"));
+}
+
+#[tokio::test]
 async fn a_fresh_database_is_created_and_migrated_and_an_older_one_brought_up_to_date() {
     let borrowed = servers::for_test().unwrap();
     let db = open(&borrowed.connections, ONE).await.unwrap();
