@@ -56,7 +56,13 @@ pub struct Signer {
     identity: Identity,
     /// The service's own token as it stands in a header, until it has to be made anew. It is kept because making
     /// one costs a signature, and because HTTP/2 sends a header that it has sent before as a number.
-    kept: Arc<Mutex<Option<(MetadataValue<Ascii>, Timestamp)>>>,
+    kept: Arc<Mutex<Option<Kept>>>,
+}
+
+/// A token, and when it is to be made anew.
+struct Kept {
+    token: MetadataValue<Ascii>,
+    renewed_at: Timestamp,
 }
 
 impl Signer {
@@ -67,13 +73,11 @@ impl Signer {
     fn own_token(&self, env: &Env) -> Result<MetadataValue<Ascii>, Status> {
         let now = env.clock.now();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((token, renewed_at)) = &*kept
-            && now < *renewed_at
-        {
+        if let Some(Kept { token, .. }) = kept.as_ref().filter(|kept| now < kept.renewed_at) {
             return Ok(token.clone());
         }
         let token = bearer(&env.keys.issue(env.role, Role::Service, SERVICE_TOKEN_TTL, now))?;
-        *kept = Some((token.clone(), now.plus(SERVICE_TOKEN_TTL / 2)));
+        *kept = Some(Kept { token: token.clone(), renewed_at: now.plus(SERVICE_TOKEN_TTL / 2) });
         Ok(token)
     }
 }
