@@ -139,6 +139,15 @@ async fn a_customer_is_slowed_down_and_told_for_how_long() {
 }
 
 #[tokio::test]
+async fn who_is_locked_out_is_told_for_how_long() {
+    let shop = shop().await;
+    let login = shop.ask("POST", "/users/login");
+    let reply = login.json(json!({"email": "ada@example.test", "password": "once too often"})).send().await;
+    assert_eq!((reply.status, reply.problem().as_str()), (429, "too-many-requests"));
+    assert_eq!(reply.header("retry-after"), Some("300"));
+}
+
+#[tokio::test]
 async fn one_customers_haste_does_not_slow_another_down() {
     let shop = shop_with(&[("rate_limit_per_minute", "1")]).await;
     let other = shop.token_for("00000000-0000-0000-0000-000000000002", Role::Customer, Duration::from_secs(60));

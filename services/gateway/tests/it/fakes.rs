@@ -299,6 +299,11 @@ impl UserService for Fakes {
         let request = self.note(request);
         match request.password.as_str() {
             "right" => answer(a_session(request.email)),
+            "once too often" => {
+                let mut locked = Status::resource_exhausted("too many failed attempts; wait 300 seconds");
+                locked.metadata_mut().insert(chassis::grpc::RETRY_AFTER, 300.into());
+                Err(locked)
+            }
             _ => Err(Status::unauthenticated("unknown address or wrong password")),
         }
     }

@@ -167,7 +167,12 @@ impl From<Status> for Problem {
                     _ => Self::new(kind, "the failure was logged under the request id"),
                 }
             }
-            Kind::TooManyRequests => Self::new(kind, status.message()).retry_after(1),
+            Kind::TooManyRequests => {
+                // A service that refuses for longer says so.
+                let after = status.metadata().get(chassis::grpc::RETRY_AFTER).and_then(|text| text.to_str().ok());
+                let seconds = after.and_then(|text| text.parse().ok()).unwrap_or(1);
+                Self::new(kind, status.message()).retry_after(seconds)
+            }
             _ => Self::new(kind, status.message()),
         }
     }
