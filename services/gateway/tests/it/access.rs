@@ -178,3 +178,16 @@ async fn staff_and_admins_are_not_limited() {
         }
     }
 }
+
+#[tokio::test]
+async fn who_shows_two_tokens_is_nobody() {
+    let shop = shop().await;
+    let (customer, admin) = (shop.token(Role::Customer), shop.token(Role::Admin));
+    for path in ["/products", "/users/me", "/admin/roles"] {
+        let second = format!("Bearer {admin}");
+        let reply = shop.ask("GET", path).bearer(&customer).header("authorization", &second).send().await;
+        assert_eq!((reply.status, reply.problem().as_str()), (401, "invalid-token"), "{path}");
+        assert!(reply.detail().contains("one Authorization header"), "{}", reply.detail());
+    }
+    assert_eq!(shop.fakes.count(), 0, "nothing reached a service");
+}

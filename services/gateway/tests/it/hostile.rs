@@ -190,3 +190,31 @@ async fn a_search_is_text_and_nothing_else() {
     assert_eq!(reply.status, 200);
     assert!(shop.fakes.last().message.contains("'; DROP TABLE products; --"), "{}", shop.fakes.last().message);
 }
+
+#[tokio::test]
+async fn an_array_is_no_object() {
+    let shop = shop().await;
+    for (body, place) in [
+        ("[[[1,null,1]]]", "body: "),
+        (r#"{"items":[[1,null,1]]}"#, "items[0]: "),
+        ("[]", "body: "),
+        ("null", "body: "),
+    ] {
+        let (status, problem, detail) = order(&shop, body).await;
+        assert_eq!((status, problem.as_str()), (400, "validation"), "{body}: {detail}");
+        assert!(detail.starts_with(place) && detail.contains("expected an object"), "{body}: {detail}");
+    }
+    for (method, path, body) in [
+        ("POST", "/users/login", r#"["ada@example.test","right"]"#),
+        ("PUT", "/products/1", r#"{"price":[950,"EUR"]}"#),
+        ("POST", "/products", r#"{"sku":"A","name":"a","price":[950,"EUR"]}"#),
+        ("POST", "/inventory/1/restock", r#"[1,"delivery-1"]"#),
+        ("PUT", "/admin/users/00000000-0000-0000-0000-000000000002/role", r#"["staff"]"#),
+        ("POST", "/admin/users", r#"["buyer",0,1]"#),
+    ] {
+        let reply = shop.ask(method, path).by(Role::Admin).text(body).send().await;
+        assert_eq!((reply.status, reply.problem().as_str()), (400, "validation"), "{path}: {}", reply.text);
+        assert!(reply.detail().contains("expected an object"), "{path}: {}", reply.detail());
+    }
+    assert_eq!(shop.fakes.count(), 0, "nothing reached a service");
+}

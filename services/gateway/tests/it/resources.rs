@@ -169,6 +169,21 @@ async fn staff_have_money_given_back_in_their_own_name() {
 }
 
 #[tokio::test]
+async fn who_asks_for_a_part_of_the_money_does_not_give_all_of_it_back() {
+    let shop = shop().await;
+    let refund =
+        |body: &'static str| shop.ask("POST", &format!("/payments/{ORDER}/refund")).by(Role::Staff).text(body).send();
+    for body in [r#"{"amount":{"minor":1,"currency":"EUR"}}"#, r#"{"minor":1}"#, "[1]", "100"] {
+        let reply = refund(body).await;
+        assert_eq!((reply.status, reply.problem().as_str()), (400, "validation"), "{body}");
+    }
+    assert_eq!(shop.fakes.count(), 0, "nothing reached the payment service");
+    for body in ["", "{}"] {
+        assert_eq!(refund(body).await.status, 200, "{body}");
+    }
+}
+
+#[tokio::test]
 async fn an_admin_looks_at_an_account_and_gives_it_a_role() {
     let shop = shop().await;
     let other = "00000000-0000-0000-0000-000000000002";

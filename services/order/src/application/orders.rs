@@ -158,7 +158,7 @@ impl OrderDesk {
             unit_price: quote.price,
         });
         normalised(lines.collect(), |line| line.product_id, |line| &mut line.quantity)
-            .map_err(|error| OrderError::Invalid(error.to_string()))
+            .map_err(|error| OrderError::Invalid(format!("items: the units of one product together: {error}")))
     }
 
     /// Aborts an order that is not confirmed yet. Of one that is being or has been cancelled this

@@ -33,6 +33,9 @@ pub enum UserError {
     LockedOut(#[from] LockedOut),
     #[error("there is no user {0}")]
     NoSuchUser(UserId),
+    /// Whatever their token says.
+    #[error("only who is an admin now may do this")]
+    NoAdminNow,
     #[error("password: {0}")]
     Password(#[from] PasswordError),
     #[error(transparent)]
@@ -173,11 +176,17 @@ impl Users {
         self.change(id, |user| user.update(wish.clone(), self.clock.now())).await
     }
 
-    /// Gives an account another role. Must run to its end once begun, as [`Users::update`].
+    /// Gives an account another role in the name of `by`, whose own account is looked at: their token keeps a
+    /// role that was taken from them, and what they gave away with it would outlive that token. Must run to its
+    /// end once begun, as [`Users::update`].
     ///
     /// # Errors
-    /// `NoSuchUser`, or that storage failed; `Conflict` after several tries.
-    pub async fn assign(&self, id: UserId, role: Role) -> Result<User, UserError> {
+    /// `NoAdminNow`, `NoSuchUser`, or that storage failed; `Conflict` after several tries.
+    pub async fn assign(&self, by: UserId, id: UserId, role: Role) -> Result<User, UserError> {
+        let giver = self.store.by_ids(&[by]).await?.pop().flatten();
+        if giver.is_none_or(|user| user.role != Role::Admin) {
+            return Err(UserError::NoAdminNow);
+        }
         self.change(id, |user| user.assign(role, self.clock.now())).await
     }
 

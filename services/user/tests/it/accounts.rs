@@ -272,7 +272,8 @@ async fn an_admin_gives_roles_to_others_and_nobody_to_themselves() {
         let request = wire::ChangeRoleRequest { id: id.to_owned(), role: role.to_owned() };
         with_token(token, shop.client().change_role(request)).await.map(|answer| answer.into_inner().role)
     };
-    let admin = shop.token_of(Role::Admin);
+    let session = shop.login(ADMIN, PASSWORD).await.unwrap();
+    let (admin, own) = (session.token, session.user.unwrap().id);
     for token in [&ada.token, &shop.token_of(Role::Staff)] {
         let refused = assign(token, &id, "admin").await.unwrap_err();
         assert_eq!(refused.code(), Code::PermissionDenied);
@@ -283,8 +284,7 @@ async fn an_admin_gives_roles_to_others_and_nobody_to_themselves() {
         assert_eq!(now.role, role, "the session cache knows it at once");
     }
     assert_eq!(shop.login("ada@example.test", PASSWORD).await.unwrap().user.unwrap().role, "staff");
-    let own = "00000000-0000-4000-8000-000000000001";
-    assert_eq!(assign(&admin, own, "customer").await.unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(assign(&admin, &own, "customer").await.unwrap_err().code(), Code::FailedPrecondition);
     let nobody = "00000000-0000-4000-8000-000000000002";
     assert_eq!(assign(&admin, nobody, "staff").await.unwrap_err().code(), Code::NotFound);
     for role in ["service", "root", ""] {
@@ -292,4 +292,30 @@ async fn an_admin_gives_roles_to_others_and_nobody_to_themselves() {
         assert_eq!(refused.code(), Code::InvalidArgument, "{role}");
         assert!(refused.message().starts_with("role: "), "{}", refused.message());
     }
+}
+
+#[tokio::test]
+async fn who_was_an_admin_gives_no_roles_with_the_token_of_that_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let shop = Shop::start(folder.path()).await;
+    let [ada, bob] = ["ada@example.test", "bob@example.test"]
+        .map(async |address| shop.register(address).await.unwrap().user.unwrap().id);
+    let (ada, bob) = (ada.await, bob.await);
+    let assign = async |token: &str, id: &str, role: &str| {
+        let request = wire::ChangeRoleRequest { id: id.to_owned(), role: role.to_owned() };
+        with_token(token, shop.client().change_role(request)).await.map(|answer| answer.into_inner().role)
+    };
+    let first = shop.login(ADMIN, PASSWORD).await.unwrap().token;
+    assign(&first, &ada, "admin").await.unwrap();
+    let second = shop.login("ada@example.test", PASSWORD).await.unwrap().token;
+    assert_eq!(assign(&second, &bob, "staff").await.unwrap(), "staff");
+
+    assign(&first, &ada, "customer").await.unwrap();
+    for role in ["admin", "customer"] {
+        let refused = assign(&second, &bob, role).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+    }
+    let stranger = assign(&shop.token_of(Role::Admin), &bob, "admin").await.unwrap_err();
+    assert_eq!(stranger.code(), Code::PermissionDenied, "a token of nobody's account: {stranger}");
+    assert_eq!(shop.profile(&first, &bob).await.unwrap().role, "staff");
 }

@@ -122,11 +122,12 @@ impl UserService for Handler {
         caller.require_admin()?;
         let wire::ChangeRoleRequest { id, role } = request.into_inner();
         let (id, role) = (id_of(&id)?, role_of(&role)?);
-        if caller.require_user()? == id {
+        let by = caller.require_user()?;
+        if by == id {
             return Err(Status::failed_precondition("nobody changes their own role: another admin has to"));
         }
         let users = self.users.clone();
-        let user = to_its_end(async move { users.assign(id, role).await }).await?;
+        let user = to_its_end(async move { users.assign(by, id, role).await }).await?;
         Ok(Response::new(user.into()))
     }
 
@@ -226,6 +227,7 @@ impl From<UserError> for Status {
                 status
             }
             UserError::NoSuchUser(_) => Self::not_found(text),
+            UserError::NoAdminNow => Self::permission_denied(text),
             UserError::Password(_) => Self::invalid_argument(text),
             UserError::Hash(_) => {
                 tracing::error!(error = text);

@@ -24,7 +24,7 @@ const WORK: Duration = Duration::from_secs(20);
 
 /// Customers to be made: `<prefix>-<first>@example.test` and those that follow.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct Bulk {
     #[schema(pattern = "^[a-z0-9._-]{1,32}$")]
     prefix: String,

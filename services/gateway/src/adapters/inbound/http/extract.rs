@@ -13,6 +13,7 @@ use kernel::UserId;
 use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
 
+use super::object::Object;
 use super::problem::{Kind, Problem};
 use super::{Gateway, Shared};
 
@@ -261,14 +262,30 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
     type Rejection = Problem;
     async fn from_request(request: Request, gateway: &Shared) -> Result<Self, Problem> {
         let bytes = read(request, gateway).await?;
-        let mut json = serde_json::Deserializer::from_slice(&bytes);
-        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            let field = error.path().to_string();
-            Problem::invalid(if field == "." { "body" } else { &field }, error.inner())
-        })?;
-        json.end().map_err(|error| Problem::invalid("body", error))?;
+        Ok(Self(parse(&bytes)?))
+    }
+}
+
+/// A body as [`Json`] reads it, which may be left out.
+pub(super) struct OptionalJson<T>(pub(super) Option<T>);
+
+impl<T: DeserializeOwned> FromRequest<Shared> for OptionalJson<T> {
+    type Rejection = Problem;
+    async fn from_request(request: Request, gateway: &Shared) -> Result<Self, Problem> {
+        let bytes = read(request, gateway).await?;
+        let value = (!bytes.is_empty()).then(|| parse(&bytes)).transpose()?;
         Ok(Self(value))
     }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let Object(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let field = error.path().to_string();
+        Problem::invalid(if field == "." { "body" } else { &field }, error.inner())
+    })?;
+    json.end().map_err(|error| Problem::invalid("body", error))?;
+    Ok(value)
 }
 
 async fn read(request: Request, gateway: &Gateway) -> Result<Bytes, Problem> {

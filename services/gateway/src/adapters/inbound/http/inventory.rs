@@ -15,7 +15,7 @@ use crate::domain::keys::RestockId;
 
 /// Units that have arrived.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct Restock {
     #[serde(deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 1_000_000)]
@@ -54,7 +54,7 @@ pub(super) async fn read(State(gateway): State<Shared>, product: Segment) -> Res
 
 /// Adds units to a product's stock.
 ///
-/// Staff only; repeatable.
+/// Staff only; repeatable. The stock does not know the catalogue: units of a product that is not there are counted too.
 #[utoipa::path(post, operation_id = "restock", path = "/inventory/{product}/restock", tag = "stock", params(StockPath), request_body = Restock,
     responses(
         (status = 200, description = "The stock afterwards", body = StockJson),

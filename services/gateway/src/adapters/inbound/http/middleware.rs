@@ -202,7 +202,12 @@ pub(super) async fn guard(
 }
 
 fn identify(gateway: &Gateway, headers: &HeaderMap) -> Result<Identified, Problem> {
-    let authorization = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    let mut values = headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes);
+    let authorization = values.next();
+    if values.next().is_some() {
+        // What stands in front of this gateway may believe the other one.
+        return Err(Problem::new(Kind::InvalidToken, "one Authorization header is expected"));
+    }
     gateway
         .authentication
         .identify(authorization)

@@ -13,6 +13,7 @@ mod extract;
 mod inventory;
 mod metrics;
 mod middleware;
+mod object;
 mod openapi;
 mod orders;
 mod payments;

@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::extract::{
     Json, LIMIT_MAX, OrderPath, Params, Segment, SignedIn, checked, cursor, limit, limit_or, place_of, product_id,
 };
+use super::object::objects;
 use super::problem::{Kind, Problem};
 use super::wire::{MoneyJson, PageQuery, Timeline, is_full, non_empty, time, whole, whole_or_none};
 use super::{Gateway, Shared, extract};
@@ -27,16 +28,17 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 
 /// What is ordered.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 #[schema(as = NewOrder)]
 pub(super) struct Create {
+    #[serde(deserialize_with = "objects")]
     #[schema(min_items = 1, max_items = 100)]
     items: Vec<ItemJson>,
 }
 
 /// Units of one product, by its id or by its SKU: one of the two.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 #[schema(as = NewOrderItem)]
 pub(super) struct ItemJson {
     #[serde(default, deserialize_with = "whole_or_none")]

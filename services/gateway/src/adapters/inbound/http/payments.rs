@@ -1,13 +1,13 @@
-//! Payments, to look at.
+//! Payments, to look at and to give back.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Json as Reply, Response};
 use proto::payment::v1 as payment;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Shared;
-use super::extract::{Params, PaymentPath, Segment, SignedIn, Staff, cursor, limit};
+use super::extract::{OptionalJson, Params, PaymentPath, Segment, SignedIn, Staff, cursor, limit};
 use super::problem::Problem;
 use super::wire::{MoneyJson, Timeline, TimelineQuery, non_empty, time};
 
@@ -116,15 +116,27 @@ pub(super) async fn history(State(gateway): State<Shared>, _: SignedIn, order: S
     Ok(Reply(PaymentHistoryJson { order_id, events: events? }).into_response())
 }
 
-/// Gives the money of a captured payment back.
+/// How much is given back: everything. There is nothing to choose yet.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object without fields")]
+#[schema(as = Refund)]
+pub(super) struct Refund {}
+
+/// Gives the money of a captured payment back, all of it.
 ///
 /// Staff only; repeatable: money that went back already is answered with 200 as well. The order stays as it is, its
 /// units too. After 503 or 504 it is not known whether the money went back; the same call, made again, finds out.
-#[utoipa::path(post, operation_id = "refundPayment", path = "/payments/{order}/refund", tag = "payments", params(PaymentPath), responses(
+#[utoipa::path(post, operation_id = "refundPayment", path = "/payments/{order}/refund", tag = "payments", params(PaymentPath), request_body = Option<Refund>, responses(
     (status = 200, description = "The payment, given back", body = PaymentJson),
     (status = 409, description = "Nothing was captured (`not-possible-now`)"),
 ))]
-pub(super) async fn refund(State(gateway): State<Shared>, _: Staff, order: Segment) -> Result<Response, Problem> {
+pub(super) async fn refund(
+    State(gateway): State<Shared>,
+    _: Staff,
+    order: Segment,
+    // Read so that an amount is not overlooked, and everything given back.
+    _: OptionalJson<Refund>,
+) -> Result<Response, Problem> {
     let request = gateway.clients.request(payment::RefundByStaffRequest { order_id: order.order()? });
     let payment = gateway.clients.payments.clone().refund_by_staff(request).await?.into_inner();
     Ok(Reply(PaymentJson::try_from(payment)?).into_response())

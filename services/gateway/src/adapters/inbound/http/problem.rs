@@ -199,7 +199,7 @@ impl IntoResponse for Problem {
 }
 
 pub(super) async fn no_such_route() -> Problem {
-    Problem::new(Kind::NoSuchRoute, "the paths that exist begin with /api/v1")
+    Problem::new(Kind::NoSuchRoute, "the paths that exist are listed at /api/v1/openapi.json")
 }
 
 pub(super) async fn no_such_method() -> Problem {

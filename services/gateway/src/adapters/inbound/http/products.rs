@@ -11,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Shared;
 use super::extract::{Json, LIMIT_MAX, Params, ProductPath, Segment, Staff, checked, cursor, limit, limit_or};
+use super::object::{object, object_or_none};
 use super::problem::Problem;
 use super::wire::{Items, MoneyJson, Pages, Price, non_empty};
 
@@ -52,7 +53,7 @@ pub(super) struct CategoryQuery {
 
 /// A new product.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 #[schema(as = NewProduct)]
 pub(super) struct Create {
     #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
@@ -65,12 +66,13 @@ pub(super) struct Create {
     #[serde(default)]
     #[schema(max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     category: String,
+    #[serde(deserialize_with = "object")]
     price: Price,
 }
 
 /// What is to be different about a product: at least one of the three.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 #[schema(as = ProductUpdate, min_properties = 1)]
 pub(super) struct Update {
     #[schema(
@@ -80,6 +82,7 @@ pub(super) struct Update {
     name: Option<String>,
     #[schema(max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     category: Option<String>,
+    #[serde(default, deserialize_with = "object_or_none")]
     price: Option<Price>,
 }
 

@@ -15,7 +15,7 @@ use super::wire::time;
 
 /// A new account.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct Register {
     /// Kept in lower case.
     #[schema(
@@ -32,7 +32,7 @@ pub(super) struct Register {
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct Login {
     #[schema(
         max_length = 254,
@@ -45,7 +45,7 @@ pub(super) struct Login {
 
 /// What is to be different about a profile: at least one of the two.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 #[schema(as = ProfileUpdate, min_properties = 1)]
 pub(super) struct Update {
     #[schema(
@@ -59,7 +59,7 @@ pub(super) struct Update {
 
 /// Another role for an account.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 #[schema(as = RoleUpdate)]
 pub(super) struct Assign {
     role: RoleName,
@@ -187,7 +187,7 @@ pub(super) async fn read(State(gateway): State<Shared>, _: Staff, id: Segment) -
 /// Gives an account another role.
 ///
 /// Admins only, and nobody may change their own. Tokens issued before keep the old role until they expire; whoever
-/// signs in again has the new one.
+/// signs in again has the new one. Roles are given by those alone who are admins at the time, whatever their token says.
 #[utoipa::path(put, operation_id = "assignRole", path = "/admin/users/{id}/role", tag = "administration", params(UserPath), request_body = Assign,
     responses(
         (status = 200, description = "The account with its role", body = UserJson),

@@ -23,7 +23,7 @@ pub(super) struct MoneyJson {
 
 /// A price as a client may set it, in minor units: 0.01 to 10,000,000.00 of a currency (ISO 4217).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct Price {
     #[serde(deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
