@@ -32,7 +32,12 @@ impl From<serde_json::Error> for StoreError {
 }
 
 impl From<StoreError> for tonic::Status {
+    /// The caller is told no more than that; what happened is for the log, under the request's trace.
     fn from(error: StoreError) -> Self {
+        if let StoreError::Unavailable(_) | StoreError::Corrupt(_) = &error {
+            let trace = crate::context::Context::current().trace.map(|trace| trace.to_string());
+            tracing::warn!(%error, trace, "a request failed for its store");
+        }
         match error {
             StoreError::Unavailable(_) => Self::unavailable("storage is unavailable"),
             StoreError::Conflict(_) => Self::aborted("changed meanwhile, try again"),

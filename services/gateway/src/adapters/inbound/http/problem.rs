@@ -106,11 +106,13 @@ pub struct Problem {
     detail: String,
     /// Whole seconds.
     retry_after: Option<u64>,
+    /// What a peer said, where that may hold an address or a statement: it is for the log alone.
+    cause: Option<String>,
 }
 
 impl Problem {
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), retry_after: None }
+        Self { kind, detail: detail.into(), retry_after: None, cause: None }
     }
 
     /// A request that names its own mistake.
@@ -159,13 +161,12 @@ impl From<Status> for Problem {
         };
         match kind {
             Kind::Timeout => Self::timeout(),
-            // The message may hold an address or a statement: that is for the log.
             Kind::Unavailable | Kind::Internal => {
-                tracing::warn!(target: "shop::http", code = ?status.code(), message = status.message(), "a call failed");
-                match kind {
+                let problem = match kind {
                     Kind::Unavailable => Self::new(kind, "a service is out of reach; try again").retry_after(1),
                     _ => Self::new(kind, "the failure was logged under the request id"),
-                }
+                };
+                Self { cause: Some(format!("{:?}: {}", status.code(), status.message())), ..problem }
             }
             Kind::TooManyRequests => {
                 // A service that refuses for longer says so.
@@ -227,6 +228,9 @@ pub(super) struct Document<'a> {
 pub(super) fn render(mut response: Response<Body>, request_id: &RequestId) -> Response<Body> {
     let status = response.status();
     let problem = response.extensions_mut().remove::<Problem>();
+    if let Some(cause) = problem.as_ref().and_then(|problem| problem.cause.as_deref()) {
+        tracing::warn!(target: "shop::http", cause, %request_id, "a call failed");
+    }
     let (slug, title, detail) = match &problem {
         Some(problem) => {
             let (_, slug, title) = problem.kind.facts();
