@@ -61,8 +61,9 @@ simulate: ## Play a fixed set of seeds in virtual time, each with faults of its 
 soak: ## Play many seeds; what was played before is not played again. SEEDS=A..B JOBS=number SCALE=share SOAK=file
 	$(SHOPCTL) simulate $(SOAK) --seeds $(SEEDS) --scale $(SCALE) --crash-points $(JOBS_FLAG)
 
-bench: ## Measure group commit against an optimistic lock with tries: 45 s. Needs the servers' programs
+bench: ## Measure what group commit is worth, on a hot product and in the whole shop: 3 min. Needs the servers' programs
 	$(SHOPCTL) bench hot-product
+	$(SHOPCTL) bench throughput --rounds 4 --seconds 8
 
 picture: ## Renew the dashboard's picture in docs/ from a run of the outage.
 	$(SHOPCTL) run scenarios/payment-outage.yaml --headless --picture 6s=docs/dashboard.svg
