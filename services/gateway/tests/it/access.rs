@@ -138,6 +138,16 @@ async fn a_customer_is_slowed_down_and_told_for_how_long() {
     assert_eq!(shop.fakes.count(), 2, "what is refused reaches no service");
 }
 
+/// The gateway looked at it a moment before the service did.
+#[tokio::test]
+async fn a_token_that_expires_on_its_way_is_an_invalid_one() {
+    let shop = shop().await;
+    let reply = shop.ask("GET", "/products/401").by(Role::Customer).send().await;
+    assert_eq!((reply.status, reply.problem().as_str()), (401, "invalid-token"));
+    let reply = shop.ask("GET", "/products/401").send().await;
+    assert_eq!((reply.status, reply.problem().as_str()), (401, "unauthenticated"), "there was none");
+}
+
 #[tokio::test]
 async fn who_is_locked_out_is_told_for_how_long() {
     let shop = shop().await;

@@ -210,6 +210,7 @@ impl ProductService for Fakes {
     async fn get_product(&self, request: Request<product::GetProductRequest>) -> Answer<product::Product> {
         match self.note(request).id {
             404 => Err(Status::not_found("there is no product 404")),
+            401 => Err(Status::unauthenticated("the token has expired: sign in again")),
             500 => Err(Status::internal("SELECT secret FROM vault")),
             501 => answer(product::Product { price: None, ..a_product(501) }),
             id => answer(a_product(id)),

@@ -7,6 +7,7 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
+use chassis::context::Context;
 use serde::Serialize;
 use tonic::{Code, Status};
 use utoipa::ToSchema;
@@ -148,6 +149,8 @@ impl From<Status> for Problem {
     fn from(status: Status) -> Self {
         let kind = match status.code() {
             Code::InvalidArgument => Kind::Validation,
+            // It held when it came in here, a moment ago.
+            Code::Unauthenticated if Context::current().token.is_some() => Kind::InvalidToken,
             Code::Unauthenticated => Kind::Unauthenticated,
             Code::PermissionDenied => Kind::Forbidden,
             Code::NotFound => Kind::NotFound,
