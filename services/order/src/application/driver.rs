@@ -216,26 +216,23 @@ impl Driver {
     }
 }
 
-/// An order that is being driven, until this is dropped.
+/// An order that is being driven, until this is dropped. Of two tasks, one of them a former owner, the first that ends
+/// takes the mark away from both: news of the order is then looked up, as for any other.
 struct Driven {
     inner: Arc<Inner>,
     id: OrderId,
-    /// Whether another task drove it already: a former owner that has not noticed yet, or is about to end.
-    second: bool,
 }
 
 impl Driven {
     fn new(inner: Arc<Inner>, id: OrderId) -> Self {
-        let second = !inner.lock_driven().insert(id);
-        Self { inner, id, second }
+        inner.lock_driven().insert(id);
+        Self { inner, id }
     }
 }
 
 impl Drop for Driven {
     fn drop(&mut self) {
-        if !self.second {
-            self.inner.lock_driven().remove(&self.id);
-        }
+        self.inner.lock_driven().remove(&self.id);
     }
 }
 
