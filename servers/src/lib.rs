@@ -24,7 +24,7 @@ mod server;
 mod user;
 mod wait;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -136,6 +136,18 @@ impl LocalServers {
 
     pub fn folder(&self) -> &Path {
         &self.place.path
+    }
+
+    /// Where their data lie, by name. PostgreSQL's log, which does not grow for ever, is apart from its tables.
+    pub fn folders(&self) -> [(&'static str, PathBuf); 4] {
+        let postgres = self.folder().join(self.postgres.name()).join("data");
+        let of = |server: &Server| (server.name(), self.folder().join(server.name()));
+        [
+            ("postgres", postgres.join("base")),
+            ("postgres-wal", postgres.join("pg_wal")),
+            of(&self.nats),
+            of(&self.redis),
+        ]
     }
 
     /// How long each took from its start to its first answer.

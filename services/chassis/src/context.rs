@@ -52,28 +52,33 @@ impl FromStr for Trace {
     }
 }
 
-/// Makes trace and span ids from an injected stream.
+/// Makes trace and span ids from an injected stream, or none at all.
 #[derive(Debug, Clone)]
 pub struct Tracer {
-    ids: Arc<Mutex<Stream>>,
+    ids: Option<Arc<Mutex<Stream>>>,
 }
 
 impl Tracer {
     pub fn new(seeds: &Seeds) -> Self {
-        Self { ids: Arc::new(Mutex::new(seeds.stream("trace-ids"))) }
+        Self { ids: Some(Arc::new(Mutex::new(seeds.stream("trace-ids")))) }
     }
 
-    /// A child of `parent`, or the root of a new trace.
-    pub fn span(&self, parent: Option<Trace>) -> Trace {
-        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Traces nothing: no request has a place in a trace, and none is told on. To measure against.
+    pub fn off() -> Self {
+        Self { ids: None }
+    }
+
+    /// A child of `parent`, or the root of a new trace; `None` where nothing is traced.
+    pub fn span(&self, parent: Option<Trace>) -> Option<Trace> {
+        let mut ids = self.ids.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
         let span_id = ids.next_u64().max(1);
-        match parent {
+        Some(match parent {
             Some(parent) => Trace { span_id, ..parent },
             None => {
                 let high = u128::from(ids.next_u64().max(1));
                 Trace { trace_id: (high << 64) | u128::from(ids.next_u64()), span_id, sampled: true }
             }
-        }
+        })
     }
 }
 
@@ -127,9 +132,10 @@ mod tests {
     #[test]
     fn a_child_stays_in_its_trace() {
         let tracer = Tracer::new(&Seeds::from_number(1));
-        let root = tracer.span(None);
-        let child = tracer.span(Some(root));
+        let root = tracer.span(None).unwrap();
+        let child = tracer.span(Some(root)).unwrap();
         assert_eq!(child.trace_id, root.trace_id);
         assert_ne!(child.span_id, root.span_id);
+        assert_eq!(Tracer::off().span(Some(root)), None);
     }
 }

@@ -75,6 +75,31 @@ impl Env {
     }
 }
 
+/// Whether a shop watches itself. It always does, but where somebody measures what that costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Instruments {
+    #[default]
+    On,
+    /// No traces, no histograms and none of the metrics that every role has.
+    Off,
+}
+
+impl Instruments {
+    pub fn tracer(self, seeds: &Seeds) -> Tracer {
+        match self {
+            Self::On => Tracer::new(seeds),
+            Self::Off => Tracer::off(),
+        }
+    }
+
+    pub fn metrics(self, role: &'static str) -> Metrics {
+        match self {
+            Self::On => Metrics::new(role),
+            Self::Off => Metrics::off(role),
+        }
+    }
+}
+
 /// Which of the two adapter families a service is built with.
 #[derive(Clone)]
 pub enum Backing {

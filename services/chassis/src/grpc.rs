@@ -97,10 +97,12 @@ impl Interceptor for Signer {
             Identity::Service(env) => (env, Some(self.own_token(env)?)),
             Identity::Caller(env) => (env, context.token.as_deref().map(bearer).transpose()?),
         };
-        let mut trace = ascii(env.tracer.span(context.trace).to_string())?;
-        // No two calls have the same one: kept in the connection's table of headers it would only drive out others.
-        trace.set_sensitive(true);
-        request.metadata_mut().insert(TRACEPARENT, trace);
+        if let Some(trace) = env.tracer.span(context.trace) {
+            let mut trace = ascii(trace.to_string())?;
+            // No two calls have the same one: kept in the connection's table of headers it would only drive out others.
+            trace.set_sensitive(true);
+            request.metadata_mut().insert(TRACEPARENT, trace);
+        }
         if let Some(token) = token {
             request.metadata_mut().insert("authorization", token);
         }
@@ -148,7 +150,7 @@ pub(crate) async fn guard(
     let method = request.uri().path().trim_start_matches('/').to_owned();
     let parent = header(request.headers(), TRACEPARENT).and_then(|text| text.parse::<Trace>().ok());
     let trace = env.tracer.span(parent);
-    tracing::debug!(target: "shop::rpc", service = env.role, method, %trace, "received");
+    tracing::debug!(target: "shop::rpc", service = env.role, method, trace = trace.map(display), "received");
     // Whoever asks whether a service is well need not be anybody, and a stale token is no illness.
     let verified = if standard::is_open(&method) { Ok(Caller::Anonymous) } else { caller(&env, request.headers()) };
     let caller = match verified {
@@ -160,7 +162,7 @@ pub(crate) async fn guard(
     };
     let deadline = header(request.headers(), "grpc-timeout").and_then(grpc_timeout).unwrap_or(DEADLINE_MAX);
     request.extensions_mut().insert(caller);
-    let context = Context { trace: Some(trace), token: None };
+    let context = Context { trace, token: None };
     let hazards = env.hazards();
     let point = |edge: &str| format!("{}.serve.{}.{edge}", env.role, name_of(&method));
     let work = context.scope(async {
@@ -186,10 +188,12 @@ fn name_of(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, name)| name)
 }
 
-fn finish(env: &Env, method: &str, trace: Trace, code: Code, started: Instant) {
+fn finish(env: &Env, method: &str, trace: Option<Trace>, code: Code, started: Instant) {
     let took = started.elapsed();
-    env.metrics.rpc(method, &format!("{code:?}"), took);
-    tracing::debug!(target: "shop::rpc", service = env.role, method, %trace, ?code, "answered");
+    if env.metrics.is_on() {
+        env.metrics.rpc(method, &format!("{code:?}"), took);
+    }
+    tracing::debug!(target: "shop::rpc", service = env.role, method, trace = trace.map(display), ?code, "answered");
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -26,5 +26,5 @@ pub mod sqlite;
 pub mod store;
 
 pub use clock::Clock;
-pub use env::{Backing, Embedded, Env, Servers};
+pub use env::{Backing, Embedded, Env, Instruments, Servers};
 pub use store::StoreError;

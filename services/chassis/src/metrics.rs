@@ -135,6 +135,7 @@ impl CacheCounters {
 /// One role's registry, with the families that every role has.
 #[derive(Clone)]
 pub struct Metrics {
+    on: bool,
     registry: Arc<Mutex<Registry>>,
     rpcs: Family<RpcLabels, Histogram, fn() -> Histogram>,
     commits: Family<CommitLabels, Histogram, fn() -> Histogram>,
@@ -175,7 +176,18 @@ impl Metrics {
         registry.register("events_published", help, published.clone());
         registry.register("events_consumed", "Events that a consumer here is done with", consumed.clone());
         registry.register_collector(Box::new(pools.clone()));
-        Self { registry: Arc::new(Mutex::new(registry)), rpcs, commits, batches, waiting, published, consumed, pools }
+        let registry = Arc::new(Mutex::new(registry));
+        Self { on: true, registry, rpcs, commits, batches, waiting, published, consumed, pools }
+    }
+
+    /// Shows what [`Metrics::new`] does and measures none of it, to measure against.
+    pub fn off(role: &'static str) -> Self {
+        Self { on: false, ..Self::new(role) }
+    }
+
+    /// Whether anything is measured. A role's own histograms ask; a counter costs less than to ask is worth.
+    pub fn is_on(&self) -> bool {
+        self.on
     }
 
     /// Adds a role's own metrics.
@@ -184,17 +196,26 @@ impl Metrics {
     }
 
     pub fn rpc(&self, method: &str, code: &str, took: Duration) {
+        if !self.on {
+            return;
+        }
         let labels = RpcLabels { method: method.to_owned(), code: code.to_owned() };
         self.rpcs.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
     pub fn commit(&self, store: &str, what: &str, took: Duration) {
+        if !self.on {
+            return;
+        }
         let labels = CommitLabels { store: store.to_owned(), what: what.to_owned() };
         self.commits.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
     /// A writer took `commands` together and left `waiting`.
     pub fn gathered(&self, store: &str, commands: usize, waiting: usize) {
+        if !self.on {
+            return;
+        }
         let labels = StoreLabels { store: store.to_owned() };
         self.batches.get_or_create(&labels).observe(commands as f64);
         self.waiting.get_or_create(&labels).set(i64::try_from(waiting).unwrap_or(i64::MAX));
@@ -202,11 +223,17 @@ impl Metrics {
 
     /// The event log has taken `events` more.
     pub fn published(&self, stream: &'static str, events: u64) {
+        if !self.on {
+            return;
+        }
         self.published.get_or_create(&StreamLabels { stream }).inc_by(events);
     }
 
     /// `consumer` is done with `events` more; 0 of them shows it from the beginning.
     pub fn consumed(&self, stream: &'static str, consumer: &'static str, events: u64) {
+        if !self.on {
+            return;
+        }
         self.consumed.get_or_create(&ConsumerLabels { stream, consumer }).inc_by(events);
     }
 
@@ -248,6 +275,25 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn what_is_off_is_shown_and_counts_nothing() {
+        let text_after = |metrics: Metrics| {
+            metrics.rpc("Do", "Ok", Duration::from_millis(1));
+            metrics.commit("order_db", "create", Duration::from_millis(1));
+            metrics.gathered("order_db", 3, 1);
+            metrics.published("ORDERS", 2);
+            metrics.consumed("ORDERS", "notify", 2);
+            metrics.render()
+        };
+        let (on, off) = (text_after(Metrics::new("order")), text_after(Metrics::off("order")));
+        for sample in
+            ["_seconds_count{", "store_batch_commands_count{", "events_published_total{", "events_consumed_total{"]
+        {
+            assert!(on.contains(sample) && !off.contains(sample), "{sample}\n{off}");
+        }
+        assert!(off.contains("# TYPE rpc_server_duration_seconds histogram"), "{off}");
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
     let log = env.event_log().await?;
     let peer = |role: &str| channel(&env, role, Identity::Service(env.clone()), config.step_timeout);
 
-    let (steps, ignored, waiters) = (StepRecorder::default(), Ignored::default(), Waiters::default());
+    let (steps, ignored, waiters) = (StepRecorder::new(env.metrics.is_on()), Ignored::default(), Waiters::default());
     let trade = Trade::default();
     let retries = Retries::new(config.retry_budget, config.retry_budget_per_s, clock.clone());
     env.metrics.register(|registry| {

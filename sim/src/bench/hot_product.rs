@@ -8,13 +8,11 @@ use std::sync::Arc;
 
 use chassis::auth::Keys;
 use chassis::clock::SystemClock;
-use chassis::context::Tracer;
 use chassis::grpc::{Identity, PeerChannel};
-use chassis::metrics::Metrics;
 use chassis::net::SystemNetwork;
 use chassis::postgres::POOL;
 use chassis::rng::{Seeds, Stream};
-use chassis::{Backing, Env, Servers};
+use chassis::{Backing, Env, Instruments, Servers};
 use futures_util::future::join_all;
 use kernel::OrderId;
 use proto::inventory::v1::inventory_service_client::InventoryServiceClient;
@@ -25,7 +23,7 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::time::{Duration, Instant};
 use uuid::Uuid;
 
-use super::{Comparison, Round, Side, VERSION, ratio};
+use super::{Comparison, Round, Side, VERSION, cpu_ratio, ratio};
 use crate::infra::local::PrivateServers;
 use crate::load::recorder::Latency;
 use crate::run::resources::{self, Meter, Part};
@@ -110,9 +108,11 @@ pub async fn compare(
         commit,
         command,
         unit: "reservations",
+        cpu_ratio: cpu_ratio(&sides),
         sides,
         ratio,
         broken,
+        doubtful: Vec::new(),
     })
 }
 
@@ -158,6 +158,7 @@ impl Contender {
             seed: None,
             chaos: false,
             crash: None,
+            instruments: Instruments::On,
         };
         let processes = Processes::start(options).await.map_err(|error| error.to_string())?;
         let (client, ids) = client(&processes, connections.clone(), secret.keys()?)?;
@@ -306,7 +307,7 @@ fn client(
     let env = Env {
         role: order::ROLE,
         clock: Arc::new(SystemClock),
-        tracer: Tracer::new(&seeds),
+        tracer: Instruments::On.tracer(&seeds),
         seeds,
         network: Arc::new(SystemNetwork),
         peers: Arc::new(processes.addresses.clone()),
@@ -314,7 +315,7 @@ fn client(
         chaos: false,
         keys,
         backing: Backing::Servers(servers),
-        metrics: Metrics::new(order::ROLE),
+        metrics: Instruments::On.metrics(order::ROLE),
         shutdown: Default::default(),
     };
     let channel = chassis::grpc::channel(&env, inventory::ROLE, Identity::Service(env.clone()), DEADLINE);

@@ -4,7 +4,9 @@
 //! lasts is a ratio, of two sides that had the same machine in the same minutes: A, B, A, B, …, and of each the
 //! median.
 
+pub mod growth;
 pub mod hot_product;
+mod plot;
 mod render;
 pub mod whole_shop;
 
@@ -36,8 +38,12 @@ pub struct Comparison {
     pub sides: [Side; 2],
     /// Of the first side's median to the second's.
     pub ratio: f64,
+    /// The median, over the rounds, of the first side's processor time for each to the second's in that round.
+    pub cpu_ratio: f64,
     /// What was found wrong with either's books; then the figures mean nothing.
     pub broken: Vec<String>,
+    /// What speaks against the figures although the books are right.
+    pub doubtful: Vec<String>,
 }
 
 /// One way of doing it.
@@ -80,6 +86,19 @@ impl Round {
             cpu_us: cpu_us.iter().map(|(part, used)| (part.clone(), each(used))).collect(),
         }
     }
+}
+
+impl Round {
+    fn all_cpu_us(&self) -> f64 {
+        self.cpu_us.values().sum()
+    }
+}
+
+/// Of two sides' processor time, round by round: rounds lie apart in time, the two turns of one next to each other.
+pub fn cpu_ratio(sides: &[Side; 2]) -> f64 {
+    let [first, second] = sides;
+    let rounds = first.rounds.iter().zip(&second.rounds);
+    median(rounds.map(|(one, other)| ratio(one.all_cpu_us(), other.all_cpu_us())))
 }
 
 impl Side {

@@ -6,23 +6,33 @@ use super::{Comparison, Round, Side, median};
 
 /// As Markdown: what was compared, the medians, every round, and who used the processor.
 pub fn markdown(comparison: &Comparison) -> String {
-    let Comparison { name, about, machine, commit, command, unit, sides, ratio, broken, .. } = comparison;
+    let Comparison { name, about, machine, commit, command, unit, sides, ratio, cpu_ratio, broken, doubtful, .. } =
+        comparison;
     let [first, second] = sides;
     let mut text = format!("# {name}\n\n{about}\n\n");
     // Writing into a String does not fail.
-    let _ =
-        writeln!(text, "**`{}` does {ratio:.1} times as many {unit} a second as `{}`.**\n", first.name, second.name);
+    let _ = writeln!(
+        text,
+        "**`{}` does {} times as many {unit} a second as `{}`, with {} times the CPU for each.**\n",
+        first.name,
+        figures(*ratio),
+        second.name,
+        figures(*cpu_ratio)
+    );
     let commit = commit.as_deref().unwrap_or("unknown");
     let _ = writeln!(text, "Command: `{command}` · commit {commit} · {machine}\n");
     for why in broken {
         let _ = writeln!(text, "**These figures mean nothing**: {why}\n");
+    }
+    for why in doubtful {
+        let _ = writeln!(text, "**These figures are doubtful**: {why}\n");
     }
     let _ = writeln!(text, "| median of the rounds | {} a second | p50 | p99 | CPU each |", unit);
     text.push_str("|---|---:|---:|---:|---:|\n");
     for side in sides {
         let of = |value: fn(&Round) -> f64| median(side.rounds.iter().map(value));
         let (p50, p99) = (of(|round| round.p50_ms), of(|round| round.p99_ms));
-        let cpu = of(|round| round.cpu_us.values().sum());
+        let cpu = of(|round| round.all_cpu_us());
         let _ =
             writeln!(text, "| `{}` | {:.0} | {p50:.1} ms | {p99:.1} ms | {cpu:.0} µs |", side.name, side.per_second);
     }
@@ -52,6 +62,15 @@ pub fn markdown(comparison: &Comparison) -> String {
         let _ = writeln!(text, "\n`{}`: {}", side.name, settings.join(", "));
     }
     text
+}
+
+/// Three figures, of which those before the point are never cut.
+fn figures(value: f64) -> String {
+    match value {
+        ..1.0 => format!("{value:.3}"),
+        ..10.0 => format!("{value:.2}"),
+        _ => format!("{value:.1}"),
+    }
 }
 
 #[cfg(test)]
@@ -84,8 +103,10 @@ mod tests {
             command: "shopctl bench hot-product".into(),
             unit: "reservations",
             ratio: 29.8,
+            cpu_ratio: 0.0665,
             sides: [fast, slow],
             broken: vec!["3 units are missing".into()],
+            doubtful: vec!["optimistic: the run exited 99".into()],
         };
         insta::assert_snapshot!(markdown(&comparison));
     }

@@ -171,25 +171,48 @@ pub struct SimulateArgs {
     pub job: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    pub benchmark: Benchmark,
+}
+
+#[derive(Debug, Subcommand)]
 pub enum Benchmark {
     /// Many buyers want one product: reservations that are decided together, or each with an optimistic lock.
-    HotProduct,
+    HotProduct(TurnsArgs),
     /// The whole shop under customers who order without a pause: with group commit, or a transaction for each write.
-    Throughput,
+    Throughput(TurnsArgs),
+    /// The same with traces, metrics and histograms, and without: what it costs to watch.
+    Instruments(TurnsArgs),
+    /// A shop that fills up: latency, CPU, memory and disk for each order, against the orders that are there.
+    Growth(GrowthArgs),
 }
 
 #[derive(Debug, Args)]
-pub struct BenchArgs {
-    /// What to measure.
-    #[arg(value_enum)]
-    pub benchmark: Benchmark,
+pub struct TurnsArgs {
     /// Turns of each side.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
     /// How long each turn lasts, in seconds.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=600))]
     pub seconds: u32,
+    #[command(flatten)]
+    pub usual: BenchUsual,
+}
+
+#[derive(Debug, Args)]
+pub struct GrowthArgs {
+    /// How many orders the shop has in the end.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub orders: u32,
+    #[command(flatten)]
+    pub usual: BenchUsual,
+}
+
+/// What every benchmark is told.
+#[derive(Debug, Args)]
+pub struct BenchUsual {
     /// Who buy at the same time.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub buyers: u32,

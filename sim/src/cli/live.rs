@@ -8,7 +8,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 
-use chassis::Servers;
+use chassis::{Instruments, Servers};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -25,9 +25,9 @@ use crate::report::Summary;
 use crate::report::summary::Circumstances;
 use crate::run::glance::Control;
 use crate::run::progress::{Event, Sink, printer};
-use crate::run::resources::Meter;
+use crate::run::resources::{Holdings, Meter};
 use crate::run::watch::Watch;
-use crate::run::{Conducted, Experiment, Unfinished, conduct, resources};
+use crate::run::{Conducted, Experiment, Unfinished, Watcher, conduct, resources};
 use crate::scenario::Scenario;
 use crate::tui::{Dashboard, Shown};
 use crate::world::Admin;
@@ -45,6 +45,10 @@ const CONTROLS_MAX: usize = 64;
 pub struct Standing {
     pub infra: InfraArgs,
     pub admin: Admin,
+    /// Without them nobody watches either.
+    pub instruments: Instruments,
+    /// Whether the books of private servers, which go with the run, are copied into its folder.
+    pub keeps_books: bool,
 }
 
 /// How a person follows a run.
@@ -52,8 +56,8 @@ pub enum Watched {
     Live(Box<Dashboard>),
     /// Line by line.
     InLines,
-    /// Nobody does.
-    Unwatched,
+    /// By a program.
+    By(Sink),
 }
 
 /// Runs the scenario on this machine and judges it. `keep` is given the verdict as soon as there is one,
@@ -71,7 +75,7 @@ pub async fn run(
     let dashboard = match watched {
         Watched::Live(dashboard) => dashboard,
         watched => {
-            let sink: Sink = if matches!(watched, Watched::InLines) { printer() } else { Arc::new(|_| {}) };
+            let sink = if let Watched::By(sink) = watched { sink } else { printer() };
             let outcome = in_real_time(scenario, folder, ground, pictures.beside(sink), controls).await;
             return Shown { outcome: kept(outcome), no_more: false };
         }
@@ -145,7 +149,11 @@ async fn in_real_time(
         }
     }
     let mut meter = Meter::new(shop.parts().into_iter().chain(ground.parts()));
-    sink(&Event::ShopUp { took: shop.started_in() });
+    let holdings = Holdings {
+        parts: shop.parts().into_iter().chain(ground.parts()).collect(),
+        folders: ground.folders().unwrap_or_else(|| vec![(DATA.to_owned(), folder.join(DATA))]),
+    };
+    sink(&Event::ShopUp { took: shop.started_in(), holdings: Arc::new(holdings) });
     let stop = CancellationToken::new();
     let record = folder.join("orders.jsonl");
     let record =
@@ -157,7 +165,7 @@ async fn in_real_time(
         manifest: Some(folder.join(manifest::FILE)),
         sink: sink.clone(),
         controls,
-        watcher: Some(Box::new(watch_on_its_own_thread)),
+        watcher: (standing.instruments == Instruments::On).then(|| Box::new(watch_on_its_own_thread) as Watcher),
         stop: stop.clone(),
     };
     let hands = Hands { stop, tell, asked };
@@ -170,7 +178,7 @@ async fn in_real_time(
     shop.stop();
     let conducted = conducted.map_err(|why| if why.code == ExitCode::Stopped { why } else { why.after(&died) });
     // Of a server that is gone nothing can be copied, which is said already.
-    if conducted.is_ok() || died.is_empty() {
+    if standing.keeps_books && (conducted.is_ok() || died.is_empty()) {
         keep_books(&ground, folder, &conducted, &sink).await;
     }
     let (conducted, generator_cpu_us) = conducted?;
@@ -250,6 +258,7 @@ async fn put_up(scenario: &Scenario, folder: &Path, ground: &Ground, standing: &
         crash: None,
         servers: ground.servers(),
         processes: standing.infra.processes,
+        instruments: standing.instruments,
     };
     Shop::put_up(plan).await.map_err(|error| Failure::shop(format!("error: {error}")))
 }

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use chassis::Instruments;
 use chassis::clock::{Clock, SystemClock};
 use tokio::time::Duration;
 
@@ -113,7 +114,8 @@ fn run_one(args: &RunArgs, scenario: &Scenario, reports: &mut [Report]) -> Resul
         true => Watched::Live(Box::new(Dashboard::start(scenario).map_err(no_screen)?)),
         false => Watched::InLines,
     };
-    let standing = Standing { infra: args.infra.clone(), admin: admin(args)? };
+    let (infra, admin) = (args.infra.clone(), admin(args)?);
+    let standing = Standing { infra, admin, instruments: Instruments::On, keeps_books: true };
     let mut kept = Ok(());
     let keeping = |summary: &Summary| kept = keep(summary, &folder, reports);
     let shown = runtime()?.block_on(live::run(scenario, &folder, &standing, watched, &pictures, keeping));

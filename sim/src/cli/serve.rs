@@ -7,15 +7,13 @@ use std::sync::Arc;
 
 use chassis::auth::Keys;
 use chassis::clock::SystemClock;
-use chassis::context::Tracer;
 use chassis::env::StartError;
 use chassis::gather::BATCH_MAX;
 use chassis::hazard::Hazards;
-use chassis::metrics::Metrics;
 use chassis::net::{BoundPort, ExposedNetwork, Listener, Network, SystemNetwork};
 use chassis::rng::Seeds;
 use chassis::serve::Service;
-use chassis::{Backing, Env, Servers};
+use chassis::{Backing, Env, Instruments, Servers};
 use clap::builder::BoolishValueParser;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgMatches, Args, CommandFactory as _, FromArgMatches, Subcommand};
@@ -117,6 +115,9 @@ pub struct ProcessArgs {
     /// Fixes the role's random choices, for experiments on new databases.
     #[arg(long, value_name = "NUMBER", env = "SHOP_SEED", hide = true)]
     seed: Option<u64>,
+    /// Measures and traces nothing, for whoever measures what that costs.
+    #[arg(long, hide = true)]
+    uninstrumented: bool,
     /// Stops also when standard input, a pipe, ends: whoever started this process is gone.
     #[arg(long, hide = true)]
     until_eof: bool,
@@ -326,10 +327,11 @@ impl ProcessArgs {
             false => Arc::new(ExposedNetwork(hazards.clone())),
         };
         let addresses = |peers: &[Peer]| Arc::new(peers.iter().map(|peer| (peer.role, peer.address.clone())).collect());
+        let instruments = if self.uninstrumented { Instruments::Off } else { Instruments::On };
         let env = Env {
             role,
             clock: Arc::new(SystemClock),
-            tracer: Tracer::new(&seeds),
+            tracer: instruments.tracer(&seeds),
             seeds,
             network,
             peers: addresses(&self.peer),
@@ -337,7 +339,7 @@ impl ProcessArgs {
             chaos: self.chaos,
             keys,
             backing: Backing::Servers(Servers { hazards, ..servers }),
-            metrics: Metrics::new(role),
+            metrics: instruments.metrics(role),
             shutdown: CancellationToken::new(),
         };
         Ok((env, places))

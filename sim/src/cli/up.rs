@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use chassis::Instruments;
 use chassis::rng::Seeds;
 use rand::Rng;
 
@@ -67,6 +68,7 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
         crash: args.crash_at.clone(),
         servers: None,
         processes: args.infra.processes,
+        instruments: Instruments::On,
     };
     runtime()?.block_on(until_stopped(plan, args))
 }

@@ -6,7 +6,7 @@
 pub mod external;
 pub mod local;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chassis::Servers;
 use chassis::gather::BATCH_MAX;
@@ -137,6 +137,18 @@ impl Ground {
             let all = [&servers.postgres, &servers.nats, &servers.redis];
             all.iter().filter_map(|server| Some((server.name().to_owned(), Part::Tree(server.pid()?)))).collect()
         })
+    }
+
+    /// Where each private server keeps its data.
+    pub fn folders(&self) -> Option<Vec<(String, PathBuf)>> {
+        match self {
+            // Not on this machine, as far as anybody can tell.
+            Self::External(_) => Some(Vec::new()),
+            Self::Embedded => None,
+            Self::Local { private, .. } => {
+                Some(private.with(|servers| servers.folders().map(|(name, path)| (name.to_owned(), path)).into()))
+            }
+        }
     }
 
     /// Private servers that ended by themselves, and what they said last.

@@ -379,7 +379,12 @@ mod tests {
 
     #[test]
     fn roles_as_processes_stand_beside_this_process_and_threads_within_it() {
-        let used = |cpu_us, within: bool| Used { cpu_us: Some(cpu_us), peak_mb: (!within).then_some(20.0), within };
+        let used = |cpu_us, within: bool| Used {
+            cpu_us: Some(cpu_us),
+            peak_mb: (!within).then_some(20.0),
+            within,
+            held_mb: None,
+        };
         let around = Circumstances {
             used: [("order", used(300, true)), ("payment", used(500, false))]
                 .map(|(name, used)| (name.to_owned(), used))

@@ -1,8 +1,11 @@
 //! A moment of a run as whoever watches it is told: numbers and words, nothing to compute.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tokio::time::Duration;
+
+use crate::load::recorder::Latency;
 
 /// How far the run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,7 +40,9 @@ pub struct Tick {
     pub dropped: u64,
     /// Orders by what their first answer said: confirmed, cancelled, open, rejected, errors, unknown.
     pub fates: BTreeMap<&'static str, u64>,
-    /// `POST orders` answered since the tick before, from due to answer; `None` if there were none.
+    /// `POST orders` answered since the tick before, from due to answer.
+    pub answered: Arc<Latency>,
+    /// The same in short; `None` if there were none.
     pub latency: Option<Quantiles>,
     /// And since the warm-up's end.
     pub latency_so_far: Option<Quantiles>,

@@ -7,12 +7,14 @@ use kernel::Timestamp;
 use tokio::time::Duration;
 
 use super::glance::{FaultGlance, Phase, Tick};
+use super::resources::Holdings;
 
 /// What there is to tell.
 #[derive(Debug, Clone)]
 pub enum Event {
     ShopUp {
         took: Duration,
+        holdings: Arc<Holdings>,
     },
     Seeded {
         users: usize,
@@ -51,7 +53,7 @@ pub fn printer() -> Sink {
 /// What an event is on a line, if it is worth one: of the ticks, those of whole seconds.
 fn line(event: &Event) -> Option<String> {
     Some(match event {
-        Event::ShopUp { took } => format!("shop up in {} ms", took.as_millis()),
+        Event::ShopUp { took, .. } => format!("shop up in {} ms", took.as_millis()),
         Event::Seeded { users, products, took } => {
             format!("seeded {users} users and {products} products in {} ms", took.as_millis())
         }

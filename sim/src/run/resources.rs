@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 /// A clock tick in `/proc/PID/stat`: Linux counts a hundred a second there on every machine that this
 /// program is built for.
@@ -18,6 +20,14 @@ pub enum Part {
     Tree(u32),
 }
 
+/// What a shop holds of a machine, by name: whoever wants to know how much looks there.
+#[derive(Debug, Default)]
+pub struct Holdings {
+    pub parts: Vec<(String, Part)>,
+    /// Where data lie; none of them is within another one.
+    pub folders: Vec<(String, PathBuf)>,
+}
+
 /// What a part has used.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Used {
@@ -29,6 +39,8 @@ pub struct Used {
     /// several share once; where the kernel does not tell those (another user's processes), of
     /// resident sets, which count it for each. `None` for threads, whose memory is the process's.
     pub peak_mb: Option<f64>,
+    /// What it held at the last look: of a process its resident set, of a tree as above.
+    pub held_mb: Option<f64>,
     /// It is a part of this process.
     pub within: bool,
 }
@@ -92,6 +104,7 @@ impl Measured {
                 let Some(stat) = same(*pid) else { return };
                 self.used.cpu_us = Some(stat.own_ticks * TICK_US);
                 self.used.peak_mb = peak_mb_of(&pid.to_string()).or(self.used.peak_mb);
+                self.used.held_mb = resident_mb_of(*pid).or(self.used.held_mb);
             }
             Part::Tree(pid) => {
                 if same(*pid).is_none() {
@@ -100,7 +113,9 @@ impl Measured {
                 let tree = tree(*pid);
                 let cpu_us = tree.cpu_us().saturating_sub(self.before_us);
                 self.used.cpu_us = self.used.cpu_us.max(Some(cpu_us));
-                self.used.peak_mb = [self.used.peak_mb, tree.memory_mb()].into_iter().flatten().reduce(f64::max);
+                let held = tree.memory_mb();
+                self.used.peak_mb = [self.used.peak_mb, held].into_iter().flatten().reduce(f64::max);
+                self.used.held_mb = held.or(self.used.held_mb);
             }
         }
     }
@@ -172,8 +187,11 @@ impl Tree {
 /// What a process holds now: its proportional set size, or its resident set where that is not told.
 fn memory_mb_of(pid: u32) -> Option<f64> {
     let proportional = || megabytes(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?, "Pss:");
-    let resident = || megabytes(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmRSS:");
-    proportional().or_else(resident)
+    proportional().or_else(|| resident_mb_of(pid))
+}
+
+fn resident_mb_of(pid: u32) -> Option<f64> {
+    megabytes(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmRSS:")
 }
 
 fn peak_mb_of(process: &str) -> Option<f64> {
@@ -203,6 +221,18 @@ pub fn cpu_us_of_thread(thread: &str) -> Option<u64> {
 /// The most memory that this process has held so far, in megabytes.
 pub fn peak_rss_mb() -> Option<f64> {
     peak_mb_of("self")
+}
+
+/// What a folder and all in it take of the disk, in megabytes; what comes or goes meanwhile may be counted or not.
+pub fn disk_mb(folder: &Path) -> f64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let each = entries.map(|entry| match entry.metadata() {
+        Ok(meta) if meta.is_dir() => disk_mb(&entry.path()),
+        // In units of 512 bytes, whatever the file system's own are (stat(2)).
+        Ok(meta) => meta.blocks() as f64 * 512.0 / 1024.0 / 1024.0,
+        Err(_) => 0.0,
+    });
+    each.sum()
 }
 
 /// A line about the machine: processor and cores, memory, kernel.
@@ -294,6 +324,19 @@ mod tests {
         for child in tree.0.keys().filter(|child| **child != pid) {
             Command::new("kill").arg(child.to_string()).status().unwrap();
         }
+    }
+
+    #[test]
+    fn a_folder_takes_what_its_files_take_however_deep_they_lie() {
+        let folder = tempfile::tempdir().unwrap();
+        let (deep, before) = (folder.path().join("a/b"), disk_mb(folder.path()));
+        fs::create_dir_all(&deep).unwrap();
+        for path in [folder.path().join("x"), deep.join("y")] {
+            fs::write(path, vec![1; 1 << 20]).unwrap();
+        }
+        let grown = disk_mb(folder.path()) - before;
+        assert!((2.0..2.1).contains(&grown), "{grown} MB");
+        assert!(disk_mb(&folder.path().join("none")) < 1e-9);
     }
 
     #[test]

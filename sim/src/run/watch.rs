@@ -102,6 +102,7 @@ impl Watch {
             paused: clock.is_paused(),
             planned_per_s: planned_per_s(&self.scenario, elapsed),
             latency: quantiles(lately.histogram()),
+            answered: Arc::new(lately),
             latency_so_far: totals.order_duration().map(Latency::histogram).and_then(quantiles),
             steps: Step::ALL.into_iter().map(|step| step_glance(step, &steps, &in_flight)).collect(),
             breaker: breaker.map(|breaker| self.breaker_glance(breaker, &transitions)),

@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use chassis::Servers;
 use chassis::clock::SystemClock;
 use chassis::net::SystemNetwork;
 use chassis::rng::Seeds;
+use chassis::{Instruments, Servers};
 use tokio::time::Duration;
 
 use super::lock::FolderLock;
@@ -41,6 +41,7 @@ pub struct Plan {
     pub servers: Option<Servers>,
     /// Each role a process. Processes share nothing but servers.
     pub processes: bool,
+    pub instruments: Instruments,
 }
 
 /// A shop that runs. Stopped by [`Shop::stop`], or when it is dropped.
@@ -77,13 +78,14 @@ impl Shop {
     }
 
     async fn together(plan: Plan, seeds: Seeds) -> Result<RunningShop, WorldError> {
-        let Plan { settings, folder, listen, secret, chaos, crash, servers, .. } = plan;
+        let Plan { settings, folder, listen, secret, chaos, crash, servers, instruments, .. } = plan;
         let keys = secret.keys().map_err(WorldError)?;
-        RunningShop::start(RealOptions { settings, folder, listen, seeds, keys, chaos, crash, servers }).await
+        let options = RealOptions { settings, folder, listen, seeds, keys, chaos, crash, servers, instruments };
+        RunningShop::start(options).await
     }
 
     async fn apart(plan: Plan, servers: Servers, seeds: Seeds) -> Result<Apart, WorldError> {
-        let Plan { settings, folder, listen, seed, secret, chaos, crash, .. } = plan;
+        let Plan { settings, folder, listen, seed, secret, chaos, crash, instruments, .. } = plan;
         let lock = FolderLock::take(&folder).map_err(WorldError)?;
         let options = ProcessesOptions {
             program: None,
@@ -96,6 +98,7 @@ impl Shop {
             seed,
             chaos,
             crash,
+            instruments,
         };
         let processes = Processes::start(options).await?;
         let surroundings = Surroundings {

@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chassis::Servers;
 use chassis::net::SystemNetwork;
 use chassis::rng::Seeds;
+use chassis::{Instruments, Servers};
 use rand::RngExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Duration, Instant, sleep};
@@ -64,6 +64,7 @@ pub struct ProcessesOptions {
     pub chaos: bool,
     /// Where the role that passes there dies.
     pub crash: Option<CrashAt>,
+    pub instruments: Instruments,
 }
 
 /// A shop that runs. Stopped by [`Processes::stop`], or when it is dropped.
@@ -135,6 +136,7 @@ impl Processes {
         if let Some(crash) = options.crash.as_ref().filter(|crash| crash.role() == role) {
             command.arg(format!("--crash-at={crash}"));
         }
+        command.args((options.instruments == Instruments::Off).then_some("--uninstrumented"));
         command.args(options.seed.map(|seed| format!("--seed={seed}")));
 
         command.env_clear();

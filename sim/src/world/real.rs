@@ -9,15 +9,13 @@ use std::thread::JoinHandle;
 
 use chassis::auth::Keys;
 use chassis::clock::{SharedClock, SteadyClock, SystemClock};
-use chassis::context::Tracer;
 use chassis::events::exposed::ExposedLog;
 use chassis::events::sqlite::SqliteEventLog;
 use chassis::hazard::Hazards;
-use chassis::metrics::Metrics;
 use chassis::net::{BoundPort, ExposedNetwork, Network, SystemNetwork};
 use chassis::rng::Seeds;
 use chassis::sqlite::Storage;
-use chassis::{Backing, Embedded, Env, Servers};
+use chassis::{Backing, Embedded, Env, Instruments, Servers};
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -48,6 +46,7 @@ pub struct RealOptions {
     pub crash: Option<CrashAt>,
     /// PostgreSQL, NATS and Redis; SQLite files in the folder without them.
     pub servers: Option<Servers>,
+    pub instruments: Instruments,
 }
 
 /// A shop that runs. Stopped by [`RunningShop::stop`], or when it is dropped.
@@ -148,7 +147,7 @@ impl RunningShop {
             let env = Env {
                 role,
                 clock: clock.clone(),
-                tracer: Tracer::new(&seeds),
+                tracer: options.instruments.tracer(&seeds),
                 seeds,
                 network: exposed.clone(),
                 peers: peers.clone(),
@@ -156,7 +155,7 @@ impl RunningShop {
                 chaos: options.chaos,
                 keys: options.keys.clone(),
                 backing: exposed_to(&backing, role, &hazards),
-                metrics: Metrics::new(role),
+                metrics: options.instruments.metrics(role),
                 shutdown: shutdown.clone(),
             };
             let (Some(main), Some(ops)) = (ports.main.remove(role), ports.ops.remove(role)) else { continue };

@@ -46,3 +46,41 @@ fn the_whole_shop_is_measured_with_and_without_group_commit_in_turns() {
         assert!(round["done"].as_u64().unwrap() > 0 && round["cpu_us"]["order"].as_f64().unwrap() > 0.0, "{text}");
     }
 }
+
+#[test]
+fn what_it_costs_to_watch_is_measured_in_turns_with_and_without_instruments() {
+    let bench = Bench::new(TINY);
+    let arguments = ["bench", "instruments", "--rounds", "1", "--seconds", "1", "--buyers", "8", "--out", "figures"];
+    let said = bench.shopctl(&arguments).exits(0).stdout();
+    for told in
+        ["round 1 of 1: measured", "round 1 of 1: bare", "times the CPU for each", "report: figures/instruments.md"]
+    {
+        assert!(said.contains(told), "{said}");
+    }
+    let text = std::fs::read_to_string(bench.path("figures/instruments.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let sides = report["sides"].as_array().unwrap();
+    let settings: Vec<_> = sides.iter().map(|side| side["settings"]["instruments"].as_str().unwrap()).collect();
+    assert_eq!(settings, ["on", "off"]);
+    assert!(report["cpu_ratio"].as_f64().unwrap() > 0.0, "{text}");
+}
+
+#[test]
+fn a_shop_that_fills_up_is_measured_on_its_way_and_drawn() {
+    let bench = Bench::new(TINY);
+    let arguments = ["bench", "growth", "--orders", "300", "--buyers", "8", "--out", "figures"];
+    let said = bench.shopctl(&arguments).exits(0).stdout();
+    assert!(said.contains("report: figures/growth.md") && said.contains("MB on disk"), "{said}");
+    let text = std::fs::read_to_string(bench.path("figures/growth.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let samples = report["samples"].as_array().unwrap();
+    let (first, last) = (samples.first().unwrap(), samples.last().unwrap());
+    assert_eq!((first["orders"].as_u64(), last["orders"].as_u64()), (Some(0), Some(300)));
+    for part in ["postgres", "nats", "redis", "order", "shopctl"] {
+        assert!(last["memory_mb"][part].as_f64().unwrap() > 0.0, "{part}: {text}");
+    }
+    for folder in ["postgres", "postgres-wal", "nats"] {
+        assert!(last["disk_mb"][folder].as_f64().unwrap() > 0.0, "{folder}: {text}");
+    }
+    assert!(std::fs::read_to_string(bench.path("figures/growth.svg")).unwrap().starts_with("<svg"));
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
+use chassis::Instruments;
 use chassis::events::jetstream::JetStreamLog;
 use chassis::events::{EventLog, Stream};
 use servers::LocalServers;
@@ -108,6 +109,7 @@ async fn played(servers: &PrivateServers, deeds: Vec<(usize, Deed)>, afterwards:
         crash: None,
         servers: Some(servers.connections()),
         processes: false,
+        instruments: Instruments::On,
     };
     let shop = Shop::put_up(plan).await.unwrap();
     let lines = Arc::new(AtomicUsize::new(0));

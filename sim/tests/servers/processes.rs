@@ -6,10 +6,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::Servers;
 use chassis::gather::BATCH_MAX;
 use chassis::hazard::Hazards;
 use chassis::net::SystemNetwork;
+use chassis::{Instruments, Servers};
 use shopctl::load::api::{Api, Item};
 use shopctl::load::client::HttpClient;
 use shopctl::load::journey::seen;
@@ -45,6 +45,7 @@ pub fn options(servers: &Servers, logs: &Path) -> ProcessesOptions {
         seed: Some(5),
         chaos: false,
         crash: None,
+        instruments: Instruments::On,
     }
 }
 

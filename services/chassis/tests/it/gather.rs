@@ -161,7 +161,7 @@ async fn each_command_keeps_its_own_trace() {
     texts.permits.add_permits(10);
     let tracer = Tracer::new(&Seeds::from_number(1));
     let one = |text: &'static str| {
-        let (gather, trace) = (gather.clone(), tracer.span(None));
+        let (gather, trace) = (gather.clone(), tracer.span(None).unwrap());
         let context = Context { trace: Some(trace), token: None };
         (trace.to_string(), async move { context.scope(gather.submit(text.into())).await.unwrap() })
     };

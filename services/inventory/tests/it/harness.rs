@@ -170,7 +170,7 @@ pub struct Client {
 impl Client {
     fn new(env: &Env, identity: Identity, token: Option<Arc<str>>) -> Self {
         let channel = chassis::grpc::channel(env, inventory::ROLE, identity, Duration::from_secs(5)).unwrap();
-        let trace = Some(env.tracer.span(None));
+        let trace = env.tracer.span(None);
         Self { grpc: InventoryServiceClient::new(channel), context: Context { trace, token }, tries: 1 }
     }
 

@@ -150,7 +150,7 @@ impl Driver {
         let Ok(slot) = self.inner.slots.clone().try_acquire_owned() else { return };
         let inner = self.inner.clone();
         let parent = stored.traceparent.as_ref().and_then(|text| text.parse().ok());
-        let context = Context { trace: Some(inner.tracer.span(parent)), token: None };
+        let context = Context { trace: inner.tracer.span(parent), token: None };
         let driven = Driven::new(self.inner.clone(), stored.order.id);
         self.inner.tasks.spawn(async move {
             context.scope(inner.drive(stored)).await;

@@ -36,6 +36,7 @@ struct StepLabel {
 /// Counts every attempt. Memory is bounded: 8 steps × 4 outcomes, 3 significant digits, 1 µs to 1 h.
 #[derive(Clone)]
 pub struct StepRecorder {
+    on: bool,
     histograms: Arc<Mutex<Histograms>>,
     buckets: Family<Labels, Buckets, fn() -> Buckets>,
     in_flight: Family<StepLabel, Gauge>,
@@ -60,18 +61,31 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.recorder.gauge(self.step).dec();
+        if self.recorder.on {
+            self.recorder.gauge(self.step).dec();
+        }
     }
 }
 
 impl Default for StepRecorder {
     fn default() -> Self {
         let buckets = Family::new_with_constructor(latency_histogram as fn() -> Buckets);
-        Self { histograms: Arc::default(), buckets, in_flight: Family::default(), overtaken: Family::default() }
+        Self {
+            on: true,
+            histograms: Arc::default(),
+            buckets,
+            in_flight: Family::default(),
+            overtaken: Family::default(),
+        }
     }
 }
 
 impl StepRecorder {
+    /// Records only if `on`.
+    pub fn new(on: bool) -> Self {
+        Self { on, ..Self::default() }
+    }
+
     /// Shows the steps on `/metrics` too.
     pub fn register(&self, registry: &mut Registry) {
         let help = "Time that an attempt of a saga step took, by step and outcome";
@@ -83,7 +97,9 @@ impl StepRecorder {
 
     /// An attempt of `step` begins.
     pub fn begin(&self, step: Step) -> InFlight {
-        self.gauge(step).inc();
+        if self.on {
+            self.gauge(step).inc();
+        }
         InFlight { recorder: self.clone(), step, started: Instant::now() }
     }
 
@@ -102,6 +118,9 @@ impl StepRecorder {
     }
 
     fn record(&self, step: Step, outcome: Outcome, took: Duration) {
+        if !self.on {
+            return;
+        }
         let labels = Labels { step: step.as_str(), outcome: outcome.as_str() };
         self.buckets.get_or_create(&labels).observe(took.as_secs_f64());
         let micros = u64::try_from(took.as_micros()).unwrap_or(HIGHEST_US).clamp(1, HIGHEST_US);
@@ -135,6 +154,15 @@ mod tests {
         recorder.record(Step::Cancel, Outcome::Unknown, Duration::from_secs(9_999_999));
         let counts: Vec<_> = recorder.snapshot().into_iter().map(|(_, outcome, h)| (outcome, h.len())).collect();
         assert_eq!(counts, [(Outcome::Done, 1), (Outcome::Unknown, 1)]);
+    }
+
+    #[test]
+    fn nothing_is_recorded_where_that_is_off() {
+        let recorder = StepRecorder::new(false);
+        let took = recorder.begin(Step::ReserveStock).ended(Outcome::Done);
+        assert!(took < Duration::from_secs(3600), "how long it took is known all the same");
+        assert!(recorder.snapshot().is_empty());
+        assert!(recorder.in_flight().iter().all(|(_, attempts)| *attempts == 0));
     }
 
     #[test]

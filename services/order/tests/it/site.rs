@@ -170,7 +170,7 @@ impl Site {
         let env = env("gateway", &self.backing, &self.addresses);
         let identity = Identity::Caller(env.clone());
         let channel = chassis::grpc::channel(&env, order::ROLE, identity, Duration::from_secs(10)).unwrap();
-        let context = Context { trace: Some(env.tracer.span(None)), token: token.map(Into::into) };
+        let context = Context { trace: env.tracer.span(None), token: token.map(Into::into) };
         Client { grpc: OrderServiceClient::new(channel), context }
     }
 

@@ -2,6 +2,7 @@
 //! from 2 s to 5 s. Everything is made up from the time alone.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::report::Summary;
@@ -76,7 +77,7 @@ pub fn state(story: Story, at_s: f64, theme: Theme) -> State {
 pub fn events(story: Story, until_s: f64) -> Vec<Event> {
     let took = secs(0.4);
     let mut events = vec![
-        Event::ShopUp { took },
+        Event::ShopUp { took, holdings: Arc::default() },
         Event::Seeded { users: 2000, products: 201, took },
         Event::LoadStarts { at: kernel::Timestamp::from_micros(1_700_000_000_000_000) },
     ];
@@ -291,6 +292,7 @@ pub fn tick(story: Story, at_s: f64) -> Tick {
         journeys_ended: arrived((at_s - 0.2).max(0.0)) as u64,
         dropped: 0,
         fates: fates(story, at_s),
+        answered: Arc::default(),
         latency: Some(latency(story, at_s)).filter(|latency| latency.count > 0),
         latency_so_far: measured.then(|| latency(story, ended)),
         steps: steps(story, at_s),

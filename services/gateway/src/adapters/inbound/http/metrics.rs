@@ -19,6 +19,7 @@ struct Labels {
 
 #[derive(Clone)]
 pub(super) struct HttpMetrics {
+    on: bool,
     requests: Family<Labels, Histogram, fn() -> Histogram>,
     unenforced: Counter,
 }
@@ -39,7 +40,7 @@ impl HttpMetrics {
                 unenforced.clone(),
             );
         });
-        Self { requests, unenforced }
+        Self { on: metrics.is_on(), requests, unenforced }
     }
 
     /// A request was let through uncounted.
@@ -48,6 +49,9 @@ impl HttpMetrics {
     }
 
     pub(super) fn request(&self, method: &'static str, route: &str, status: StatusCode, took: Duration) {
+        if !self.on {
+            return;
+        }
         let labels = Labels { method, route: route.to_owned(), status: status.as_u16() };
         self.requests.get_or_create(&labels).observe(took.as_secs_f64());
     }

@@ -37,7 +37,7 @@ pub(super) async fn observe(State(gateway): State<Shared>, request: Request, nex
     let trace = gateway.tracer.span(parent);
     let request_timeout = gateway.request_timeout;
     let record = Record::begin(gateway, &request, request_id.clone());
-    let context = Context { trace: Some(trace), token: None };
+    let context = Context { trace, token: None };
     let response = match head_of(&request) {
         Ok(()) => {
             let answer = tokio::time::timeout(request_timeout, context.scope(next.run(request))).await;
@@ -48,7 +48,9 @@ pub(super) async fn observe(State(gateway): State<Shared>, request: Request, nex
     let mut response = problem::render(response, &request_id);
     let headers = response.headers_mut();
     set(headers, REQUEST_ID, request_id.as_str());
-    set(headers, HeaderName::from_static(TRACEPARENT), &trace.to_string());
+    if let Some(trace) = trace {
+        set(headers, HeaderName::from_static(TRACEPARENT), &trace.to_string());
+    }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
