@@ -26,7 +26,7 @@ about: customers order without a pause until the shop has as many orders as were
 seed: 1
 shop:
   users: 10000
-  catalog: { generate: 100, stock: 10000000 }
+  catalog: { generate: 100, stock: 1000000 }
   settings: { gateway.rate_limit_per_minute: 10000000, acquirer.decline_rate: 0, acquirer.latency: 0ms..0ms }
 load:
   customers:
