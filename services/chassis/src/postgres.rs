@@ -259,6 +259,24 @@ impl Kept {
         Err(StoreError::Unavailable("PostgreSQL ends every connection".into()))
     }
 
+    /// Runs a statement that changes nothing. One that finds the connection dead is made again, on another.
+    ///
+    /// # Errors
+    /// When it fails, or no connection is to be had in time.
+    pub async fn read<'q>(
+        &self,
+        statement: impl Fn() -> sqlx::query::Query<'q, Postgres, PgArguments> + Send,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        let mut read = self.fetch_all(statement()).await;
+        for _ in 0..POOL {
+            match read {
+                Err(error) if is_lost(&error) => read = self.fetch_all(statement()).await,
+                _ => break,
+            }
+        }
+        Ok(read?)
+    }
+
     /// Runs one statement, which is a transaction by itself.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ mod contract;
 mod family;
 mod harness;
 mod lock;
+mod meddled;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod saga;

@@ -14,6 +14,7 @@ mod harness;
 #[path = "../it/lock.rs"]
 mod lock;
 mod optimistic;
+mod overtaken;
 #[cfg(feature = "planted-bugs")]
 #[path = "../it/planted.rs"]
 mod planted;

@@ -1,14 +1,16 @@
 //! The books in PostgreSQL, `inventory_db`.
 //!
-//! A batch is one transaction of few statements: it locks the keys of its commands (in order), reads
-//! what is known of them, locks the stock rows (in order), decides each command in memory against the
-//! balance that those before it have left, and writes all of it at once. Locks are always taken in that
-//! order, so that no two batches wait for each other.
+//! A batch is two statements: one reads what is known of its commands and of their products, then each
+//! command is decided in memory against the balance that those before it have left, and the other writes
+//! all of it, if every row is still as it was read and no key is taken. Who writes alone is never refused.
 //!
-//! [`optimistic`] does the same for one command at a time and without the locks.
+//! Where somebody else was faster (another instance), and where a product gets its first row, it is a
+//! transaction: it locks the keys of the commands (in order), reads, locks the stock rows (in order),
+//! decides, and writes. Locks are always taken in that order, so that no two batches wait for each other.
 //!
-//! The locks are what makes decide-then-write atomic; the predicates on `stock` are kept all the same,
-//! since they, not the locks, are what forbids overselling.
+//! [`optimistic`] does it for one command at a time and without the locks.
+//!
+//! However it is decided, the predicates on `stock` are what forbids overselling.
 
 mod batch;
 mod optimistic;
@@ -20,13 +22,17 @@ use async_trait::async_trait;
 use chassis::StoreError;
 use chassis::clock::SharedClock;
 use chassis::env::Servers;
+use chassis::events::Event;
 use chassis::gather::{Failed, Gather, Traced, Writer};
 use chassis::metrics::Metrics;
-use chassis::postgres::outbox::{self, PostgresOutbox};
-use chassis::postgres::{Db, Kept, is_taken, plain};
+use chassis::postgres::outbox::PostgresOutbox;
+use chassis::postgres::{Db, Kept, failed, is_taken, plain};
 use kernel::{OrderId, ProductId, Timestamp};
-use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row as _};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{PgConnection, Postgres, Row as _};
+use tokio::time::Instant;
+use uuid::Uuid;
 
 use self::batch::{AnyAnswer, AnyCommand, Books, Command, Key, KnownOrder, Move, Writes};
 use self::optimistic::Optimistic;
@@ -40,27 +46,31 @@ use crate::domain::{Refusal, ReleaseOutcome, ReserveOutcome, Restock, Stock};
 pub const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/0001_initial.sql"),
     include_str!("../../../migrations/postgres/0002_lighter_writes.sql"),
+    include_str!("../../../migrations/postgres/0003_written_at_once.sql"),
 ];
 
 // In the order of the hashes, not of the keys: two keys may share one.
 const LOCK_KEYS: &str = "SELECT pg_advisory_xact_lock(hash)
     FROM (SELECT DISTINCT hashtextextended(key, 0) AS hash FROM unnest($1::text[]) AS key ORDER BY hash) AS keys";
-macro_rules! read_stock {
-    ($lock:literal) => {
-        concat!(
-            "SELECT product_id, available, reserved, sold, version FROM stock
-             WHERE product_id = ANY($1) ORDER BY product_id",
-            $lock
-        )
-    };
-}
-const READ_STOCK: &str = read_stock!("");
-const LOCK_STOCK: &str = read_stock!(" FOR UPDATE");
-const BARRIERS: &str = "SELECT order_id, operation, outcome,
-        (SELECT max(version) FROM inventory_events WHERE aggregate = order_id::text)
-    FROM operations WHERE order_id = ANY($1)";
-const RESERVATIONS: &str = "SELECT order_id, product_id, quantity FROM reservations
-    WHERE order_id = ANY($1) ORDER BY order_id, product_id";
+const LOCK_STOCK: &str = "SELECT product_id, available, reserved, sold, version FROM stock
+    WHERE product_id = ANY($1) ORDER BY product_id FOR UPDATE";
+/// What is known of orders, what they have reserved, and the stock of those products and of the ones that are asked
+/// for besides, as they stood at one moment.
+const LOOK: &str = "
+    WITH known AS (
+        SELECT order_id, operation, outcome,
+               (SELECT max(version) FROM inventory_events WHERE aggregate = order_id::text) AS version
+        FROM operations WHERE order_id = ANY($1)
+    ), lines AS (
+        SELECT order_id, product_id, quantity FROM reservations WHERE order_id IN (SELECT order_id FROM known)
+    )
+    SELECT 'operation', order_id, operation, outcome, version, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint
+    FROM known
+    UNION ALL
+    (SELECT 'line', order_id, NULL, NULL, product_id, quantity, NULL, NULL, NULL FROM lines ORDER BY order_id, product_id)
+    UNION ALL
+    SELECT 'stock', NULL, NULL, NULL, product_id, available, reserved, sold, version FROM stock
+    WHERE product_id = ANY(ARRAY(SELECT unnest($2::bigint[]) UNION SELECT product_id FROM lines))";
 const RESTOCKS: &str = "SELECT restock_id, product_id, quantity FROM restocks WHERE restock_id = ANY($1)";
 
 const WRITE_RESTOCKS: &str = "INSERT INTO restocks (restock_id, product_id, quantity, at)
@@ -69,10 +79,10 @@ const WRITE_RESTOCKS: &str = "INSERT INTO restocks (restock_id, product_id, quan
 const NEW_STOCK: &str = "INSERT INTO stock (product_id, available, reserved, sold, version)
     SELECT product_id, 0, 0, 0, 0 FROM unnest($1::bigint[]) AS product_id ON CONFLICT (product_id) DO NOTHING";
 
-/// All that the orders of a batch write, but their events: keys, new reservations, ended reservations,
-/// stock. One statement, since who waits for the stock rows waits for each round trip. Each stock row
-/// moves from the version it was read at, or stays where it is. Answers how many rows have moved, and
-/// how many reservations ended.
+/// All that the orders of a batch write: keys, new reservations, ended reservations, stock, events. One
+/// statement, since who waits for the stock rows waits for each round trip. Each stock row moves from the
+/// version it was read at; if one has moved already, or a reservation that is to end is not held any more,
+/// all of it is refused.
 macro_rules! write_orders {
     ($guard:literal) => {
         concat!(
@@ -82,6 +92,9 @@ macro_rules! write_orders {
             ), held AS (
                 INSERT INTO reservations (order_id, product_id, quantity, state)
                 SELECT * FROM unnest($5::uuid[], $6::bigint[], $7::bigint[], $16::text[])
+            ), told AS (
+                INSERT INTO inventory_events (aggregate, version, kind, data, occurred_at, traceparent)
+                SELECT * FROM unnest($19::text[], $20::bigint[], $21::text[], $22::text[], $23::bigint[], $24::text[])
             ), ended AS (
                 UPDATE reservations AS r SET state = e.state
                 FROM unnest((SELECT $8::uuid[]), $9::text[]) AS e (order_id, state)
@@ -94,7 +107,11 @@ macro_rules! write_orders {
                 WHERE s.product_id = m.product_id AND s.version = m.read_version ",
             $guard,
             " RETURNING 1
-            ) SELECT (SELECT count(*) FROM moved), (SELECT count(*) FROM ended)"
+            ), counted AS (
+                SELECT (SELECT count(*) FROM moved) AS moved, (SELECT count(*) FROM ended) AS ended
+            )
+            SELECT CASE WHEN moved <> $17 THEN refuse_moved(moved, $17)
+                        WHEN ended <> $18 THEN refuse_ended(ended, $18) END FROM counted"
         )
     };
 }
@@ -118,7 +135,15 @@ enum Way {
     Alone(Optimistic),
 }
 
-/// Writes batches of commands of all kinds, each in one transaction and decided in its order.
+/// What one command of a batch is answered.
+type Decided = Result<AnyAnswer, Refusal>;
+
+/// SQLSTATE of a refusal: a stock row has moved on.
+const MOVED: &str = "SH001";
+/// SQLSTATE of a refusal: a reservation is not held any more.
+const ENDED: &str = "SH002";
+
+/// Writes batches of commands of all kinds, decided in their order.
 pub struct StockWriter {
     kept: Kept,
     #[cfg(feature = "planted-bugs")]
@@ -177,7 +202,7 @@ impl PostgresStock {
 #[async_trait]
 impl Writer for StockWriter {
     type Command = AnyCommand;
-    type Answer = Result<AnyAnswer, Refusal>;
+    type Answer = Decided;
     type Key = ();
 
     fn name(&self) -> &'static str {
@@ -192,25 +217,68 @@ impl Writer for StockWriter {
         let Some(first) = batch.first() else { return Ok(Vec::new()) };
         let mixed = batch.iter().any(|other| other.command.what() != first.command.what());
         let what = if mixed { "stock_batch" } else { first.command.what() };
-        let mut tx = self.kept.begin(what).await.map_err(Failed::All)?;
-        let mut books = Books::default();
-        #[cfg(feature = "planted-bugs")]
-        {
-            books.planted_bug = self.planted_bug;
-        }
-        read(&mut tx, batch, Locks::Taken, &mut books).await?;
-        let mut decided = Vec::with_capacity(batch.len());
-        for Traced { command, trace } in batch {
-            let told = books.writes.events.len();
-            decided.push(command.decide(&mut books)?);
-            for event in books.writes.events.iter_mut().skip(told) {
-                event.traceparent.clone_from(trace);
+        // A restock has keys and rows that no order has.
+        if !batch.iter().any(|traced| matches!(traced.command, AnyCommand::Restock(_))) {
+            match self.write_at_once(batch, what).await {
+                // Somebody else was faster: with locks nobody is.
+                Err(Failed::OneOfThem(StoreError::Conflict(_))) => {}
+                written => return written,
             }
         }
+        self.write_locked(batch, what).await
+    }
+}
+
+impl StockWriter {
+    fn books(&self) -> Books {
+        #[cfg(feature = "planted-bugs")]
+        return Books::with_planted_bug(self.planted_bug);
+        #[cfg(not(feature = "planted-bugs"))]
+        Books::default()
+    }
+
+    /// `Conflict`, and nothing is written, when what was read was not so any more.
+    async fn write_at_once(&self, batch: &[Traced<AnyCommand>], what: &'static str) -> Result<Vec<Decided>, Failed> {
+        let mut books = self.books();
+        let (keys, products) = (keys(batch), products(batch, &books));
+        let ids = order_ids(&keys);
+        let rows = self.kept.read(|| sqlx::query(LOOK).bind(&ids).bind(&products)).await.map_err(Failed::All)?;
+        take_in(&rows, &mut books)?;
+        let (decided, started) = (decide(batch, &mut books)?, Instant::now());
+        let moves = books.moves();
+        if books.writes.operations.is_empty() && books.writes.events.is_empty() && moves.is_empty() {
+            return Ok(decided);
+        }
+        self.kept.db().writes(what);
+        match self.kept.fetch_all(written(&books, &books.writes, &moves)).await {
+            Ok(_) => self.kept.db().wrote(what, started),
+            Err(error) => return Err(refused_at_once(error)),
+        }
+        Ok(decided)
+    }
+
+    async fn write_locked(&self, batch: &[Traced<AnyCommand>], what: &'static str) -> Result<Vec<Decided>, Failed> {
+        let mut tx = self.kept.begin(what).await.map_err(Failed::All)?;
+        let mut books = self.books();
+        read(&mut tx, batch, Locks::Taken, &mut books).await?;
+        let decided = decide(batch, &mut books)?;
         write(&mut tx, &books).await?;
         tx.commit().await.map_err(Failed::All)?;
         Ok(decided)
     }
+}
+
+/// Each command in its turn, its events under its own trace.
+fn decide(batch: &[Traced<AnyCommand>], books: &mut Books) -> Result<Vec<Decided>, StoreError> {
+    let mut decided = Vec::with_capacity(batch.len());
+    for Traced { command, trace } in batch {
+        let told = books.writes.events.len();
+        decided.push(command.decide(books)?);
+        for event in books.writes.events.iter_mut().skip(told) {
+            event.traceparent.clone_from(trace);
+        }
+    }
+    Ok(decided)
 }
 
 #[async_trait]
@@ -234,17 +302,18 @@ impl StockStore for PostgresStock {
     async fn stock(&self, product_id: ProductId) -> Result<Option<Stock>, StoreError> {
         let sql = "SELECT product_id, available, reserved, sold, version FROM stock WHERE product_id = $1";
         let row = sqlx::query(sql).bind(product_id.0).fetch_optional(self.db.pool()).await?;
-        Ok(row.as_ref().map(stock_of).transpose()?)
+        Ok(row.as_ref().map(|row| stock_of(row, 0)).transpose()?)
     }
 }
 
-fn stock_of(row: &PgRow) -> Result<Stock, sqlx::Error> {
+/// Five columns from the `first` on.
+fn stock_of(row: &PgRow, first: usize) -> Result<Stock, sqlx::Error> {
     Ok(Stock {
-        product_id: ProductId(row.try_get(0)?),
-        available: row.try_get(1)?,
-        reserved: row.try_get(2)?,
-        sold: row.try_get(3)?,
-        version: row.try_get(4)?,
+        product_id: ProductId(row.try_get(first)?),
+        available: row.try_get(first + 1)?,
+        reserved: row.try_get(first + 2)?,
+        sold: row.try_get(first + 3)?,
+        version: row.try_get(first + 4)?,
     })
 }
 
@@ -256,6 +325,21 @@ enum Locks {
     Left,
 }
 
+fn keys(batch: &[Traced<AnyCommand>]) -> BTreeSet<Key> {
+    batch.iter().flat_map(|traced| traced.command.keys()).collect()
+}
+
+/// The products that the batch may move, going by what is known, in their order.
+fn products(batch: &[Traced<AnyCommand>], books: &Books) -> Vec<i64> {
+    let products = batch.iter().flat_map(|traced| traced.command.products(books)).map(|product_id| product_id.0);
+    products.collect::<BTreeSet<i64>>().into_iter().collect()
+}
+
+fn order_ids(keys: &BTreeSet<Key>) -> Vec<Uuid> {
+    let id = |key: &Key| if let Key::Order(id) = key { Some(*id.as_uuid()) } else { None };
+    keys.iter().filter_map(id).collect()
+}
+
 /// Locks and reads all that the batch is decided on. Each statement sees what was committed before it
 /// began, so what is read under a lock is read by a later statement than the one that waited for it.
 async fn read(
@@ -264,49 +348,51 @@ async fn read(
     locks: Locks,
     books: &mut Books,
 ) -> Result<(), StoreError> {
-    let keys: BTreeSet<Key> = batch.iter().flat_map(|traced| traced.command.keys()).collect();
+    let keys = keys(batch);
     if locks == Locks::Taken {
         let texts: Vec<String> = keys.iter().map(Key::to_string).collect();
         sqlx::query(LOCK_KEYS).bind(texts).execute(&mut *tx).await?;
     }
-    read_orders(tx, &keys, books).await?;
+    let look = sqlx::query(LOOK).bind(order_ids(&keys)).bind(products(batch, books));
+    take_in(&look.fetch_all(&mut *tx).await?, books)?;
     read_restocks(tx, &keys, books).await?;
     // Last, and for as short a time as can be: everybody wants the rows of a hot product.
-    let products: BTreeSet<i64> =
-        batch.iter().flat_map(|traced| traced.command.products(books)).map(|product_id| product_id.0).collect();
-    if !products.is_empty() {
-        let products: Vec<i64> = products.into_iter().collect();
-        let sql = if locks == Locks::Taken { LOCK_STOCK } else { READ_STOCK };
-        let rows = sqlx::query(sql).bind(products).fetch_all(&mut *tx).await?;
-        books.read_stock(rows.iter().map(stock_of).collect::<Result<Vec<_>, _>>()?);
+    let products = products(batch, books);
+    if locks == Locks::Taken && !products.is_empty() {
+        let rows = sqlx::query(LOCK_STOCK).bind(products).fetch_all(&mut *tx).await?;
+        books.read_stock(rows.iter().map(|row| stock_of(row, 0)).collect::<Result<Vec<_>, _>>()?);
     }
     Ok(())
 }
 
-async fn read_orders(tx: &mut PgConnection, keys: &BTreeSet<Key>, books: &mut Books) -> Result<(), StoreError> {
-    let id = |key: &Key| if let Key::Order(id) = key { Some(*id.as_uuid()) } else { None };
-    let ids: Vec<_> = keys.iter().filter_map(id).collect();
-    if ids.is_empty() {
-        return Ok(());
+/// What [`LOOK`] has seen.
+fn take_in(rows: &[PgRow], books: &mut Books) -> Result<(), StoreError> {
+    let mut stock = Vec::new();
+    for row in rows {
+        let order_id = || row.try_get(1).map(OrderId::from_uuid);
+        match row.try_get(0)? {
+            "operation" => {
+                let order_id = order_id()?;
+                let known = books.orders.entry(order_id).or_insert(KnownOrder::new(order_id));
+                read_barrier(&mut known.order, row.try_get(2)?, row.try_get(3)?)?;
+                known.version = row.try_get::<Option<i64>, _>(4)?.unwrap_or_default();
+            }
+            "line" => {
+                let order_id = order_id()?;
+                let known = books.orders.get_mut(&order_id).filter(|known| has_reserved(known));
+                let known = known.ok_or_else(|| corrupt(format!("order {order_id} has lines and never reserved")))?;
+                known.order.lines.push(line(row.try_get(4)?, row.try_get(5)?)?);
+            }
+            _ => stock.push(stock_of(row, 4)?),
+        }
     }
-    for row in sqlx::query(BARRIERS).bind(&ids).fetch_all(&mut *tx).await? {
-        let order_id = OrderId::from_uuid(row.try_get(0)?);
-        let known = books.orders.entry(order_id).or_insert(KnownOrder::new(order_id));
-        read_barrier(&mut known.order, row.try_get(1)?, row.try_get(2)?)?;
-        known.version = row.try_get::<Option<i64>, _>(3)?.unwrap_or_default();
-    }
-    let reserved = |known: &KnownOrder| known.order.reserve == Some(ReserveOutcome::Reserved);
-    if !books.orders.values().any(reserved) {
-        return Ok(());
-    }
-    for row in sqlx::query(RESERVATIONS).bind(&ids).fetch_all(&mut *tx).await? {
-        let order_id = OrderId::from_uuid(row.try_get(0)?);
-        let known = books.orders.get_mut(&order_id).filter(|known| reserved(known));
-        let known = known.ok_or_else(|| corrupt(format!("order {order_id} has lines and never reserved")))?;
-        known.order.lines.push(line(row.try_get(1)?, row.try_get(2)?)?);
-    }
-    let mut empty = books.orders.iter().filter(|(_, known)| reserved(known) && known.order.lines.is_empty());
+    books.read_stock(stock);
+    let mut empty = books.orders.iter().filter(|(_, known)| has_reserved(known) && known.order.lines.is_empty());
     empty.next().map_or(Ok(()), |(order_id, _)| Err(nothing_reserved(*order_id)))
+}
+
+fn has_reserved(known: &KnownOrder) -> bool {
+    known.order.reserve == Some(ReserveOutcome::Reserved)
 }
 
 async fn read_restocks(tx: &mut PgConnection, keys: &BTreeSet<Key>, books: &mut Books) -> Result<(), StoreError> {
@@ -326,16 +412,10 @@ async fn read_restocks(tx: &mut PgConnection, keys: &BTreeSet<Key>, books: &mut 
 /// Writes what was decided.
 async fn write(tx: &mut PgConnection, books: &Books) -> Result<(), StoreError> {
     let moves = books.moves();
-    write_news(tx, books, &moves).await?;
+    write_restocks(tx, &books.writes.restocks).await?;
+    write_new_stock(tx, &moves).await?;
     // Last, and for as short a time as can be: everybody wants the rows of a hot product.
     write_orders(tx, books, &books.writes, &moves).await
-}
-
-/// Events, restocks, and rows for products that had none.
-async fn write_news(tx: &mut PgConnection, books: &Books, moves: &[Move]) -> Result<(), StoreError> {
-    outbox::append(tx, OUTBOX, &books.writes.events).await?;
-    write_restocks(tx, &books.writes.restocks).await?;
-    write_new_stock(tx, moves).await
 }
 
 async fn write_new_stock(tx: &mut PgConnection, moves: &[Move]) -> Result<(), StoreError> {
@@ -346,21 +426,27 @@ async fn write_new_stock(tx: &mut PgConnection, moves: &[Move]) -> Result<(), St
     Ok(())
 }
 
-/// Keys, reservations and stock, in one statement. `Conflict` if a product is not where it was read.
-async fn write_orders(
-    tx: &mut PgConnection,
-    #[cfg_attr(not(feature = "planted-bugs"), expect(unused_variables))] books: &Books,
-    writes: &Writes,
-    moves: &[Move],
-) -> Result<(), StoreError> {
-    if moves.is_empty() && writes.operations.is_empty() {
+/// Keys, reservations, stock and events, in one statement. `Conflict` if a product is not where it was read.
+async fn write_orders(tx: &mut PgConnection, books: &Books, writes: &Writes, moves: &[Move]) -> Result<(), StoreError> {
+    if moves.is_empty() && writes.operations.is_empty() && writes.events.is_empty() {
         return Ok(());
     }
+    written(books, writes, moves).execute(tx).await.map(drop).map_err(refused)
+}
+
+/// The statement that writes them.
+fn written<'q>(
+    #[cfg_attr(not(feature = "planted-bugs"), expect(unused_variables))] books: &Books,
+    writes: &'q Writes,
+    moves: &[Move],
+) -> Query<'q, Postgres, PgArguments> {
     let sql = WRITE_ORDERS;
     #[cfg(feature = "planted-bugs")]
     let sql = if books.planted_bug == Some(PlantedBug::SkipStockPredicate) { WRITE_ORDERS_UNGUARDED } else { sql };
     let column = |of: fn(&Move) -> i64| moves.iter().map(of).collect::<Vec<i64>>();
-    let written = sqlx::query_as(sql)
+    let events = &writes.events;
+    let text = |of: fn(&Event) -> &str| events.iter().map(of).collect::<Vec<&str>>();
+    sqlx::query(sql)
         .bind(writes.operations.iter().map(|row| *row.0.as_uuid()).collect::<Vec<_>>())
         .bind(writes.operations.iter().map(|row| row.1).collect::<Vec<_>>())
         .bind(writes.operations.iter().map(|row| row.2.as_str()).collect::<Vec<_>>())
@@ -377,16 +463,14 @@ async fn write_orders(
         .bind(column(|row| row.to.reserved - row.from.reserved))
         .bind(column(|row| row.to.sold - row.from.sold))
         .bind(writes.held.iter().map(|row| row.2).collect::<Vec<_>>())
-        .fetch_one(tx)
-        .await;
-    let (moved, ended): (i64, i64) = written.map_err(taken)?;
-    if moved != moves.len() as i64 {
-        return Err(StoreError::Conflict(format!("{moved} of {} products are where they were read", moves.len())));
-    }
-    match ended == writes.lines_ended as i64 {
-        true => Ok(()),
-        false => Err(corrupt(format!("{ended} of {} reserved lines were held", writes.lines_ended))),
-    }
+        .bind(moves.len() as i64)
+        .bind(writes.lines_ended as i64)
+        .bind(text(|event| &event.aggregate))
+        .bind(events.iter().map(|event| event.version).collect::<Vec<_>>())
+        .bind(text(|event| &event.kind))
+        .bind(text(|event| &event.data))
+        .bind(events.iter().map(|event| event.occurred_at.as_micros()).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.traceparent.as_deref()).collect::<Vec<_>>())
 }
 
 async fn write_restocks(tx: &mut PgConnection, rows: &[(Restock, Timestamp)]) -> Result<(), StoreError> {
@@ -401,13 +485,28 @@ async fn write_restocks(tx: &mut PgConnection, rows: &[(Restock, Timestamp)]) ->
         .execute(tx)
         .await
         .map(drop)
-        .map_err(taken)
+        .map_err(refused)
 }
 
-/// A key that is taken was not there when the barrier was read: a bug, and no reason to do work twice.
-fn taken(error: sqlx::Error) -> StoreError {
-    match is_taken(&error) {
-        true => StoreError::Conflict(plain(&error)),
-        false => error.into(),
+/// What a refusal of [`WRITE_ORDERS`] means under locks. A key that is taken was not there when the barrier was read,
+/// and what is held does not end by itself: bugs, and no reason to do work twice.
+fn refused(error: sqlx::Error) -> StoreError {
+    match code(&error).as_deref() {
+        Some(MOVED) => StoreError::Conflict(plain(&error)),
+        Some(ENDED) => corrupt(plain(&error)).into(),
+        _ if is_taken(&error) => StoreError::Conflict(plain(&error)),
+        _ => error.into(),
     }
+}
+
+/// What it means for a batch without locks: somebody else was faster, or the failure is that of any statement.
+fn refused_at_once(error: sqlx::Error) -> Failed {
+    match code(&error).as_deref() {
+        Some(MOVED | ENDED) => Failed::OneOfThem(StoreError::Conflict(plain(&error))),
+        _ => failed(error),
+    }
+}
+
+fn code(error: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
+    error.as_database_error().and_then(|refused| refused.code())
 }

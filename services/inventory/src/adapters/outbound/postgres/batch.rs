@@ -164,6 +164,11 @@ pub struct Move {
 }
 
 impl Books {
+    #[cfg(feature = "planted-bugs")]
+    pub fn with_planted_bug(planted_bug: Option<PlantedBug>) -> Self {
+        Self { planted_bug, ..Self::default() }
+    }
+
     /// Takes in the stock rows that were read.
     pub fn read_stock(&mut self, rows: impl IntoIterator<Item = Stock>) {
         self.read = rows.into_iter().map(|stock| (stock.product_id, stock)).collect();

@@ -10,7 +10,7 @@ use chassis::postgres::Db;
 use sqlx::PgConnection;
 
 use super::batch::{AnyAnswer, AnyCommand, Books, Writes};
-use super::{Locks, read, write_new_stock, write_news, write_orders};
+use super::{Locks, read, write_new_stock, write_orders, write_restocks};
 use crate::domain::Refusal;
 
 /// How often a command is tried. When everybody wants one row, one of those who try at the same time gets
@@ -78,6 +78,6 @@ async fn attempt(tx: &mut PgConnection, traced: &Traced<AnyCommand>) -> Answered
     write_new_stock(tx, &moves).await?;
     write_orders(tx, &books, &Writes::default(), &moves).await?;
     write_orders(tx, &books, &books.writes, &[]).await?;
-    write_news(tx, &books, &[]).await?;
+    write_restocks(tx, &books.writes.restocks).await?;
     Ok(answer)
 }
