@@ -277,6 +277,26 @@ impl Kept {
         Ok(read?)
     }
 
+    /// Runs a statement that changes something, and is a transaction by itself; `what` as for [`Db::begin`].
+    ///
+    /// # Errors
+    /// When it was refused, or no answer came: then it may have happened all the same.
+    pub async fn write<'q>(
+        &self,
+        what: &'static str,
+        statement: sqlx::query::Query<'q, Postgres, PgArguments>,
+    ) -> Result<Vec<PgRow>, sqlx::Error> {
+        let started = Instant::now();
+        self.db.writes(what);
+        let written = self.fetch_all(statement).await;
+        match &written {
+            Ok(_) => self.db.wrote(what, started),
+            // The relay has to look.
+            Err(_) => self.db.committed.notify_one(),
+        }
+        written
+    }
+
     /// Runs one statement, which is a transaction by itself.
     ///
     /// # Errors

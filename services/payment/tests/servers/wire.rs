@@ -7,7 +7,7 @@ use chassis::net::{BoundPort, Network, Socket, SystemNetwork};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
-/// Where the wire breaks when the next commit comes along.
+/// Where the wire breaks when the next write comes along, which is a commit as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Break {
     /// The server never hears of the commit.
@@ -56,6 +56,13 @@ impl Wire {
     }
 }
 
+/// Whether it has a statement run that commits what it writes: the events of payments and the lines of the provider's
+/// ledger have names that nothing else has that is sent with the values of a statement (`B`, "bind").
+fn writes(said: &[u8]) -> bool {
+    let holds = |mark: &[u8]| said.windows(mark.len()).any(|part| part == mark);
+    said.first() == Some(&b'B') && (holds(b"Payment") || holds(b"capture"))
+}
+
 /// Carries until one of the ends hangs up, or it breaks.
 async fn carry(mut client: Box<dyn Socket>, mut server: Box<dyn Socket>, next: Arc<Mutex<Option<Break>>>) {
     let (mut said, mut answered) = (vec![0; 16 * 1024], vec![0; 16 * 1024]);
@@ -65,8 +72,7 @@ async fn carry(mut client: Box<dyn Socket>, mut server: Box<dyn Socket>, next: A
             length = client.read(&mut said) => {
                 let Ok(length @ 1..) = length else { return };
                 let said = &said[..length];
-                // The simple query's text, which ends with a zero; nothing else is sent along with it.
-                let place = if said.ends_with(b"COMMIT\0") { next.lock().unwrap().take() } else { None };
+                let place = if writes(said) { next.lock().unwrap().take() } else { None };
                 if place == Some(Break::BeforeCommit) || server.write_all(said).await.is_err() {
                     return;
                 }

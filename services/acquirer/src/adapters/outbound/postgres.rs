@@ -1,4 +1,8 @@
 //! The ledger in PostgreSQL.
+//!
+//! A batch is two statements: one reads, then each posting is decided in memory, and the other writes all of it, if
+//! every key still stands where it was read. If not, which takes another instance, the batch is a transaction that
+//! locks its keys first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,22 +10,32 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chassis::gather::{Failed, Gather, Traced, Writer};
 use chassis::metrics::Metrics;
-use chassis::postgres::{Db, Kept, is_taken};
+use chassis::postgres::{Db, Kept, failed, plain};
 use chassis::{Servers, StoreError};
-use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row as _};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{PgConnection, Postgres, Row as _};
 
 use super::stored::{DATABASE, Stored};
 use crate::application::ports::Ledger;
 use crate::domain::charge::{Charge, Key, Posting, Refusal, decide};
 
-pub const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_initial.sql")];
+pub const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/postgres/0001_initial.sql"),
+    include_str!("../../../migrations/postgres/0002_written_at_once.sql"),
+];
+
+/// SQLSTATE of a refusal: a key does not stand where it was read.
+const MOVED: &str = "SH001";
+
+type Statement<'q> = Query<'q, Postgres, PgArguments>;
+type Standing = BTreeMap<Key, Charge>;
 
 pub struct PostgresLedger {
     gather: Gather<LedgerWriter>,
 }
 
-/// Writes batches of postings, each in one transaction and decided in its order.
+/// Writes batches of postings, decided in their order.
 pub struct LedgerWriter {
     kept: Kept,
 }
@@ -54,11 +68,14 @@ async fn lock(tx: &mut PgConnection, keys: &[&str]) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Where the keys that were ever seen stand. It is a statement after [`lock`]'s, and so sees what was
-/// committed while that one waited.
-async fn load(tx: &mut PgConnection, keys: &[&str]) -> Result<BTreeMap<Key, Charge>, StoreError> {
-    let sql = "SELECT key, amount_minor, currency, state, reason, updated_at FROM charges WHERE key = ANY($1)";
-    let rows = sqlx::query(sql).bind(keys).fetch_all(tx).await?;
+/// Reads where the keys that were ever seen stand. Under locks it is a statement after [`lock`]'s, and so sees what
+/// was committed while that one waited.
+fn load<'q>(keys: &'q [&'q str]) -> Statement<'q> {
+    sqlx::query("SELECT key, amount_minor, currency, state, reason, updated_at FROM charges WHERE key = ANY($1)")
+        .bind(keys)
+}
+
+fn standing(rows: &[PgRow]) -> Result<Standing, StoreError> {
     let charge = |row: &PgRow| {
         let key: String = row.try_get("key")?;
         let key: Key = key.parse().map_err(|error| StoreError::Corrupt(format!("charge {key}: {error}")))?;
@@ -76,55 +93,57 @@ fn amounts(charges: &[&Charge]) -> (Vec<Option<i64>>, Vec<Option<String>>) {
     charges.iter().map(amount).unzip()
 }
 
-/// Where keys stand from now on: each once.
-async fn save(tx: &mut PgConnection, charges: &[&Charge]) -> Result<(), StoreError> {
-    let sql = "INSERT INTO charges (key, amount_minor, currency, state, reason, reference, updated_at)
-               SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[],
-                                    $7::bigint[])
-               ON CONFLICT (key) DO UPDATE
-               SET state = excluded.state, reason = excluded.reason, updated_at = excluded.updated_at";
-    let (minors, currencies) = amounts(charges);
+/// Writes where keys stand from now on, each once, if they stand where they stood `before`; and one line for each
+/// change, in their order.
+fn save<'q>(before: &Standing, after: &Standing, changes: &[Charge]) -> Statement<'q> {
+    let sql = "WITH lines AS (
+                   INSERT INTO ledger (key, kind, amount_minor, currency, at)
+                   SELECT line.key, line.kind, line.minor, line.currency, line.at
+                   FROM unnest($9::text[], $10::text[], $11::bigint[], $12::text[], $13::bigint[]) WITH ORDINALITY
+                        AS line (key, kind, minor, currency, at, place)
+                   ORDER BY line.place
+               ), new AS (
+                   SELECT * FROM unnest((SELECT $1::text[]), $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[],
+                                        $7::bigint[], $8::text[])
+                        AS new (key, amount_minor, currency, state, reason, reference, updated_at, before)
+               ), first AS (
+                   INSERT INTO charges (key, amount_minor, currency, state, reason, reference, updated_at)
+                   SELECT key, amount_minor, currency, state, reason, reference, updated_at FROM new WHERE before IS NULL
+               ), moved AS (
+                   UPDATE charges AS c SET state = new.state, reason = new.reason, updated_at = new.updated_at
+                   FROM new WHERE c.key = new.key AND c.state = new.before RETURNING 1
+               ), counted AS (
+                   SELECT (SELECT count(*) FROM moved) AS moved,
+                          (SELECT count(*) FROM new WHERE before IS NOT NULL) AS wanted
+               )
+               SELECT CASE WHEN moved <> wanted THEN refuse_moved(moved, wanted) END FROM counted";
+    let changed: BTreeSet<&Key> = changes.iter().map(|change| &change.key).collect();
+    let last: Vec<&Charge> = changed.into_iter().filter_map(|key| after.get(key)).collect();
+    let ((minors, currencies), changes) = (amounts(&last), changes.iter().collect::<Vec<_>>());
+    let (line_minors, line_currencies) = amounts(&changes);
+    let text = |charges: &[&Charge], of: fn(&Charge) -> &str| -> Vec<String> {
+        charges.iter().map(|charge| of(charge).to_owned()).collect()
+    };
+    let time = |charges: &[&Charge]| charges.iter().map(|charge| charge.updated_at.as_micros()).collect::<Vec<_>>();
+    let stood = |charge: &&Charge| before.get(&charge.key).map(|before| before.state.as_str());
     sqlx::query(sql)
-        .bind(charges.iter().map(|charge| charge.key.as_str()).collect::<Vec<_>>())
+        .bind(text(&last, |charge| charge.key.as_str()))
         .bind(minors)
         .bind(currencies)
-        .bind(charges.iter().map(|charge| charge.state.as_str()).collect::<Vec<_>>())
-        .bind(charges.iter().map(|charge| charge.reason.as_str()).collect::<Vec<_>>())
-        .bind(charges.iter().map(|charge| charge.key.reference()).collect::<Vec<_>>())
-        .bind(charges.iter().map(|charge| charge.updated_at.as_micros()).collect::<Vec<_>>())
-        .execute(tx)
-        .await?;
-    Ok(())
-}
-
-/// One line for each change, in their order.
-async fn append(tx: &mut PgConnection, changes: &[Charge]) -> Result<(), StoreError> {
-    let sql = "INSERT INTO ledger (key, kind, amount_minor, currency, at)
-               SELECT line.key, line.kind, line.minor, line.currency, line.at
-               FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[]) WITH ORDINALITY
-                    AS line (key, kind, minor, currency, at, place)
-               ORDER BY line.place";
-    let (minors, currencies) = amounts(&changes.iter().collect::<Vec<_>>());
-    let written = sqlx::query(sql)
-        .bind(changes.iter().map(|charge| charge.key.as_str()).collect::<Vec<_>>())
-        .bind(changes.iter().map(|charge| charge.state.line()).collect::<Vec<_>>())
-        .bind(minors)
-        .bind(currencies)
-        .bind(changes.iter().map(|charge| charge.updated_at.as_micros()).collect::<Vec<_>>())
-        .execute(tx)
-        .await;
-    match written {
-        Ok(_) => Ok(()),
-        Err(error) if is_taken(&error) => Err(StoreError::Conflict("one of the ledger's lines exists".into())),
-        Err(error) => Err(error.into()),
-    }
+        .bind(text(&last, |charge| charge.state.as_str()))
+        .bind(text(&last, |charge| charge.reason.as_str()))
+        .bind(last.iter().map(|charge| charge.key.reference()).collect::<Vec<_>>())
+        .bind(time(&last))
+        .bind(last.iter().map(stood).collect::<Vec<_>>())
+        .bind(text(&changes, |charge| charge.key.as_str()))
+        .bind(text(&changes, |charge| charge.state.line()))
+        .bind(line_minors)
+        .bind(line_currencies)
+        .bind(time(&changes))
 }
 
 /// Decides in order; answers and, in the same order, what changed. `standing` is as after the last one.
-fn decide_all(
-    standing: &mut BTreeMap<Key, Charge>,
-    postings: &[Traced<Posting>],
-) -> (Vec<Result<Charge, Refusal>>, Vec<Charge>) {
+fn decide_all(standing: &mut Standing, postings: &[Traced<Posting>]) -> (Vec<Result<Charge, Refusal>>, Vec<Charge>) {
     let mut changes = Vec::new();
     let answers = postings.iter().map(|Traced { command: posting, .. }| {
         let current = standing.get(&posting.key);
@@ -153,29 +172,66 @@ impl Writer for LedgerWriter {
         None
     }
 
-    /// The locks are by key, so they hold for keys without a row as well; the rest of the batch is
-    /// decided in memory.
     async fn write(&self, batch: &[Traced<Posting>]) -> Result<Vec<Self::Answer>, Failed> {
         let Some(first) = batch.first() else { return Ok(Vec::new()) };
-        let what = first.command.action.name();
-        let mixed = batch.iter().any(|other| other.command.action.name() != what);
+        let name = first.command.action.name();
+        let mixed = batch.iter().any(|other| other.command.action.name() != name);
+        let what = if mixed { "ledger_batch" } else { name };
         let keys: BTreeSet<&str> = batch.iter().map(|traced| traced.command.key.as_str()).collect();
         let keys: Vec<&str> = keys.into_iter().collect();
-        let mut tx = self.kept.begin(if mixed { "ledger_batch" } else { what }).await.map_err(Failed::All)?;
-        lock(&mut tx, &keys).await?;
-        let mut standing = load(&mut tx, &keys).await?;
-        let (answers, changes) = decide_all(&mut standing, batch);
+        match self.write_at_once(batch, &keys, what).await {
+            // Somebody else was faster: with locks nobody is.
+            Err(Failed::OneOfThem(StoreError::Conflict(_))) => self.write_locked(batch, &keys, what).await,
+            written => written,
+        }
+    }
+}
+
+impl LedgerWriter {
+    /// `Conflict`, and nothing is written, when what was read was not so any more.
+    async fn write_at_once(
+        &self,
+        batch: &[Traced<Posting>],
+        keys: &[&str],
+        what: &'static str,
+    ) -> Result<Vec<Result<Charge, Refusal>>, Failed> {
+        let rows = self.kept.read(|| load(keys)).await.map_err(Failed::All)?;
+        let before = standing(&rows)?;
+        let mut after = before.clone();
+        let (answers, changes) = decide_all(&mut after, batch);
         if !changes.is_empty() {
-            let changed: BTreeSet<&Key> = changes.iter().map(|change| &change.key).collect();
-            let last: Vec<&Charge> = changed.iter().filter_map(|key| standing.get(key)).collect();
-            save(&mut tx, &last).await?;
-            append(&mut tx, &changes).await?;
-            tx.commit().await.map_err(Failed::All)?;
-        } else {
-            tx.rollback().await?;
+            self.kept.write(what, save(&before, &after, &changes)).await.map_err(|error| match is_moved(&error) {
+                true => Failed::OneOfThem(StoreError::Conflict(plain(&error))),
+                false => failed(error),
+            })?;
         }
         Ok(answers)
     }
+
+    /// The locks are by key, so they hold for keys without a row as well.
+    async fn write_locked(
+        &self,
+        batch: &[Traced<Posting>],
+        keys: &[&str],
+        what: &'static str,
+    ) -> Result<Vec<Result<Charge, Refusal>>, Failed> {
+        let mut tx = self.kept.begin(what).await.map_err(Failed::All)?;
+        lock(&mut tx, keys).await?;
+        let before = standing(&load(keys).fetch_all(&mut *tx).await.map_err(StoreError::from)?)?;
+        let mut after = before.clone();
+        let (answers, changes) = decide_all(&mut after, batch);
+        if changes.is_empty() {
+            tx.rollback().await?;
+            return Ok(answers);
+        }
+        save(&before, &after, &changes).execute(&mut *tx).await.map_err(StoreError::from)?;
+        tx.commit().await.map_err(Failed::All)?;
+        Ok(answers)
+    }
+}
+
+fn is_moved(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|refused| refused.code().as_deref() == Some(MOVED))
 }
 
 #[async_trait]

@@ -31,7 +31,6 @@ use kernel::{OrderId, ProductId, Timestamp};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres, Row as _};
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::batch::{AnyAnswer, AnyCommand, Books, Command, Key, KnownOrder, Move, Writes};
@@ -244,16 +243,12 @@ impl StockWriter {
         let ids = order_ids(&keys);
         let rows = self.kept.read(|| sqlx::query(LOOK).bind(&ids).bind(&products)).await.map_err(Failed::All)?;
         take_in(&rows, &mut books)?;
-        let (decided, started) = (decide(batch, &mut books)?, Instant::now());
+        let decided = decide(batch, &mut books)?;
         let moves = books.moves();
         if books.writes.operations.is_empty() && books.writes.events.is_empty() && moves.is_empty() {
             return Ok(decided);
         }
-        self.kept.db().writes(what);
-        match self.kept.fetch_all(written(&books, &books.writes, &moves)).await {
-            Ok(_) => self.kept.db().wrote(what, started),
-            Err(error) => return Err(refused_at_once(error)),
-        }
+        self.kept.write(what, written(&books, &books.writes, &moves)).await.map_err(refused_at_once)?;
         Ok(decided)
     }
 

@@ -1,4 +1,8 @@
 //! Payments and their outbox in PostgreSQL.
+//!
+//! A batch is two statements: one reads, then each command is decided in memory, and the other writes all of it.
+//! Every change is an event with the version after the last one, so of two who decided on the same state one is
+//! refused. Then, which takes another instance, the batch is a transaction that locks its orders first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,11 +11,12 @@ use async_trait::async_trait;
 use chassis::events::Event;
 use chassis::gather::{Failed, Gather, Traced, Writer};
 use chassis::metrics::Metrics;
-use chassis::postgres::{Db, Kept, outbox};
+use chassis::postgres::{Db, Kept, failed, outbox};
 use chassis::{Servers, StoreError};
 use kernel::OrderId;
-use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Row as _};
 
 use super::stored::{DATABASE, OUTBOX, Step, Stored, step};
 use crate::application::ports::{Decided, Listing, PaymentStore};
@@ -26,11 +31,13 @@ pub const MIGRATIONS: &[&str] = &[
 const COLUMNS: &str = "order_id::text, user_id::text, amount_minor, currency, state, acquirer_reference, reason, \
                        not_after, created_at, updated_at, refunded_by::text";
 
+type Statement<'q> = Query<'q, Postgres, PgArguments>;
+
 pub struct PostgresPayments {
     gather: Gather<PaymentWriter>,
 }
 
-/// Writes batches of commands, each in one transaction and decided in its order.
+/// Writes batches of commands, decided in their order.
 pub struct PaymentWriter {
     kept: Kept,
 }
@@ -88,15 +95,17 @@ async fn lock(tx: &mut PgConnection, orders: &BTreeSet<OrderId>) -> Result<(), S
     Ok(())
 }
 
-/// The payments of these orders that exist. It is a statement after [`lock`]'s, and so sees what was
-/// committed while that one waited.
-async fn load(tx: &mut PgConnection, orders: &BTreeSet<OrderId>) -> Result<BTreeMap<OrderId, Account>, StoreError> {
+/// Reads the payments of these orders that exist. Under locks it is a statement after [`lock`]'s, and so sees what
+/// was committed while that one waited.
+fn load(orders: &BTreeSet<OrderId>) -> Statement<'static> {
     let sql = format!(
         "SELECT {COLUMNS}, (SELECT max(version) FROM {OUTBOX} WHERE aggregate = order_id::text)
          FROM payments WHERE order_id = ANY($1)"
     );
-    let ids: Vec<_> = orders.iter().map(|order| *order.as_uuid()).collect();
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(ids).fetch_all(tx).await?;
+    sqlx::query(AssertSqlSafe(sql)).bind(orders.iter().map(|order| *order.as_uuid()).collect::<Vec<_>>())
+}
+
+fn accounts(rows: &[PgRow]) -> Result<BTreeMap<OrderId, Account>, StoreError> {
     let account = |row: &PgRow| {
         let payment = read(row)?.into_payment()?;
         let version: Option<i64> = row.try_get(11)?;
@@ -106,18 +115,47 @@ async fn load(tx: &mut PgConnection, orders: &BTreeSet<OrderId>) -> Result<BTree
     rows.iter().map(account).collect()
 }
 
-async fn save(tx: &mut PgConnection, payments: &[&Payment]) -> Result<(), StoreError> {
-    let sql = "INSERT INTO payments (order_id, user_id, amount_minor, currency, state, acquirer_reference, reason,
+/// Each command in its turn; answers, and the events under their own traces.
+fn decide(
+    batch: &[Traced<Command>],
+    accounts: &mut BTreeMap<OrderId, Account>,
+) -> Result<(Vec<Result<Decided, Refusal>>, Vec<Event>), StoreError> {
+    let (mut events, mut answers) = (Vec::new(), Vec::with_capacity(batch.len()));
+    for Traced { command, trace } in batch {
+        let account = accounts.entry(command.order).or_default();
+        let next_version = || Ok(account.version + 1);
+        answers.push(step(account.payment.clone(), command, next_version)?.map(|Step { payment, rows }| {
+            let changed = !rows.is_empty();
+            account.version += i64::try_from(rows.len()).unwrap_or(i64::MAX);
+            account.changed |= changed;
+            account.payment = Some(payment.clone());
+            events.extend(rows.into_iter().map(|row| Event { traceparent: trace.clone(), ..row }));
+            Decided { payment, changed }
+        }));
+    }
+    Ok((answers, events))
+}
+
+/// Writes what has changed, and the events. A version that exists is refused, and all with it.
+fn save<'q>(accounts: &'q BTreeMap<OrderId, Account>, events: &'q [Event]) -> Statement<'q> {
+    let sql = "WITH told AS (
+                   INSERT INTO payment_events (aggregate, version, kind, data, occurred_at, traceparent)
+                   SELECT * FROM unnest($12::text[], $13::bigint[], $14::text[], $15::text[], $16::bigint[], $17::text[])
+               )
+               INSERT INTO payments (order_id, user_id, amount_minor, currency, state, acquirer_reference, reason,
                                      not_after, created_at, updated_at, refunded_by)
                SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[],
                                     $7::text[], $8::bigint[], $9::bigint[], $10::bigint[], $11::uuid[])
                ON CONFLICT (order_id) DO UPDATE
                SET state = excluded.state, acquirer_reference = excluded.acquirer_reference,
                    reason = excluded.reason, updated_at = excluded.updated_at, refunded_by = excluded.refunded_by";
+    let changed = accounts.values().filter(|account| account.changed);
+    let payments: Vec<&Payment> = changed.filter_map(|account| account.payment.as_ref()).collect();
     let terms: Vec<Option<Terms>> = payments.iter().map(|payment| payment.terms).collect();
     let text = |of: fn(&Payment) -> &str| payments.iter().map(|payment| of(payment)).collect::<Vec<&str>>();
     let number = |of: fn(&Payment) -> i64| payments.iter().map(|payment| of(payment)).collect::<Vec<i64>>();
     let term = |of: fn(&Terms) -> i64| terms.iter().map(|terms| terms.as_ref().map(of)).collect::<Vec<Option<i64>>>();
+    let told = |of: fn(&Event) -> &str| events.iter().map(of).collect::<Vec<&str>>();
     sqlx::query(sql)
         .bind(payments.iter().map(|payment| *payment.order.as_uuid()).collect::<Vec<_>>())
         .bind(terms.iter().map(|terms| terms.map(|terms| *terms.user.as_uuid())).collect::<Vec<_>>())
@@ -130,9 +168,12 @@ async fn save(tx: &mut PgConnection, payments: &[&Payment]) -> Result<(), StoreE
         .bind(number(|payment| payment.created_at.as_micros()))
         .bind(number(|payment| payment.updated_at.as_micros()))
         .bind(payments.iter().map(|payment| payment.refunded_by.map(|staff| *staff.as_uuid())).collect::<Vec<_>>())
-        .execute(tx)
-        .await?;
-    Ok(())
+        .bind(told(|event| &event.aggregate))
+        .bind(events.iter().map(|event| event.version).collect::<Vec<_>>())
+        .bind(told(|event| &event.kind))
+        .bind(told(|event| &event.data))
+        .bind(events.iter().map(|event| event.occurred_at.as_micros()).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.traceparent.as_deref()).collect::<Vec<_>>())
 }
 
 #[async_trait]
@@ -149,39 +190,54 @@ impl Writer for PaymentWriter {
         None
     }
 
-    /// The locks are by key, so they hold for orders without a row as well; the rest of the batch is
-    /// decided in memory.
     async fn write(&self, batch: &[Traced<Command>]) -> Result<Vec<Self::Answer>, Failed> {
         let Some(first) = batch.first() else { return Ok(Vec::new()) };
-        let what = first.command.action.name();
-        let mixed = batch.iter().any(|other| other.command.action.name() != what);
-        let orders: BTreeSet<OrderId> = batch.iter().map(|traced| traced.command.order).collect();
-        let mut tx = self.kept.begin(if mixed { "payment_batch" } else { what }).await.map_err(Failed::All)?;
-        lock(&mut tx, &orders).await?;
-        let mut accounts = load(&mut tx, &orders).await?;
-        let mut events = Vec::new();
-        let mut answers = Vec::with_capacity(batch.len());
-        for Traced { command, trace } in batch {
-            let account = accounts.entry(command.order).or_default();
-            let next_version = || Ok(account.version + 1);
-            answers.push(step(account.payment.clone(), command, next_version)?.map(|Step { payment, rows }| {
-                let changed = !rows.is_empty();
-                account.version += i64::try_from(rows.len()).unwrap_or(i64::MAX);
-                account.changed |= changed;
-                account.payment = Some(payment.clone());
-                events.extend(rows.into_iter().map(|row| Event { traceparent: trace.clone(), ..row }));
-                Decided { payment, changed }
-            }));
+        let name = first.command.action.name();
+        let mixed = batch.iter().any(|other| other.command.action.name() != name);
+        let what = if mixed { "payment_batch" } else { name };
+        let orders = batch.iter().map(|traced| traced.command.order).collect();
+        match self.write_at_once(batch, &orders, what).await {
+            // Somebody else was faster: with locks nobody is.
+            Err(Failed::OneOfThem(StoreError::Conflict(_))) => self.write_locked(batch, &orders, what).await,
+            written => written,
         }
+    }
+}
+
+impl PaymentWriter {
+    /// `Conflict`, and nothing is written, when what was read was not so any more.
+    async fn write_at_once(
+        &self,
+        batch: &[Traced<Command>],
+        orders: &BTreeSet<OrderId>,
+        what: &'static str,
+    ) -> Result<Vec<Result<Decided, Refusal>>, Failed> {
+        let rows = self.kept.read(|| load(orders)).await.map_err(Failed::All)?;
+        let mut accounts = accounts(&rows)?;
+        let (answers, events) = decide(batch, &mut accounts)?;
         if !events.is_empty() {
-            let changed = accounts.values().filter(|account| account.changed);
-            let payments: Vec<&Payment> = changed.filter_map(|account| account.payment.as_ref()).collect();
-            save(&mut tx, &payments).await?;
-            outbox::append(&mut tx, OUTBOX, &events).await?;
-            tx.commit().await.map_err(Failed::All)?;
-        } else {
-            tx.rollback().await?;
+            self.kept.write(what, save(&accounts, &events)).await.map_err(failed)?;
         }
+        Ok(answers)
+    }
+
+    /// The locks are by key, so they hold for orders without a row as well.
+    async fn write_locked(
+        &self,
+        batch: &[Traced<Command>],
+        orders: &BTreeSet<OrderId>,
+        what: &'static str,
+    ) -> Result<Vec<Result<Decided, Refusal>>, Failed> {
+        let mut tx = self.kept.begin(what).await.map_err(Failed::All)?;
+        lock(&mut tx, orders).await?;
+        let mut accounts = accounts(&load(orders).fetch_all(&mut *tx).await.map_err(StoreError::from)?)?;
+        let (answers, events) = decide(batch, &mut accounts)?;
+        if events.is_empty() {
+            tx.rollback().await?;
+            return Ok(answers);
+        }
+        save(&accounts, &events).execute(&mut *tx).await.map_err(StoreError::from)?;
+        tx.commit().await.map_err(Failed::All)?;
         Ok(answers)
     }
 }
