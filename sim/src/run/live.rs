@@ -16,7 +16,7 @@ use crate::audit::witness::WitnessLog;
 /// Looking takes at most one part in so many of the time.
 const SHARE: u32 = 50;
 /// Beyond so many orders the witness is asked at the end only: asking it holds the load up.
-const WITNESS_ORDERS_MAX: usize = 20_000;
+const WITNESS_ORDERS_MAX: usize = 5_000;
 
 /// Looks now and then.
 pub struct LiveInvariants {
