@@ -110,6 +110,8 @@ struct State {
     meter: Meter,
     holdings: Arc<Holdings>,
     began: Option<Instant>,
+    /// The load is: what comes now is the last of it.
+    over: bool,
     /// Answered since the last sample.
     answered: Latency,
     confirmed: u64,
@@ -127,6 +129,7 @@ impl Sampler {
             meter: Meter::default(),
             holdings: Arc::default(),
             began: None,
+            over: false,
             answered: Latency::default(),
             confirmed: 0,
             cpu_us: BTreeMap::new(),
@@ -161,12 +164,21 @@ impl State {
             Event::Tick(tick) => {
                 self.answered.add(&tick.answered);
                 self.confirmed = tick.fates.get("confirmed").copied().unwrap_or_default();
-                let last = self.samples.last().map_or(0, |sample| sample.orders);
-                if self.confirmed >= last + self.every {
-                    self.sample();
-                }
+                let wanted = if self.over { 1 } else { self.every };
+                self.sample_if(wanted);
+            }
+            Event::Settling => {
+                self.over = true;
+                self.sample_if(1);
             }
             _ => {}
+        }
+    }
+
+    fn sample_if(&mut self, wanted: u64) {
+        let last = self.samples.last().map_or(0, |sample| sample.orders);
+        if self.confirmed >= last + wanted {
+            self.sample();
         }
     }
 
@@ -380,8 +392,11 @@ mod tests {
         sink(&tick(12, Duration::from_millis(3)));
         sink(&tick(15, Duration::from_millis(50)));
         sink(&tick(25, Duration::from_millis(50)));
+        sink(&Event::Settling);
+        sink(&tick(26, Duration::from_millis(50)));
         let samples = sampler.samples();
-        assert_eq!(samples.iter().map(|sample| sample.orders).collect::<Vec<_>>(), [0, 12, 25]);
+        let orders: Vec<u64> = samples.iter().map(|sample| sample.orders).collect();
+        assert_eq!(orders, [0, 12, 25, 26], "in the end every order is in a sample");
         assert!(samples[1].p99_ms < 4.0 && samples[2].p50_ms > 40.0, "{samples:?}");
         assert!(samples.iter().all(|sample| sample.disk_mb["postgres"] >= 1.0 && sample.memory_mb["shopctl"] > 1.0));
         assert!(samples[0].cpu_us["shopctl"] < 1e-9, "there is no order that it could be of");
