@@ -11,10 +11,12 @@ SOAK     ?= scenarios/oversell-race.yaml
 JOBS_FLAG = $(if $(JOBS),--jobs $(JOBS))
 # Under target/, so that git ignores it.
 DATA     ?= target/shop
+# How many `make growth` makes.
+ORDERS   ?= 1000000
 LISTEN   ?= 127.0.0.1:8080
 
 .DEFAULT_GOAL := help
-.PHONY: bench help demo deps test test-all test-kill check proto-gen infra-up services-up seed-data simulate soak picture
+.PHONY: bench growth help demo deps test test-all test-kill check proto-gen infra-up services-up seed-data simulate soak picture
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-12s %s\n", $$1, $$2 }'
@@ -61,9 +63,13 @@ simulate: ## Play a fixed set of seeds in virtual time, each with faults of its 
 soak: ## Play many seeds; what was played before is not played again. SEEDS=A..B JOBS=number SCALE=share SOAK=file
 	$(SHOPCTL) simulate $(SOAK) --seeds $(SEEDS) --scale $(SCALE) --crash-points $(JOBS_FLAG)
 
-bench: ## Measure what group commit is worth, on a hot product and in the whole shop: 3 min. Needs the servers' programs
+bench: ## Measure what group commit is worth, and what it costs to watch: 6 min. Needs the servers' programs
 	$(SHOPCTL) bench hot-product
 	$(SHOPCTL) bench throughput --rounds 4 --seconds 8
+	$(SHOPCTL) bench instruments --rounds 8 --seconds 8
+
+growth: ## Measure what an order costs in a shop that fills up: 30 min. ORDERS=number
+	$(SHOPCTL) bench growth --orders $(ORDERS)
 
 picture: ## Renew the dashboard's picture in docs/ from a run of the outage.
 	$(SHOPCTL) run scenarios/payment-outage.yaml --headless --picture 6s=docs/dashboard.svg

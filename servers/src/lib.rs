@@ -15,6 +15,7 @@ mod folder;
 mod give_up;
 mod guardian;
 mod log;
+mod meddling;
 mod nats;
 mod postgres;
 mod processes;
@@ -32,6 +33,7 @@ use std::time::Duration;
 pub use binaries::Binaries;
 pub use folder::{sweep, throwaway_ground};
 pub use give_up::GiveUp;
+pub use meddling::Meddling;
 pub use server::{Server, free_port};
 
 use folder::Place;

@@ -52,7 +52,11 @@ pub(crate) fn prepare(binaries: &Binaries, place: &Place, meanwhile: &mut dyn Fn
                 ("port", address.port().to_string()),
                 ("unix_socket_directories", socket.clone().unwrap_or_default()),
                 ("max_connections", "200".to_owned()),
-                ("shared_buffers", "64MB".to_owned()),
+                // Memory is taken when it is used. With less, and with more checkpoints, a shop of a million orders
+                // writes a page for each key that it adds, since keys lie anywhere in their indices.
+                ("shared_buffers", "256MB".to_owned()),
+                ("max_wal_size", "4GB".to_owned()),
+                ("checkpoint_timeout", "15min".to_owned()),
                 ("fsync", sync.to_owned()),
                 ("full_page_writes", sync.to_owned()),
                 // In the folder, and gone with it.

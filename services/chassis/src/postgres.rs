@@ -11,7 +11,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, PgPool, Postgres, SqlSafeStr};
 use tokio::sync::{Mutex, MutexGuard, Notify};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::env::Servers;
 use crate::gather::Failed;
@@ -33,6 +33,8 @@ const TRIED_AFTER: Duration = Duration::from_millis(200);
 /// What the server itself ends: statements, waits for locks, and transactions that nobody goes on with.
 const GUARDS: [(&str, &str); 3] =
     [("statement_timeout", "5s"), ("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "10s")];
+/// When a statement whose answer is lost is over: the server ends it before, see [`GUARDS`].
+const OVER: Duration = Duration::from_secs(6);
 /// Services look rows up by their keys. A plan made while a table was empty is kept while it grows: it must
 /// not be one that reads the whole table because there was nothing in it.
 /// What is switched off only looks dear to the planner, so that statements of microseconds would be worth
@@ -53,7 +55,7 @@ pub struct Db {
     kept: PgPool,
     relaxed: PgPool,
     metrics: Metrics,
-    committed: Notify,
+    committed: Arc<Notify>,
     batch_max: usize,
     hazards: Hazards,
 }
@@ -137,8 +139,11 @@ impl Db {
         let (metrics, hazards) = (metrics.clone(), servers.hazards.clone());
         let pools = [pool.clone(), kept.clone(), relaxed.clone()];
         metrics.connections(name, move || connections(&pools));
-        let (committed, batch_max) = (Notify::new(), servers.batch_max);
-        Ok(Self { name, pool, kept, relaxed, metrics, committed, batch_max, hazards })
+        let (committed, batch_max) = (Arc::default(), servers.batch_max);
+        let db = Self { name, pool, kept, relaxed, metrics, committed, batch_max, hazards };
+        // Whoever was here before may have left a statement to the server.
+        db.unknown();
+        Ok(db)
     }
 
     /// See [`Servers::batch_max`].
@@ -186,6 +191,19 @@ impl Db {
     /// The same of the outbox's own bookkeeping, which nobody waits for.
     pub(crate) fn marked(&self, what: &str) {
         self.pass(what, "after");
+    }
+
+    /// Something may have been committed, or may be in a moment: the relay looks now, and when the server is at no
+    /// statement any more that was sent before.
+    fn unknown(&self) {
+        self.committed.notify_one();
+        // Without a runtime there is no relay either.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let committed = self.committed.clone();
+        runtime.spawn(async move {
+            sleep(OVER).await;
+            committed.notify_one();
+        });
     }
 
     /// A crash point: `<database>.<what>.before` or `.after` a commit. No simulated world has this family:
@@ -256,7 +274,7 @@ impl Kept {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(StoreError::Unavailable("PostgreSQL ends every connection".into()))
+        Err(gone())
     }
 
     /// Runs a statement that changes nothing. One that finds the connection dead is made again, on another.
@@ -267,14 +285,13 @@ impl Kept {
         &self,
         statement: impl Fn() -> sqlx::query::Query<'q, Postgres, PgArguments> + Send,
     ) -> Result<Vec<PgRow>, StoreError> {
-        let mut read = self.fetch_all(statement()).await;
         for _ in 0..POOL {
-            match read {
-                Err(error) if is_lost(&error) => read = self.fetch_all(statement()).await,
-                _ => break,
+            match self.run(statement()).await? {
+                Err(error) if is_lost(&error) => {}
+                read => return Ok(read?),
             }
         }
-        Ok(read?)
+        Err(gone())
     }
 
     /// Runs a statement that changes something, and is a transaction by itself; `what` as for [`Db::begin`].
@@ -286,14 +303,15 @@ impl Kept {
         what: &'static str,
         statement: sqlx::query::Query<'q, Postgres, PgArguments>,
     ) -> Result<Vec<PgRow>, sqlx::Error> {
-        let started = Instant::now();
+        let (started, mut fate) = (Instant::now(), Unknown(Some(&self.db)));
         self.db.writes(what);
         let written = self.fetch_all(statement).await;
         match &written {
             Ok(_) => self.db.wrote(what, started),
-            // The relay has to look.
-            Err(_) => self.db.committed.notify_one(),
+            Err(error) if is_refusal(error) => {}
+            Err(_) => return written,
         }
+        fate.0 = None;
         written
     }
 
@@ -305,13 +323,32 @@ impl Kept {
         &self,
         statement: sqlx::query::Query<'q, Postgres, PgArguments>,
     ) -> Result<Vec<PgRow>, sqlx::Error> {
-        let mut lent = self.lend().await.map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))?;
+        self.run(statement).await.map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))?
+    }
+
+    /// Outside, that there was no connection to be had; inside, what came of the statement.
+    async fn run<'q>(
+        &self,
+        statement: sqlx::query::Query<'q, Postgres, PgArguments>,
+    ) -> Result<Result<Vec<PgRow>, sqlx::Error>, StoreError> {
+        let mut lent = self.lend().await?;
         let rows = statement.fetch_all(&mut *lent).await;
         // What the server refuses does the connection no harm, unless it says goodbye with it.
-        if rows.as_ref().err().is_none_or(|error| error.as_database_error().is_some() && !is_lost(error)) {
+        if rows.as_ref().err().is_none_or(is_refusal) {
             lent.done();
         }
-        rows
+        Ok(rows)
+    }
+}
+
+/// A write whose fate is not known yet. Dropped like that, it may have happened all the same.
+struct Unknown<'a>(Option<&'a Db>);
+
+impl Drop for Unknown<'_> {
+    fn drop(&mut self) {
+        if let Some(db) = self.0 {
+            db.unknown();
+        }
     }
 }
 
@@ -382,8 +419,8 @@ impl Tx<'_> {
         match committed {
             Ok(()) => self.db.wrote(self.what, self.started),
             Err(error) => {
-                // It may have happened all the same: the relay has to look.
-                self.db.committed.notify_one();
+                // It may have happened all the same.
+                self.db.unknown();
                 return Err(error.into());
             }
         }
@@ -493,6 +530,15 @@ fn is_lost(error: &sqlx::Error) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether the server has said no, and goes on.
+fn is_refusal(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some() && !is_lost(error)
+}
+
+fn gone() -> StoreError {
+    StoreError::Unavailable("PostgreSQL ends every connection".into())
 }
 
 /// An error in a line, without our SQL.

@@ -194,7 +194,7 @@ impl State {
             let before = self.cpu_us.get(part).copied().unwrap_or_default();
             (part.clone(), ratio(now.saturating_sub(before) as f64, orders as f64))
         };
-        let sample = Sample {
+        let mut sample = Sample {
             orders: self.confirmed,
             seconds,
             per_second: ratio(orders as f64, seconds - last_seconds),
@@ -209,6 +209,11 @@ impl State {
                 .map(|(name, path)| (name.clone(), resources::disk_mb(path)))
                 .collect(),
         };
+        // The orders left over in the end are too few to tell how fast they were.
+        if let Some(last) = self.samples.last().filter(|_| self.over && orders < self.every / 2) {
+            let Sample { per_second, p50_ms, p99_ms, ref cpu_us, .. } = *last;
+            sample = Sample { per_second, p50_ms, p99_ms, cpu_us: cpu_us.clone(), ..sample };
+        }
         (self.told)(&sample);
         self.answered = Latency::default();
         self.cpu_us = cpu;
@@ -397,6 +402,7 @@ mod tests {
         let samples = sampler.samples();
         let orders: Vec<u64> = samples.iter().map(|sample| sample.orders).collect();
         assert_eq!(orders, [0, 12, 25, 26], "in the end every order is in a sample");
+        assert!((samples[3].per_second - samples[2].per_second).abs() < 1e-9, "one order tells no rate: {samples:?}");
         assert!(samples[1].p99_ms < 4.0 && samples[2].p50_ms > 40.0, "{samples:?}");
         assert!(samples.iter().all(|sample| sample.disk_mb["postgres"] >= 1.0 && sample.memory_mb["shopctl"] > 1.0));
         assert!(samples[0].cpu_us["shopctl"] < 1e-9, "there is no order that it could be of");

@@ -8,13 +8,13 @@ use kernel::{Currency, Money, Timestamp};
 
 use crate::family::Family;
 
-const EURO: Money = Money::new(100, Currency::EUR);
+pub const EURO: Money = Money::new(100, Currency::EUR);
 
-fn posting(key: &str, action: Action, at: i64) -> Posting {
+pub fn posting(key: &str, action: Action, at: i64) -> Posting {
     Posting { key: key.parse().unwrap(), action, at: Timestamp::from_micros(at) }
 }
 
-fn charge(key: &str, amount: Money, declined: bool, at: i64) -> Posting {
+pub fn charge(key: &str, amount: Money, declined: bool, at: i64) -> Posting {
     let not_after = Timestamp::from_micros(1_000);
     posting(key, Action::Charge { amount, not_after, declined }, at)
 }

@@ -7,7 +7,7 @@ use acquirer::application::ports::Ledger;
 use chassis::Backing;
 use chassis::metrics::Metrics;
 use chassis::postgres::options;
-use servers::Borrowed;
+use servers::{Borrowed, Meddling};
 use sqlx::{Connection, PgConnection};
 
 /// A namespace on servers that outlive the services on them.
@@ -25,6 +25,11 @@ impl Family {
     /// The ledger, over connections of its own.
     pub async fn ledger(&self) -> Arc<dyn Ledger> {
         Arc::new(PostgresLedger::open(&self.0.connections, &Metrics::new("acquirer")).await.unwrap())
+    }
+
+    /// What somebody else has written and not committed yet.
+    pub async fn meddle(&self, statements: &str) -> Meddling {
+        Meddling::begin(&self.0.connections, "acquirer_db", statements).await.unwrap()
     }
 
     async fn connect(&self) -> PgConnection {

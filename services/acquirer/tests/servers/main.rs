@@ -8,5 +8,6 @@ mod family;
 mod faults;
 #[path = "../it/harness.rs"]
 mod harness;
+mod overtaken;
 #[path = "../it/service.rs"]
 mod service;

@@ -129,7 +129,8 @@ async fn at_once<T: Send + 'static>(
     calls.into_iter().collect::<JoinSet<T>>().join_all().await
 }
 
-fn refused<T: std::fmt::Debug>(mut answers: Answers<T>) -> Refusal {
+/// Why the last of a batch was refused.
+pub fn refused<T: std::fmt::Debug>(mut answers: Answers<T>) -> Refusal {
     match answers.pop().unwrap() {
         Err(StockStoreError::Refused(refusal)) => refusal,
         other => panic!("not refused: {other:?}"),

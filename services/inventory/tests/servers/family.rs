@@ -13,7 +13,7 @@ use inventory::adapters::outbound::postgres::PostgresStock;
 use inventory::adapters::outbound::redis::{RedisLocks, RedisStockCache};
 use inventory::adapters::outbound::rows::DATABASE;
 use inventory::application::ports::{RestockLock, StockCache, StockStore};
-use servers::Borrowed;
+use servers::{Borrowed, Meddling};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 /// Where one shop keeps everything. It outlives the service.
@@ -64,23 +64,9 @@ impl Home {
         sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_all(&mut self.connection().await).await.unwrap()
     }
 
-    /// Somebody else's change of product 2, which is not committed yet: whoever wants to write that row waits.
-    pub async fn meddle(&self, change: &str) -> Meddling {
-        let mut connection = self.connection().await;
-        let sql = format!("BEGIN; UPDATE stock SET {change} WHERE product_id = 2");
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
-        Meddling(connection)
-    }
-
-    /// Waits until somebody waits for a row.
-    pub async fn somebody_waits(&self) {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-        let sql = "SELECT pid::text FROM pg_stat_activity
-                   WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event <> 'advisory'";
-        while self.texts(sql).await.is_empty() {
-            assert!(tokio::time::Instant::now() < deadline, "nobody waits");
-            tokio::task::yield_now().await;
-        }
+    /// What somebody else has written and not committed yet.
+    pub async fn meddle(&self, statements: &str) -> Meddling {
+        Meddling::begin(&self.borrowed.connections, DATABASE, statements).await.unwrap()
     }
 
     /// From now on this product's row cannot be written.
@@ -96,14 +82,5 @@ impl Home {
 
     pub async fn mend(&self) {
         self.execute("DROP TRIGGER broken ON stock").await;
-    }
-}
-
-/// A change under way; it is undone when this is dropped.
-pub struct Meddling(PgConnection);
-
-impl Meddling {
-    pub async fn commit(mut self) {
-        sqlx::raw_sql("COMMIT").execute(&mut self.0).await.unwrap();
     }
 }

@@ -27,12 +27,12 @@ fn command(number: u128, action: Action, at: i64) -> Command {
     Command { order: order(number), action, at: Timestamp::from_micros(at) }
 }
 
-fn intend(number: u128, who: u128, amount: Money, at: i64) -> Command {
+pub fn intend(number: u128, who: u128, amount: Money, at: i64) -> Command {
     let terms = Terms { user: user(who), amount, not_after: Timestamp::from_micros(1_000) };
     command(number, Action::Intend(terms), at)
 }
 
-fn settle(number: u128, settled: Settled, at: i64) -> Command {
+pub fn settle(number: u128, settled: Settled, at: i64) -> Command {
     let standing = Standing { settled, reference: "acq_1".to_owned(), reason: String::new() };
     command(number, Action::Settle(standing, Cause::Compensation), at)
 }

@@ -9,9 +9,9 @@ use chassis::postgres::options;
 use chassis::postgres::outbox::PostgresOutbox;
 use chassis::{Backing, Servers};
 use payment::adapters::outbound::postgres::PostgresPayments;
-use payment::adapters::outbound::stored::OUTBOX;
+use payment::adapters::outbound::stored::{DATABASE, OUTBOX};
 use payment::application::ports::PaymentStore;
-use servers::{Borrowed, LocalServers};
+use servers::{Borrowed, LocalServers, Meddling};
 use sqlx::{Connection, PgConnection};
 
 /// A namespace on servers that outlive the services on them.
@@ -40,6 +40,11 @@ impl Family {
         let store = Arc::new(PostgresPayments::open(&self.connections, &Metrics::new("payment")).await.unwrap());
         let outbox = Arc::new(PostgresOutbox::new(store.db(), OUTBOX, clock));
         (store, outbox)
+    }
+
+    /// What somebody else has written of payments and not committed yet.
+    pub async fn meddle(&self, statements: &str) -> Meddling {
+        Meddling::begin(&self.connections, DATABASE, statements).await.unwrap()
     }
 
     /// The kinds of the acquirer's ledger lines, oldest first.

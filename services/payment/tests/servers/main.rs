@@ -14,6 +14,7 @@ mod harness;
 mod lost;
 #[path = "../it/moments.rs"]
 mod moments;
+mod overtaken;
 #[path = "../it/service.rs"]
 mod service;
 #[path = "../it/staff.rs"]

@@ -35,6 +35,10 @@ pub struct PostgresLedger {
     gather: Gather<LedgerWriter>,
 }
 
+/// How often a batch that was overtaken is written under locks. Somebody who locks nothing can be faster even then,
+/// about keys and states that no lock on a row holds.
+const LOCKED_MAX: u32 = 3;
+
 /// Writes batches of postings, decided in their order.
 pub struct LedgerWriter {
     kept: Kept,
@@ -94,7 +98,7 @@ fn amounts(charges: &[&Charge]) -> (Vec<Option<i64>>, Vec<Option<String>>) {
 }
 
 /// Writes where keys stand from now on, each once, if they stand where they stood `before`; and one line for each
-/// change, in their order.
+/// change, in their order. (That a key gets no second line of a kind forbids most of the same by itself.)
 fn save<'q>(before: &Standing, after: &Standing, changes: &[Charge]) -> Statement<'q> {
     let sql = "WITH lines AS (
                    INSERT INTO ledger (key, kind, amount_minor, currency, at)
@@ -179,11 +183,17 @@ impl Writer for LedgerWriter {
         let what = if mixed { "ledger_batch" } else { name };
         let keys: BTreeSet<&str> = batch.iter().map(|traced| traced.command.key.as_str()).collect();
         let keys: Vec<&str> = keys.into_iter().collect();
-        match self.write_at_once(batch, &keys, what).await {
-            // Somebody else was faster: with locks nobody is.
-            Err(Failed::OneOfThem(StoreError::Conflict(_))) => self.write_locked(batch, &keys, what).await,
-            written => written,
+        let mut written = self.write_at_once(batch, &keys, what).await;
+        for _ in 0..LOCKED_MAX {
+            match written {
+                // Somebody else was faster.
+                Err(Failed::OneOfThem(StoreError::Conflict(_))) => {
+                    written = self.write_locked(batch, &keys, what).await
+                }
+                _ => break,
+            }
         }
+        written
     }
 }
 
@@ -200,10 +210,7 @@ impl LedgerWriter {
         let mut after = before.clone();
         let (answers, changes) = decide_all(&mut after, batch);
         if !changes.is_empty() {
-            self.kept.write(what, save(&before, &after, &changes)).await.map_err(|error| match is_moved(&error) {
-                true => Failed::OneOfThem(StoreError::Conflict(plain(&error))),
-                false => failed(error),
-            })?;
+            self.kept.write(what, save(&before, &after, &changes)).await.map_err(refused)?;
         }
         Ok(answers)
     }
@@ -224,14 +231,18 @@ impl LedgerWriter {
             tx.rollback().await?;
             return Ok(answers);
         }
-        save(&before, &after, &changes).execute(&mut *tx).await.map_err(StoreError::from)?;
+        save(&before, &after, &changes).execute(&mut *tx).await.map_err(refused)?;
         tx.commit().await.map_err(Failed::All)?;
         Ok(answers)
     }
 }
 
-fn is_moved(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|refused| refused.code().as_deref() == Some(MOVED))
+/// `Conflict` if somebody else was faster.
+fn refused(error: sqlx::Error) -> Failed {
+    match error.as_database_error().and_then(|refused| refused.code()).as_deref() {
+        Some(MOVED) => Failed::OneOfThem(StoreError::Conflict(plain(&error))),
+        _ => failed(error),
+    }
 }
 
 #[async_trait]

@@ -51,8 +51,7 @@ pub const MIGRATIONS: &[&str] = &[
 // In the order of the hashes, not of the keys: two keys may share one.
 const LOCK_KEYS: &str = "SELECT pg_advisory_xact_lock(hash)
     FROM (SELECT DISTINCT hashtextextended(key, 0) AS hash FROM unnest($1::text[]) AS key ORDER BY hash) AS keys";
-const LOCK_STOCK: &str = "SELECT product_id, available, reserved, sold, version FROM stock
-    WHERE product_id = ANY($1) ORDER BY product_id FOR UPDATE";
+const LOCK_STOCK: &str = "SELECT 1 FROM stock WHERE product_id = ANY($1) ORDER BY product_id FOR UPDATE";
 /// What is known of orders, what they have reserved, and the stock of those products and of the ones that are asked
 /// for besides, as they stood at one moment.
 const LOOK: &str = "
@@ -137,6 +136,10 @@ enum Way {
 /// What one command of a batch is answered.
 type Decided = Result<AnyAnswer, Refusal>;
 
+/// How often a batch that was overtaken is written under locks. Somebody who locks nothing can be faster even then,
+/// about keys and states that no lock on a row holds.
+const LOCKED_MAX: u32 = 3;
+
 /// SQLSTATE of a refusal: a stock row has moved on.
 const MOVED: &str = "SH001";
 /// SQLSTATE of a refusal: a reservation is not held any more.
@@ -217,14 +220,19 @@ impl Writer for StockWriter {
         let mixed = batch.iter().any(|other| other.command.what() != first.command.what());
         let what = if mixed { "stock_batch" } else { first.command.what() };
         // A restock has keys and rows that no order has.
-        if !batch.iter().any(|traced| matches!(traced.command, AnyCommand::Restock(_))) {
-            match self.write_at_once(batch, what).await {
-                // Somebody else was faster: with locks nobody is.
-                Err(Failed::OneOfThem(StoreError::Conflict(_))) => {}
-                written => return written,
+        let restocks = batch.iter().any(|traced| matches!(traced.command, AnyCommand::Restock(_)));
+        let mut written = match restocks {
+            true => self.write_locked(batch, what).await,
+            false => self.write_at_once(batch, what).await,
+        };
+        for _ in 0..LOCKED_MAX {
+            match written {
+                // Somebody else was faster.
+                Err(Failed::OneOfThem(StoreError::Conflict(_))) => written = self.write_locked(batch, what).await,
+                _ => break,
             }
         }
-        self.write_locked(batch, what).await
+        written
     }
 }
 
@@ -273,6 +281,8 @@ fn decide(batch: &[Traced<AnyCommand>], books: &mut Books) -> Result<Vec<Decided
             event.traceparent.clone_from(trace);
         }
     }
+    // Two batches that write the same new keys meet them in the same order, and one waits for the other.
+    books.writes.sort();
     Ok(decided)
 }
 
@@ -348,14 +358,19 @@ async fn read(
         let texts: Vec<String> = keys.iter().map(Key::to_string).collect();
         sqlx::query(LOCK_KEYS).bind(texts).execute(&mut *tx).await?;
     }
-    let look = sqlx::query(LOOK).bind(order_ids(&keys)).bind(products(batch, books));
-    take_in(&look.fetch_all(&mut *tx).await?, books)?;
+    // Before the stock: a repetition is told of stock that has its units.
     read_restocks(tx, &keys, books).await?;
+    let (ids, wanted) = (order_ids(&keys), products(batch, books));
+    let look = || sqlx::query(LOOK).bind(&ids).bind(&wanted);
+    take_in(&look().fetch_all(&mut *tx).await?, books)?;
     // Last, and for as short a time as can be: everybody wants the rows of a hot product.
     let products = products(batch, books);
     if locks == Locks::Taken && !products.is_empty() {
-        let rows = sqlx::query(LOCK_STOCK).bind(products).fetch_all(&mut *tx).await?;
-        books.read_stock(rows.iter().map(|row| stock_of(row, 0)).collect::<Result<Vec<_>, _>>()?);
+        sqlx::query(LOCK_STOCK).bind(products).execute(&mut *tx).await?;
+        // Whoever was waited for may have ended one of these orders without asking for its key. From here on nobody
+        // does, since whoever ends an order moves its stock.
+        books.orders.clear();
+        take_in(&look().fetch_all(&mut *tx).await?, books)?;
     }
     Ok(())
 }
@@ -488,7 +503,7 @@ async fn write_restocks(tx: &mut PgConnection, rows: &[(Restock, Timestamp)]) ->
 fn refused(error: sqlx::Error) -> StoreError {
     match code(&error).as_deref() {
         Some(MOVED) => StoreError::Conflict(plain(&error)),
-        Some(ENDED) => corrupt(plain(&error)).into(),
+        Some(ENDED) => corrupt(plain(&error)),
         _ if is_taken(&error) => StoreError::Conflict(plain(&error)),
         _ => error.into(),
     }

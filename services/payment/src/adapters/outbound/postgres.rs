@@ -31,11 +31,17 @@ pub const MIGRATIONS: &[&str] = &[
 const COLUMNS: &str = "order_id::text, user_id::text, amount_minor, currency, state, acquirer_reference, reason, \
                        not_after, created_at, updated_at, refunded_by::text";
 
+/// What one command of a batch is answered.
+type Answered = Result<Decided, Refusal>;
 type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
 pub struct PostgresPayments {
     gather: Gather<PaymentWriter>,
 }
+
+/// How often a batch that was overtaken is written under locks. Somebody who locks nothing can be faster even then,
+/// about keys and states that no lock on a row holds.
+const LOCKED_MAX: u32 = 3;
 
 /// Writes batches of commands, decided in their order.
 pub struct PaymentWriter {
@@ -119,7 +125,7 @@ fn accounts(rows: &[PgRow]) -> Result<BTreeMap<OrderId, Account>, StoreError> {
 fn decide(
     batch: &[Traced<Command>],
     accounts: &mut BTreeMap<OrderId, Account>,
-) -> Result<(Vec<Result<Decided, Refusal>>, Vec<Event>), StoreError> {
+) -> Result<(Vec<Answered>, Vec<Event>), StoreError> {
     let (mut events, mut answers) = (Vec::new(), Vec::with_capacity(batch.len()));
     for Traced { command, trace } in batch {
         let account = accounts.entry(command.order).or_default();
@@ -179,7 +185,7 @@ fn save<'q>(accounts: &'q BTreeMap<OrderId, Account>, events: &'q [Event]) -> St
 #[async_trait]
 impl Writer for PaymentWriter {
     type Command = Command;
-    type Answer = Result<Decided, Refusal>;
+    type Answer = Answered;
     type Key = ();
 
     fn name(&self) -> &'static str {
@@ -196,11 +202,17 @@ impl Writer for PaymentWriter {
         let mixed = batch.iter().any(|other| other.command.action.name() != name);
         let what = if mixed { "payment_batch" } else { name };
         let orders = batch.iter().map(|traced| traced.command.order).collect();
-        match self.write_at_once(batch, &orders, what).await {
-            // Somebody else was faster: with locks nobody is.
-            Err(Failed::OneOfThem(StoreError::Conflict(_))) => self.write_locked(batch, &orders, what).await,
-            written => written,
+        let mut written = self.write_at_once(batch, &orders, what).await;
+        for _ in 0..LOCKED_MAX {
+            match written {
+                // Somebody else was faster.
+                Err(Failed::OneOfThem(StoreError::Conflict(_))) => {
+                    written = self.write_locked(batch, &orders, what).await
+                }
+                _ => break,
+            }
         }
+        written
     }
 }
 
@@ -211,7 +223,7 @@ impl PaymentWriter {
         batch: &[Traced<Command>],
         orders: &BTreeSet<OrderId>,
         what: &'static str,
-    ) -> Result<Vec<Result<Decided, Refusal>>, Failed> {
+    ) -> Result<Vec<Answered>, Failed> {
         let rows = self.kept.read(|| load(orders)).await.map_err(Failed::All)?;
         let mut accounts = accounts(&rows)?;
         let (answers, events) = decide(batch, &mut accounts)?;
@@ -227,7 +239,7 @@ impl PaymentWriter {
         batch: &[Traced<Command>],
         orders: &BTreeSet<OrderId>,
         what: &'static str,
-    ) -> Result<Vec<Result<Decided, Refusal>>, Failed> {
+    ) -> Result<Vec<Answered>, Failed> {
         let mut tx = self.kept.begin(what).await.map_err(Failed::All)?;
         lock(&mut tx, orders).await?;
         let mut accounts = accounts(&load(orders).fetch_all(&mut *tx).await.map_err(StoreError::from)?)?;

@@ -141,7 +141,7 @@ pub struct Books {
     pub planted_bug: Option<PlantedBug>,
 }
 
-/// New rows, in the order of the commands.
+/// New rows.
 #[derive(Debug, Default)]
 pub struct Writes {
     /// Order, operation, outcome, time.
@@ -154,6 +154,16 @@ pub struct Writes {
     pub lines_ended: usize,
     pub restocks: Vec<(Restock, Timestamp)>,
     pub events: Vec<Event>,
+}
+
+impl Writes {
+    /// In the order of orders and, within one, of what was done.
+    pub fn sort(&mut self) {
+        self.operations.sort_by_key(|row| row.0);
+        self.held.sort_by_key(|row| (row.0, row.1.product_id));
+        self.ended.sort_by_key(|row| row.0);
+        self.events.sort_by(|one, other| (&one.aggregate, one.version).cmp(&(&other.aggregate, other.version)));
+    }
 }
 
 /// A stock row as it was, and as the batch leaves it.
