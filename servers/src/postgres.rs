@@ -42,21 +42,18 @@ pub(crate) fn prepare(binaries: &Binaries, place: &Place, meanwhile: &mut dyn Fn
     let (program, mut arguments) = run_as(place.user, binaries, &binaries.postgres);
     arguments.extend([OsString::from("-D"), data.clone().into_os_string()]);
     let (log, home) = (place.log(NAME), place.path.clone());
-    let sync = if place.durable { "on" } else { "off" };
+    let (sync, throwaway) = (if place.durable { "on" } else { "off" }, place.is_throwaway());
     let socket = socket(place);
     Server::new(
         place.give_up.clone(),
         Box::new(move |address| {
-            let settings = [
+            let mut settings = vec![
                 ("listen_addresses", "127.0.0.1".to_owned()),
                 ("port", address.port().to_string()),
                 ("unix_socket_directories", socket.clone().unwrap_or_default()),
                 ("max_connections", "200".to_owned()),
-                // Memory is taken when it is used. With less, and with more checkpoints, a shop of a million orders
-                // writes a page for each key that it adds, since keys lie anywhere in their indices.
+                // Taken when it is used.
                 ("shared_buffers", "256MB".to_owned()),
-                ("max_wal_size", "4GB".to_owned()),
-                ("checkpoint_timeout", "15min".to_owned()),
                 ("fsync", sync.to_owned()),
                 ("full_page_writes", sync.to_owned()),
                 // In the folder, and gone with it.
@@ -64,6 +61,11 @@ pub(crate) fn prepare(binaries: &Binaries, place: &Place, meanwhile: &mut dyn Fn
                 ("timezone", "UTC".to_owned()),
                 ("log_timezone", "UTC".to_owned()),
             ];
+            if throwaway {
+                // Checkpoints that are far apart: after each the whole page is logged for the first key that comes to it,
+                // and keys lie anywhere in their indices. Not where a log so long might have to be replayed at a start.
+                settings.extend([("max_wal_size", "4GB".to_owned()), ("checkpoint_timeout", "15min".to_owned())]);
+            }
             let settings = settings.into_iter().flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")]);
             let status = data.join("postmaster.pid");
             let (stale, home) = (status.clone(), home.clone());

@@ -303,15 +303,28 @@ impl Kept {
         what: &'static str,
         statement: sqlx::query::Query<'q, Postgres, PgArguments>,
     ) -> Result<Vec<PgRow>, sqlx::Error> {
-        let (started, mut fate) = (Instant::now(), Unknown(Some(&self.db)));
+        self.write_if(what, statement, |_| true).await
+    }
+
+    /// The same with a statement that may find nothing to change, as its rows tell.
+    ///
+    /// # Errors
+    /// As [`Kept::write`].
+    pub async fn write_if<'q>(
+        &self,
+        what: &'static str,
+        statement: sqlx::query::Query<'q, Postgres, PgArguments>,
+        has_written: fn(&[PgRow]) -> bool,
+    ) -> Result<Vec<PgRow>, sqlx::Error> {
+        let (started, fate) = (Instant::now(), Unknown(Some(&self.db)));
         self.db.writes(what);
         let written = self.fetch_all(statement).await;
         match &written {
-            Ok(_) => self.db.wrote(what, started),
-            Err(error) if is_refusal(error) => {}
-            Err(_) => return written,
+            Ok(rows) if has_written(rows) => self.db.wrote(what, started),
+            Err(error) if !is_refusal(error) => return written,
+            Ok(_) | Err(_) => {}
         }
-        fate.0 = None;
+        fate.known();
         written
     }
 
@@ -343,6 +356,12 @@ impl Kept {
 
 /// A write whose fate is not known yet. Dropped like that, it may have happened all the same.
 struct Unknown<'a>(Option<&'a Db>);
+
+impl Unknown<'_> {
+    fn known(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for Unknown<'_> {
     fn drop(&mut self) {
@@ -412,18 +431,15 @@ impl Tx<'_> {
     /// When it was refused, or no answer came.
     pub async fn commit(self) -> Result<(), StoreError> {
         self.db.writes(self.what);
+        let fate = Unknown(Some(self.db));
         let committed = match self.inner {
             Inner::Pooled(transaction) => transaction.commit().await,
             Inner::Kept(mut lent) => sqlx::raw_sql("COMMIT").execute(&mut *lent).await.map(|_| lent.done()),
         };
-        match committed {
-            Ok(()) => self.db.wrote(self.what, self.started),
-            Err(error) => {
-                // It may have happened all the same.
-                self.db.unknown();
-                return Err(error.into());
-            }
-        }
+        // Without an answer it may have happened all the same.
+        committed?;
+        fate.known();
+        self.db.wrote(self.what, self.started);
         Ok(())
     }
 }

@@ -26,7 +26,7 @@ pub struct Config {
 /// How stock is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Strategy {
-    /// What waits is decided together, in one transaction.
+    /// What waits is decided together, and written by one statement.
     #[default]
     Batched,
     /// The obvious way, to measure against: each command in a transaction of its own, which names the version

@@ -11,10 +11,13 @@ mod render;
 pub mod whole_shop;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
 use crate::load::recorder::Latency;
+use crate::run::progress::{Event, Sink};
+use crate::run::resources::{Holdings, Meter, Part};
 
 pub use render::markdown;
 
@@ -85,6 +88,52 @@ impl Round {
             p99_ms: millis(99.0),
             cpu_us: cpu_us.iter().map(|(part, used)| (part.clone(), each(used))).collect(),
         }
+    }
+}
+
+/// Measures all parts of a shop, and this process: customers, their record, and whoever watches.
+fn meter(holdings: &Holdings) -> Meter {
+    let own = ("shopctl".to_owned(), Part::Process(std::process::id()));
+    Meter::new(holdings.parts.iter().cloned().chain([own]))
+}
+
+/// Microseconds of processor time so far, by part.
+fn cpu_us(meter: &mut Meter) -> BTreeMap<String, u64> {
+    meter.used().into_iter().filter_map(|(part, used)| Some((part, used.cpu_us?))).collect()
+}
+
+/// What each part has used since.
+fn since(before: &BTreeMap<String, u64>, after: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let used = |(part, after): (String, u64)| {
+        let used = after.saturating_sub(before.get(&part).copied().unwrap_or_default());
+        (part, used)
+    };
+    after.into_iter().map(used).collect()
+}
+
+/// Listens to a run, and measures the processor time of everybody between its first order and the moment when
+/// everything has come to rest.
+#[derive(Clone, Default)]
+pub struct Gauge(Arc<Mutex<(Meter, BTreeMap<String, u64>)>>);
+
+impl Gauge {
+    /// What the run tells its events to.
+    pub fn sink(&self) -> Sink {
+        let gauge = self.0.clone();
+        Arc::new(move |event| {
+            let (meter, cpu) = &mut *gauge.lock().unwrap_or_else(PoisonError::into_inner);
+            match event {
+                Event::ShopUp { holdings, .. } => *meter = self::meter(holdings),
+                Event::LoadStarts { .. } => *cpu = cpu_us(meter),
+                Event::Judging => *cpu = since(cpu, cpu_us(meter)),
+                _ => {}
+            }
+        })
+    }
+
+    /// Microseconds by part, once the run has ended.
+    pub fn cpu_us(&self) -> BTreeMap<String, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
     }
 }
 

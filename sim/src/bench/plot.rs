@@ -128,7 +128,12 @@ impl Axis {
 
 /// With a narrow space between thousands.
 fn grouped(value: f64) -> String {
-    let text = if value.fract().abs() < 1e-9 { format!("{value:.0}") } else { format!("{value:.1}") };
+    let text = match value {
+        _ if value.fract().abs() < 1e-9 => format!("{value:.0}"),
+        ..0.1 => format!("{value:.3}"),
+        ..1.0 => format!("{value:.2}"),
+        _ => format!("{value:.1}"),
+    };
     let (whole, part) = text.split_once('.').map_or((text.as_str(), None), |(whole, part)| (whole, Some(part)));
     let mut grouped = String::new();
     for (number, digit) in whole.chars().enumerate() {
@@ -165,7 +170,7 @@ mod tests {
 
     #[test]
     fn figures_are_grouped_by_thousands() {
-        assert_eq!([grouped(0.5), grouped(999.0), grouped(1_250_000.0)], ["0.5", "999", "1\u{202f}250\u{202f}000"]);
+        assert_eq!([grouped(0.5), grouped(999.0), grouped(1_250_000.0)], ["0.50", "999", "1\u{202f}250\u{202f}000"]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub struct Contest {
 #[derive(Debug, Clone, Copy)]
 pub struct Way {
     pub name: &'static str,
-    /// The most writes of one transaction.
+    /// The most writes of one transaction, and the most events that a relay has on their way.
     pub batch_max: usize,
     pub instruments: Instruments,
 }
@@ -33,15 +33,19 @@ pub struct Way {
 const USUAL: Way = Way { name: "batched", batch_max: BATCH_MAX, instruments: Instruments::On };
 
 /// What group commit is worth.
-pub const GROUP_COMMIT: Contest =
-    Contest { name: "throughput", about: "", sides: [USUAL, Way { name: "unbatched", batch_max: 1, ..USUAL }] };
+pub const GROUP_COMMIT: Contest = Contest {
+    name: "throughput",
+    about: " `unbatched` has a transaction for each write, and publishes one event at a time.",
+    sides: [USUAL, Way { name: "unbatched", batch_max: 1, ..USUAL }],
+};
 
 /// What it costs to watch.
 pub const INSTRUMENTS: Contest = Contest {
     name: "instruments",
-    about: " `measured` is as every shop runs: requests are traced through every call, row and event, roles keep their metrics, \
-            every attempt of a saga step goes into its histograms, and all of that is looked at twice a second. `bare` does \
-            without. Customers take their own times on both sides, and each role counts what only it has (such as log-ins).",
+    about: " `measured` is as every run is: requests are traced through every call, row and event, roles keep their metrics, \
+            every attempt of a saga step goes into its histograms, and a watcher reads those twice a second and checks now \
+            and then that no unit is missing. `bare` does without all of it. Customers take their own times on both sides, \
+            and each role counts what only it has (such as log-ins). Nobody scrapes `/metrics`.",
     sides: [Way { name: "measured", ..USUAL }, Way { name: "bare", instruments: Instruments::Off, ..USUAL }],
 };
 
@@ -81,11 +85,11 @@ pub fn scenario(known: &Known, extent: Extent, round: u32) -> Result<Scenario, S
 }
 
 /// What a run of it came to.
-pub fn round(summary: &Summary) -> Round {
+pub fn round(summary: &Summary, cpu_us: &BTreeMap<String, u64>) -> Round {
     let orders = &summary.orders;
     let latency = summary.http.get("order").map(|http| http.corrected.clone()).unwrap_or_default();
     let millis = |micros: Option<u64>| micros.unwrap_or_default() as f64 / 1e3;
-    let cpu = summary.resources.iter().filter_map(|(part, used)| Some((part.clone(), used.cpu_us_per_order?)));
+    let each = |used: &u64| ratio(*used as f64, orders.confirmed as f64);
     Round {
         seconds: summary.load_s,
         done: orders.confirmed,
@@ -93,7 +97,7 @@ pub fn round(summary: &Summary) -> Round {
         per_second: summary.throughput_per_s,
         p50_ms: millis(latency.p50_us),
         p99_ms: millis(latency.p99_us),
-        cpu_us: cpu.collect(),
+        cpu_us: cpu_us.iter().map(|(part, used)| (part.clone(), each(used))).collect(),
     }
 }
 
@@ -133,7 +137,8 @@ pub fn comparison(contest: &Contest, extent: Extent, turns: Turns, commit: Optio
             "{buyers} customers order without a pause for {seconds} s a round, over HTTP, one unit of one of 100 products \
              each time. Every role is a process of its own, on a private PostgreSQL that waits for the disk, NATS JetStream and \
              Redis; each round has a fresh shop. What is counted are whole orders: confirmed, and in the end found right by all \
-             invariants. CPU is that of everybody, customers and servers too, seeding and start included.{about}"
+             invariants. CPU is that of everybody, customers, servers and whoever watches too, from the first order until \
+             everything has come to rest.{about}"
         ),
         machine: resources::machine(),
         commit,

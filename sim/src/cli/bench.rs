@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -15,7 +14,7 @@ use super::signals::Signals;
 use super::{runtime, say};
 use crate::bench::growth::{self, Growth, Sample, Sampler};
 use crate::bench::whole_shop::{self, Contest, Turns, Way};
-use crate::bench::{Comparison, hot_product, markdown};
+use crate::bench::{Comparison, Gauge, hot_product, markdown};
 use crate::infra::{Infra, InfraArgs};
 use crate::report::Summary;
 use crate::run::progress::Sink;
@@ -97,8 +96,9 @@ async fn in_turns(contest: &Contest, args: &TurnsArgs, scratch: &Path) -> Result
         sides.rotate_left(usize::from(number % 2 == 0));
         for (way, measured) in sides {
             let folder = scratch.join(format!("{}-{number}", way.name));
-            let summary = play(&scenario, &folder, way, Arc::new(|_| {})).await?;
-            let round = whole_shop::round(&summary);
+            let gauge = Gauge::default();
+            let summary = play(&scenario, &folder, way, gauge.sink()).await?;
+            let round = whole_shop::round(&summary, &gauge.cpu_us());
             say(format_args!(
                 "round {number} of {rounds}: {:<10} {:>6.0} a second, p99 {:.1} ms, {} failed",
                 way.name, round.per_second, round.p99_ms, round.failed
@@ -117,10 +117,19 @@ async fn grow(orders: u32, buyers: u32, scratch: &Path) -> Result<Report, Failur
     let scenario = growth::scenario(&shop::known(), extent).map_err(Failure::invalid)?;
     let [way, _] = whole_shop::GROUP_COMMIT.sides;
     let sampler = Sampler::new(orders, told);
-    let summary = play(&scenario, &scratch.join("growth"), way, sampler.sink()).await?;
-    let (broken, doubtful) = (whole_shop::broken("growth", &summary), whole_shop::doubtful("growth", &summary));
-    let doubtful: Vec<String> = doubtful.into_iter().collect();
-    let growth = Growth::of(extent, sampler.samples(), broken, doubtful, commit());
+    let played = play(&scenario, &scratch.join("growth"), way, sampler.sink()).await;
+    let samples = sampler.samples();
+    let (broken, doubtful) = match played {
+        Ok(summary) => {
+            let doubtful = whole_shop::doubtful("growth", &summary).into_iter();
+            let doubtful = doubtful.chain(growth::unseen(&samples, &summary)).collect();
+            (whole_shop::broken("growth", &summary), doubtful)
+        }
+        // What was measured until then took its time.
+        Err(failure) if samples.len() > 1 => (Vec::new(), vec![failure.message]),
+        Err(failure) => return Err(failure),
+    };
+    let growth = Growth::of(extent, samples, broken, doubtful, commit());
     Ok(Report {
         name: growth.name,
         markdown: growth.markdown("growth.svg"),

@@ -17,6 +17,7 @@ use shopctl::run::resources::{Meter, Part};
 use shopctl::world::processes::{Processes, ProcessesOptions};
 use shopctl::world::secret::Secret;
 use shopctl::world::{Admin, shop};
+use sqlx::Connection as _;
 use tokio::sync::Mutex;
 
 use crate::{SECRET, soon};
@@ -57,17 +58,8 @@ fn serving(namespace: &str) -> usize {
     lines.filter(|line| String::from_utf8_lossy(line).contains(&mark)).count()
 }
 
-#[tokio::test]
-async fn an_order_goes_through_all_roles_and_the_shop_stops_in_good_order() {
-    let _one = ONE_SHOP.lock().await;
-    let borrowed = servers::for_test().unwrap();
-    let (connections, logs) = (with_own_namespace(&borrowed.connections), tempfile::tempdir().unwrap());
-    let shop = Processes::start(options(&connections, logs.path())).await.unwrap();
-    assert_eq!(serving(&connections.namespace), shop::ROLES.len());
-    let roles = shop.pids().into_iter().map(|(role, pid)| (role.to_owned(), Part::Process(pid)));
-    let postgres = ("postgres".to_owned(), Part::Tree(borrowed.servers.postgres.pid().unwrap()));
-    let mut meter = Meter::new(roles.chain([postgres]));
-
+/// Somebody orders, and it is confirmed.
+async fn order_a_lamp(shop: &Processes) {
     let client = HttpClient::new(Arc::new(SystemNetwork), shop.addresses[gateway::ROLE].clone());
     let scenario = "{ version: 1, name: two, about: two users and a lamp, seed: 5, shop: { users: 2, catalog: { items: \
                     [ { sku: LAMP, name: Lamp, price: 19.90 EUR, stock: 4 } ] } }, load: { buyers: { executor: \
@@ -79,7 +71,20 @@ async fn an_order_goes_through_all_roles_and_the_shop_stops_in_good_order() {
     let answer = Api { client }.place_order(&seeded.shoppers[0].token, "k", &items, Duration::from_secs(10)).await;
     let answer = answer.unwrap();
     assert_eq!((answer.status, seen(&answer).unwrap().status.as_str()), (201, "CONFIRMED"), "{}", answer.summary());
+}
 
+#[tokio::test]
+async fn an_order_goes_through_all_roles_and_the_shop_stops_in_good_order() {
+    let _one = ONE_SHOP.lock().await;
+    let borrowed = servers::for_test().unwrap();
+    let (connections, logs) = (with_own_namespace(&borrowed.connections), tempfile::tempdir().unwrap());
+    let shop = Processes::start(options(&connections, logs.path())).await.unwrap();
+    assert_eq!(serving(&connections.namespace), shop::ROLES.len());
+    let roles = shop.pids().into_iter().map(|(role, pid)| (role.to_owned(), Part::Process(pid)));
+    let postgres = ("postgres".to_owned(), Part::Tree(borrowed.servers.postgres.pid().unwrap()));
+    let mut meter = Meter::new(roles.chain([postgres]));
+
+    order_a_lamp(&shop).await;
     let used = meter.used();
     assert_eq!(used.len(), shop::ROLES.len() + 1);
     for (name, used) in used {
@@ -92,6 +97,36 @@ async fn an_order_goes_through_all_roles_and_the_shop_stops_in_good_order() {
     for role in shop::ROLES {
         let log = fs::read_to_string(logs.path().join(format!("{role}.log"))).unwrap();
         assert!(log.contains("is ready") && !log.contains("stopped with work under way"), "{role}: {log}");
+    }
+}
+
+#[tokio::test]
+async fn a_shop_without_instruments_sells_and_neither_measures_nor_traces() {
+    let _one = ONE_SHOP.lock().await;
+    for instruments in [Instruments::Off, Instruments::On] {
+        let borrowed = servers::for_test().unwrap();
+        let (connections, logs) = (with_own_namespace(&borrowed.connections), tempfile::tempdir().unwrap());
+        let shop =
+            Processes::start(ProcessesOptions { instruments, ..options(&connections, logs.path()) }).await.unwrap();
+        order_a_lamp(&shop).await;
+        let ops = HttpClient::new(Arc::new(SystemNetwork), shop.ops[order::ROLE].clone());
+        let shown = async |path: &str| ops.get(path, None, Duration::from_secs(5)).await.unwrap().body;
+        let (steps, metrics) = (shown("/steps").await, shown("/metrics").await);
+        let (steps, metrics) = (String::from_utf8_lossy(&steps), String::from_utf8_lossy(&metrics));
+        let postgres = chassis::postgres::options(&connections.postgres).unwrap();
+        let database = postgres.database(&connections.database("order_db"));
+        let mut books = sqlx::PgConnection::connect_with(&database).await.unwrap();
+        let sql = "SELECT count(*), count(traceparent) FROM order_events";
+        let (events, traced): (i64, i64) = sqlx::query_as(sql).fetch_one(&mut books).await.unwrap();
+        assert!(events > 0);
+        let measures = instruments == Instruments::On;
+        assert_eq!(steps.contains("reserve_stock"), measures, "{steps}");
+        for sample in
+            ["rpc_server_duration_seconds_count", "store_batch_commands_count", "saga_step_duration_seconds_count"]
+        {
+            assert_eq!(metrics.contains(sample), measures, "{sample}: {metrics}");
+        }
+        assert_eq!(traced > 0, measures);
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! Where somebody else was faster (another instance), and where a product gets its first row, it is a
 //! transaction: it locks the keys of the commands (in order), reads, locks the stock rows (in order),
-//! decides, and writes. Locks are always taken in that order, so that no two batches wait for each other.
+//! reads once more, decides, and writes. Locks are always taken in that order, so that no two batches wait for each other.
 //!
 //! [`optimistic`] does it for one command at a time and without the locks.
 //!
@@ -498,8 +498,8 @@ async fn write_restocks(tx: &mut PgConnection, rows: &[(Restock, Timestamp)]) ->
         .map_err(refused)
 }
 
-/// What a refusal of [`WRITE_ORDERS`] means under locks. A key that is taken was not there when the barrier was read,
-/// and what is held does not end by itself: bugs, and no reason to do work twice.
+/// What a refusal of [`WRITE_ORDERS`] means under locks: somebody who takes none was faster about a key or a row. That a
+/// reservation is not held, whose stock is locked, is a contradiction in the books.
 fn refused(error: sqlx::Error) -> StoreError {
     match code(&error).as_deref() {
         Some(MOVED) => StoreError::Conflict(plain(&error)),

@@ -1,5 +1,4 @@
-//! A batch, decided in memory: the rows as they were read under lock, moved on by each command in its
-//! turn, and what has to be written in the end.
+//! A batch, decided in memory: the rows as they were read, moved on by each command in its turn, and what has to be written in the end.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -148,20 +148,15 @@ async fn passed<'q>(
     what: &'static str,
     statement: impl Fn() -> Statement<'q> + Send,
 ) -> Result<BTreeSet<OrderId>, Failed> {
-    let started = Instant::now();
-    kept.db().writes(what);
     let mut met = 0;
     let rows = loop {
-        match kept.fetch_all(statement()).await {
+        match kept.write_if(what, statement(), |rows| !rows.is_empty()).await {
             Ok(rows) => break rows,
             // Another write of the same owner, waited for, has numbered its attempts meanwhile.
             Err(error) if met < MET_MAX && is_attempt_taken(&error) => met += 1,
             Err(error) => return Err(failed(error)),
         }
     };
-    if !rows.is_empty() {
-        kept.db().wrote(what, started);
-    }
     let ids = rows.iter().map(|row| Ok(OrderId::from_uuid(row.try_get(0)?)));
     ids.collect::<Result<_, sqlx::Error>>().map_err(failed)
 }
