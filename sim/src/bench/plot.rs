@@ -75,7 +75,15 @@ fn panel(svg: &mut String, panel: &Panel, x: &Axis, top: f64) -> std::fmt::Resul
         writeln!(svg, r#"<text x="{}" y="{:.1}" class="n">{}</text>"#, LEFT - 6.0, at + 4.0, grouped(value))?;
     }
     for value in x.steps() {
-        writeln!(svg, r#"<text x="{:.1}" y="{:.1}" class="m">{}</text>"#, across(value), lower + 16.0, grouped(value))?;
+        // The last one ends with its axis, beside which the names stand.
+        let class = if x.share(value) < 1.0 { "m" } else { "n" };
+        writeln!(
+            svg,
+            r#"<text x="{:.1}" y="{:.1}" class="{class}">{}</text>"#,
+            across(value),
+            lower + 16.0,
+            grouped(value)
+        )?;
     }
     // A name stands where its line ends, or below the one above it.
     let mut ends: Vec<(f64, usize)> = Vec::new();

@@ -16,6 +16,8 @@ use crate::rush::{Rush, witness};
 const ROUNDS: usize = 20;
 /// In flight at the kill, at least.
 const IN_FLIGHT: u64 = 50;
+/// So many kills may come too late.
+const MISSED_MAX: usize = 3;
 /// Acknowledged before the kill, at least. The acquirer takes longer than all of them together.
 const ACKNOWLEDGED: usize = 80;
 
@@ -71,12 +73,19 @@ async fn a_killed_shop_loses_no_acknowledged_order_and_ends_all_of_them() {
     let rounds = std::env::var("KILL_ROUNDS").map_or(ROUNDS, |text| text.parse().expect("KILL_ROUNDS is a number"));
     let bench = Bench::new(TINY);
     let witness = witness(&bench);
-    for round in 1..=rounds {
+    let (mut round, mut missed) = (0, 0);
+    while round < rounds {
         let (shop, gateway) = put_up(&bench, &SETTINGS, &[]);
         let rush = Rush::at(&gateway, &witness).await;
-        let acknowledged = until_killed(&rush, round, shop).await;
+        let acknowledged = until_killed(&rush, round + missed + 1, shop).await;
         let caught = in_flight(&bench).await.orders;
-        assert!(caught >= IN_FLIGHT, "only {caught} orders were in flight at the kill");
+        // Whoever orders may have been kept waiting by the machine, and the shop was done meanwhile: that is no kill in
+        // mid-flight, and does not count as one.
+        match caught >= IN_FLIGHT {
+            true => round += 1,
+            false => missed += 1,
+        }
+        assert!(missed <= MISSED_MAX, "only {caught} orders were in flight at the kill, for the {missed}th time");
         let (shop, _) = put_up(&bench, &SETTINGS, &[]);
         until(&bench, InFlight::is_quiet).await;
         shop.stop();
