@@ -57,6 +57,9 @@ pub struct Extent {
 /// # Errors
 /// When there are fewer orders than customers.
 pub fn scenario(known: &Known, Extent { orders, buyers }: Extent) -> Result<Scenario, String> {
+    if orders < buyers {
+        return Err(format!("error: --orders is {orders}, fewer than the {buyers} of --buyers who share them"));
+    }
     let overrides = [("load.customers.iterations", orders), ("load.customers.vus", buyers)];
     let overrides = overrides.map(|(path, value)| (path.to_owned(), value.to_string()));
     scenario::parse(SCENARIO, "growth", &overrides, known).map_err(|errors| errors.to_string())
@@ -448,6 +451,7 @@ mod tests {
     fn the_scenario_that_comes_along_is_valid_and_takes_its_extent() {
         let scenario = scenario(&crate::world::shop::known(), Extent { orders: 500, buyers: 8 }).unwrap();
         assert_eq!(scenario.name, "growth");
-        assert!(super::scenario(&crate::world::shop::known(), Extent { orders: 5, buyers: 8 }).is_err());
+        let refused = super::scenario(&crate::world::shop::known(), Extent { orders: 5, buyers: 8 }).unwrap_err();
+        assert!(refused.contains("--orders is 5, fewer than the 8 of --buyers"), "{refused}");
     }
 }

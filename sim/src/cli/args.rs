@@ -50,7 +50,7 @@ pub enum Command {
     Scenario(ScenarioCommand),
     /// Start private PostgreSQL, NATS and Redis servers, print where they are, and stop them with Ctrl-C.
     Infra(ServersArgs),
-    /// Measure a way of doing things against the obvious one, in turns on the same servers.
+    /// Measure a way of doing things against the obvious one, in turns on the same servers, or a shop that fills up.
     Bench(BenchArgs),
     /// Show what this machine offers, and what each mode needs.
     Doctor,

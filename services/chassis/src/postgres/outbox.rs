@@ -86,15 +86,6 @@ pub async fn append(tx: &mut PgConnection, table: &str, events: &[Event]) -> Res
     }
 }
 
-/// The version that the aggregate's next event will have.
-///
-/// # Errors
-/// When the table cannot be read.
-pub async fn next_version(connection: &mut PgConnection, table: &str, aggregate: &str) -> Result<i64, StoreError> {
-    let sql = format!("SELECT coalesce(max(version), 0) + 1 FROM {table} WHERE aggregate = $1");
-    Ok(sqlx::query_scalar(AssertSqlSafe(sql)).bind(aggregate).fetch_one(connection).await?)
-}
-
 /// All events of an aggregate, oldest first.
 ///
 /// # Errors
