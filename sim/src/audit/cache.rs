@@ -9,7 +9,7 @@ use rusqlite::{Connection, params};
 use tokio::time::Duration;
 
 use super::books::{CACHE_ENTRIES_MAX, CacheEntry, Held, Versioned};
-use super::sqlite::all;
+use super::rows::all;
 
 /// How many keys are looked for, and read, in one round trip.
 const BATCH: usize = 500;

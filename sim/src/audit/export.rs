@@ -18,7 +18,7 @@ use rusqlite::{Connection, params, params_from_iter};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
-use super::{cache, messages, postgres, sqlite};
+use super::{cache, messages, postgres, rows};
 
 /// How many rows are copied at once.
 const BATCH: usize = 1_000;
@@ -95,10 +95,10 @@ async fn copy_database(
     drop(Db::open(storage, name, migrations, &Metrics::new("export"))?);
     let mut to = storage.open(name)?;
     let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name";
-    let tables: Vec<String> = sqlite::all(&to, tables, [], |row| row.get(0))?;
+    let tables: Vec<String> = rows::all(&to, tables, [], |row| row.get(0))?;
     for table in tables {
         let sql = format!("SELECT name FROM pragma_table_info('{table}')");
-        let columns: Vec<String> = sqlite::all(&to, &sql, [], |row| row.get(0))?;
+        let columns: Vec<String> = rows::all(&to, &sql, [], |row| row.get(0))?;
         let copied = match select(&from, &table, &columns, orders.is_some()).await? {
             Some(select) => copy_table(&from, &mut to, &table, &columns, &select, orders).await,
             None => Ok(()),

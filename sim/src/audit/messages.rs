@@ -8,7 +8,7 @@ use chassis::events::{Event, EventLog, Message, Stream, sqlite};
 use kernel::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::sqlite::all;
+use super::rows::all;
 
 /// How many messages are copied at once.
 const BATCH: usize = 1_000;

@@ -7,6 +7,7 @@ pub mod invariants;
 pub mod manifest;
 mod messages;
 pub mod postgres;
+pub mod rows;
 pub mod shelf;
 pub mod sqlite;
 pub mod witness;

@@ -24,7 +24,7 @@ use super::books::{
     AcceptedMessage, Books, CacheEntry, InFlight, LedgerLine, Notices, ORPHANS_MAX, OrderBook, OrderRow, Orphans,
     PaymentRow, StockRow, Versioned,
 };
-use super::sqlite::all;
+use super::rows::all;
 use super::{cache, messages};
 
 /// What the server itself sees to: nothing is written, no question is asked for ever, and each is planned for what it

@@ -12,6 +12,7 @@ use super::books::{
     AcceptedMessage, Books, CacheEntry, InFlight, LedgerLine, Notices, ORPHANS_MAX, OrderBook, OrderRow, Orphans,
     PaymentRow, StockRow, Versioned,
 };
+use super::rows::all;
 use super::{cache, messages};
 
 struct Connections {
@@ -58,21 +59,6 @@ impl SqliteBooks {
     fn lock(&self) -> MutexGuard<'_, Connections> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Every row that `sql` finds, as `read` takes it.
-///
-/// # Errors
-/// When the database cannot be read, or `read` cannot take a row.
-pub fn all<T>(
-    connection: &Connection,
-    sql: &str,
-    parameters: impl rusqlite::Params,
-    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-) -> Result<Vec<T>, StoreError> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let rows = statement.query_map(parameters, read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Whether the books hold a copy of a cache.

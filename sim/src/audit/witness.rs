@@ -11,7 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Finding;
 use super::manifest::Manifest;
-use crate::load::api::Item;
+
+/// A line of an order to place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    pub sku: String,
+    pub quantity: u32,
+}
 
 /// An order as an answer showed it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

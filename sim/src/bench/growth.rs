@@ -10,9 +10,9 @@ use tokio::time::{Duration, Instant};
 use super::plot::{self, Panel, Series};
 use super::{VERSION, cpu_us, meter, ratio, since};
 use crate::load::recorder::Latency;
+use crate::machine::{self, Holdings, Meter};
 use crate::report::Summary;
 use crate::run::progress::{Event, Sink};
-use crate::run::resources::{self, Holdings, Meter};
 use crate::scenario::{self, Known, Scenario};
 
 /// Samples of a whole growth, evenly over the orders; bounds what is kept.
@@ -199,12 +199,7 @@ impl State {
             p99_ms: millis(99.0),
             cpu_us: since(&self.cpu_us, cpu.clone()).into_iter().map(each).collect(),
             memory_mb: used.iter().filter_map(|(part, used)| Some((part.clone(), used.held_mb?))).collect(),
-            disk_mb: self
-                .holdings
-                .folders
-                .iter()
-                .map(|(name, path)| (name.clone(), resources::disk_mb(path)))
-                .collect(),
+            disk_mb: self.holdings.folders.iter().map(|(name, path)| (name.clone(), machine::disk_mb(path))).collect(),
         };
         // The orders left over in the end are too few to tell how fast they were.
         if let Some(last) = self.samples.last().filter(|_| self.over && orders < self.every / 2) {
@@ -238,7 +233,7 @@ impl Growth {
                  PostgreSQL's cache of 256 MB is in it, and fills up. What an order leaves on the disk is counted since the \
                  first one, without PostgreSQL's log, which is used again when it has reached its 4 GB."
             ),
-            machine: resources::machine(),
+            machine: machine::machine(),
             commit,
             command: format!("shopctl bench growth --orders {orders} --buyers {buyers}"),
             samples,
@@ -449,9 +444,9 @@ mod tests {
 
     #[test]
     fn the_scenario_that_comes_along_is_valid_and_takes_its_extent() {
-        let scenario = scenario(&crate::world::shop::known(), Extent { orders: 500, buyers: 8 }).unwrap();
+        let scenario = scenario(&crate::scenario::known(), Extent { orders: 500, buyers: 8 }).unwrap();
         assert_eq!(scenario.name, "growth");
-        let refused = super::scenario(&crate::world::shop::known(), Extent { orders: 5, buyers: 8 }).unwrap_err();
+        let refused = super::scenario(&crate::scenario::known(), Extent { orders: 5, buyers: 8 }).unwrap_err();
         assert!(refused.contains("--orders is 5, fewer than the 8 of --buyers"), "{refused}");
     }
 }

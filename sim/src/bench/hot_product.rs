@@ -26,7 +26,7 @@ use uuid::Uuid;
 use super::{Comparison, Round, Side, VERSION, cpu_ratio, cpu_us, ratio, since};
 use crate::infra::local::PrivateServers;
 use crate::load::recorder::Latency;
-use crate::run::resources::{self, Meter, Part};
+use crate::machine::{self, Meter, Part};
 use crate::world::processes::{Processes, ProcessesOptions};
 use crate::world::secret::Secret;
 
@@ -107,7 +107,7 @@ pub async fn compare(
              way: each reservation reads the product, updates it if its version is still the same, and commits, in a \
              transaction of its own that is tried again when somebody was faster."
         ),
-        machine: resources::machine(),
+        machine: machine::machine(),
         commit,
         command,
         unit: "reservations",
@@ -170,7 +170,7 @@ impl Contender {
                 .map(|server| server.pid().map(|pid| (server.name().to_owned(), Part::Tree(pid))))
         });
         let inventory = processes.pids().into_iter().map(|(role, pid)| (role.to_owned(), Part::Process(pid)));
-        let buyers = resources::this_thread().map(|thread| ("buyers".to_owned(), Part::Thread(thread)));
+        let buyers = machine::this_thread().map(|thread| ("buyers".to_owned(), Part::Thread(thread)));
         let parts = inventory.chain(own.into_iter().flatten()).chain(buyers).collect();
         let deliveries = 1 + extent.rounds * extent.seconds / (DELIVERY / SOLD_A_SECOND);
         let units = i64::from(deliveries) * i64::from(DELIVERY);

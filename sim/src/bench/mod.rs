@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 
 use crate::load::recorder::Latency;
+use crate::machine::{Holdings, Meter, Part};
 use crate::run::progress::{Event, Sink};
-use crate::run::resources::{Holdings, Meter, Part};
 
 pub use render::markdown;
 

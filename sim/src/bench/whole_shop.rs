@@ -7,8 +7,8 @@ use chassis::Instruments;
 use chassis::gather::BATCH_MAX;
 
 use super::{Comparison, Round, Side, VERSION, cpu_ratio, ratio};
+use crate::machine;
 use crate::report::Summary;
-use crate::run::resources;
 use crate::scenario::{self, Known, Scenario};
 
 /// What both sides play.
@@ -140,7 +140,7 @@ pub fn comparison(contest: &Contest, extent: Extent, turns: Turns, commit: Optio
              invariants. CPU is that of everybody, customers, servers and whoever watches too, from the first order until \
              everything has come to rest.{about}"
         ),
-        machine: resources::machine(),
+        machine: machine::machine(),
         commit,
         command: format!("shopctl bench {name} --rounds {rounds} --seconds {seconds} --buyers {buyers}"),
         unit: "confirmed orders",

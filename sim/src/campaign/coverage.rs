@@ -251,7 +251,6 @@ fn transitions(path: &str) -> BTreeSet<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::world::shop;
 
     use proptest::prelude::*;
 
@@ -304,7 +303,7 @@ mod tests {
     fn what_was_never_reached_is_named() {
         let text = "version: 1\nname: x\nshop: { users: 1, catalog: { generate: 1, stock: 1 } }\n\
                     load: { g: { executor: constant-vus, vus: 1, duration: 1s, journey: [ view: any ] } }\n";
-        let scenario = parse(text, "x.yaml", &[], &shop::known()).unwrap();
+        let scenario = parse(text, "x.yaml", &[], &crate::scenario::known()).unwrap();
         let mut coverage = Coverage::default();
         let nothing = coverage.render(&scenario);
         assert!(nothing.contains("PAID → CONFIRMED") && nothing.contains("breaker force_open"), "{nothing}");

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::audit::Finding;
-use crate::audit::sqlite::all;
+use crate::audit::rows::all;
 use crate::explain::facts::Fault;
 use crate::explain::folder::{Around, Folder};
 use crate::explain::{Story, render};

@@ -10,8 +10,10 @@
 
 pub mod coverage;
 pub mod crew;
+pub mod engine;
 pub mod history;
 pub mod play;
 pub mod results;
 pub mod seeds;
 pub mod shrink;
+pub mod swarm;

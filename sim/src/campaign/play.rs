@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::coverage::Coverage;
 use super::history::History;
-use crate::cli::exit::{ExitCode, Failure};
-use crate::cli::simulate::{Simulated, play_untraced};
-use crate::fault::swarm;
+use crate::campaign::engine::{Simulated, play_untraced};
+use crate::campaign::swarm;
+use crate::report::exit::{ExitCode, Failure};
 use crate::scenario::{self, Draft, Known, Scenario, ScenarioErrors};
 
 /// How seeds differ from the scenario in its file.

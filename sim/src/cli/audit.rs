@@ -8,7 +8,6 @@ use chassis::sqlite::Storage;
 use tempfile::TempDir;
 
 use super::args::{AuditArgs, Readable};
-use super::exit::{ExitCode, Failure};
 use super::shelves::{self, Wanted};
 use super::{runtime, say};
 use crate::audit::books::Books;
@@ -17,6 +16,7 @@ use crate::audit::manifest::{self, Manifest};
 use crate::audit::shelf::BookShelf;
 use crate::audit::sqlite::SqliteBooks;
 use crate::audit::witness::Witness;
+use crate::report::exit::{ExitCode, Failure};
 use crate::world::lock::FolderLock;
 
 pub fn run(args: &AuditArgs) -> Result<ExitCode, Failure> {

@@ -14,8 +14,7 @@ use tokio::time::{Duration, Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::args::SimulateArgs;
-use super::exit::{ExitCode, Failure};
-use super::run::commit;
+use super::git::commit;
 use super::signals::Signals;
 use super::{runtime, say};
 use crate::campaign::crew::{Answer, Assignment, Crew, Ending, Launch, Next};
@@ -23,9 +22,9 @@ use crate::campaign::play::{Changes, Played, Source, play};
 use crate::campaign::results::{Failed, Fingerprint, Results};
 use crate::campaign::seeds::SeedRange;
 use crate::campaign::shrink;
-use crate::fault::swarm;
+use crate::campaign::swarm;
+use crate::report::exit::{ExitCode, Failure};
 use crate::scenario::{self, Known, ScenarioErrors};
-use crate::world::shop;
 
 /// After so many lost processes in a row there is something wrong with all of them.
 const LOST_MAX: u32 = 20;
@@ -125,7 +124,7 @@ pub fn job(args: &SimulateArgs) -> Result<ExitCode, Failure> {
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     watch_for_panics();
-    let known = shop::known();
+    let known = scenario::known();
     let [path] = args.scenario.scenarios.as_slice() else {
         return Err(Failure::invalid("error: a job plays one scenario"));
     };
@@ -154,7 +153,7 @@ pub fn job(args: &SimulateArgs) -> Result<ExitCode, Failure> {
 
 /// Plays the seeds of every scenario in turn; the most severe exit code counts.
 pub fn run(args: &SimulateArgs) -> Result<ExitCode, Failure> {
-    let known = shop::known();
+    let known = scenario::known();
     let Some(range) = args.seeds else { return Err(Failure::invalid("error: no seeds")) };
     let mut sources = Vec::new();
     for path in &args.scenario.scenarios {
@@ -381,7 +380,7 @@ impl<'a> Campaign<'a> {
 
 /// Shrinks one seed of the scenario at `path`, and keeps what is left.
 pub fn shrink_one(args: &SimulateArgs, path: &Path, seed: u64, invariant: &str) -> Result<(), Failure> {
-    let known = shop::known();
+    let known = scenario::known();
     let source = source(args, path, args.calm, &known).map_err(Failure::invalid)?;
     runtime()?.block_on(async {
         let mut signals = Signals::listen()?;

@@ -5,10 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use chassis::net::BoundPort;
 use servers::binaries::{self, Program};
 
-use super::exit::{ExitCode, Failure};
 use super::{runtime, say};
 use crate::infra::external::{self, DATABASE_URL, NATS_URL, REDIS_URL, Variable};
-use crate::run::resources;
+use crate::machine;
+use crate::report::exit::{ExitCode, Failure};
 
 /// Something that a mode needs: how it is called, and what was found, or what to do.
 struct Row {
@@ -33,7 +33,7 @@ struct Findings {
 /// folder and a port.
 pub fn run() -> Result<ExitCode, Failure> {
     say(format_args!("shopctl {}", env!("CARGO_PKG_VERSION")));
-    say(format_args!("machine         {}", resources::machine()));
+    say(format_args!("machine         {}", machine::machine()));
     say(format_args!("SQLite          {} (built in)", rusqlite::version()));
     let findings = Findings { own: own(), programs: programs(), environment: runtime()?.block_on(environment()) };
     for line in told(&findings) {

@@ -6,7 +6,6 @@ use kernel::OrderId;
 use tempfile::TempDir;
 
 use super::args::{ExplainArgs, Readable};
-use super::exit::{ExitCode, Failure};
 use super::shelves::{self, Wanted};
 use super::target::{Target, said};
 use super::{runtime, say};
@@ -14,7 +13,8 @@ use crate::explain::facts::Attempt;
 use crate::explain::folder::Folder;
 use crate::explain::render::render;
 use crate::explain::{Facts, Story, remote};
-use crate::load::client::is_success;
+use crate::http::is_success;
+use crate::report::exit::{ExitCode, Failure};
 use crate::world::lock::FolderLock;
 
 /// Pages of a hundred attempts that are read.

@@ -9,12 +9,12 @@ use chassis::net::{Network, SystemNetwork};
 use serde::Deserialize;
 
 use super::args::{FaultCommand, Injection, TargetArgs};
-use super::exit::{ExitCode, Failure};
 use super::target::Target;
 use super::{runtime, say};
-use crate::fault::api::{FaultApi, Told};
 use crate::fault::vocabulary::{self, How};
-use crate::world::shop;
+use crate::probe::faults::{FaultApi, Told};
+use crate::report::exit::{ExitCode, Failure};
+use crate::shop;
 
 pub fn run(command: &FaultCommand) -> Result<ExitCode, Failure> {
     runtime()?.block_on(async {

@@ -7,11 +7,11 @@ use std::time::Duration;
 use servers::LocalServers;
 
 use super::args::ServersArgs;
-use super::exit::{ExitCode, Failure};
 use super::signals::Signals;
 use super::{runtime, say};
 use crate::infra::external::{DATABASE_URL, NATS_URL, REDIS_URL};
 use crate::infra::local::PrivateServers;
+use crate::report::exit::{ExitCode, Failure};
 
 /// How often the servers are looked at.
 const LOOK: Duration = Duration::from_millis(500);

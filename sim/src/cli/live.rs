@@ -14,20 +14,21 @@ use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::deaths::Deaths;
-use super::exit::{ExitCode, Failure};
+use super::git::commit;
 use super::pictures::Pictures;
-use super::run::commit;
 use super::signals::{self, Asked, Signals};
 use crate::audit::shelf::BookShelf;
 use crate::audit::{export, manifest};
 use crate::infra::{Ground, InfraArgs};
+use crate::machine;
+use crate::machine::{Holdings, Meter};
 use crate::report::Summary;
+use crate::report::exit::{ExitCode, Failure};
 use crate::report::summary::Circumstances;
 use crate::run::glance::Control;
 use crate::run::progress::{Event, Sink, printer};
-use crate::run::resources::{Holdings, Meter};
 use crate::run::watch::Watch;
-use crate::run::{Conducted, Experiment, Unfinished, Watcher, conduct, resources};
+use crate::run::{Conducted, Experiment, Unfinished, Watcher, conduct};
 use crate::scenario::Scenario;
 use crate::tui::{Dashboard, Shown};
 use crate::world::Admin;
@@ -185,12 +186,12 @@ async fn in_real_time(
     let around = Circumstances {
         durability: ground.durability().into(),
         commit: commit(),
-        machine: resources::machine(),
+        machine: machine::machine(),
         startup_ms,
         used,
         died,
         generator_cpu_us,
-        rss_mb: resources::peak_rss_mb(),
+        rss_mb: machine::peak_rss_mb(),
     };
     Ok(Summary::of(scenario, &conducted, ground.world(), around))
 }
@@ -282,7 +283,7 @@ async fn on_its_own_thread(
             Ok(runtime) => runtime.block_on(conduct(surroundings, experiment)),
             Err(error) => Err(Unfinished::Failed(format!("no runtime for the generator: {error}"))),
         };
-        let cpu = resources::this_thread().and_then(|thread| resources::cpu_us_of_thread(&thread));
+        let cpu = machine::this_thread().and_then(|thread| machine::cpu_us_of_thread(&thread));
         // Whoever waited has given up; nothing is lost by that.
         let _ = done.send((conducted, cpu));
     });

@@ -6,9 +6,10 @@ pub mod bench;
 pub mod campaign;
 mod deaths;
 pub mod doctor;
-pub mod exit;
 pub mod explain;
 pub mod fault;
+mod files;
+mod git;
 pub mod infra;
 pub mod live;
 pub mod logs;
@@ -26,10 +27,10 @@ pub mod up;
 
 use std::io::Write as _;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 
+use crate::report::exit::{ExitCode, Failure};
 use args::{Arguments, Command};
-use exit::{ExitCode, Failure};
 
 /// Parses, runs, answers the exit code.
 pub fn main() -> std::process::ExitCode {
@@ -38,7 +39,7 @@ pub fn main() -> std::process::ExitCode {
         Err(error) => {
             // `--help` and `--version` are no errors.
             let code = if error.use_stderr() { ExitCode::Invalid } else { ExitCode::Kept };
-            match serve::refusal(&error) {
+            match serve::refusal(&Arguments::command(), &error) {
                 Some(line) => drop(writeln!(std::io::stderr(), "{line}")),
                 None => drop(error.print()),
             }

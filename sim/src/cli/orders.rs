@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Duration;
 
 use super::args::{OrdersCommand, RetryArgs, StuckArgs, TargetArgs};
-use super::exit::{ExitCode, Failure};
 use super::target::{Target, said};
 use super::{runtime, say};
-use crate::load::client::is_success;
+use crate::http::is_success;
+use crate::report::exit::{ExitCode, Failure};
 
 const STUCK: &str = "/api/v1/admin/orders/stuck";
 const REBUILD: &str = "/api/v1/admin/orders/rebuild";

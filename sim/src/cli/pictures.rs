@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Duration;
 
-use super::run::{open_untouched, write_whole};
+use super::files::{open_untouched, write_whole};
 use crate::run::progress::{Event, Sink};
 use crate::scenario::Scenario;
 use crate::tui::render_svg;

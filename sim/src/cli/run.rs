@@ -6,19 +6,19 @@ use std::path::{Path, PathBuf};
 
 use chassis::Instruments;
 use chassis::clock::{Clock, SystemClock};
-use tokio::time::Duration;
 
 use super::args::{Output, RunArgs};
-use super::exit::{ExitCode, Failure};
+use super::files::{open_untouched, write_whole};
 use super::live::{self, Standing, Watched};
 use super::pictures::Pictures;
 use super::{logs, runtime, say};
 use crate::fault::vocabulary;
 use crate::infra::Infra;
+use crate::report::exit::{ExitCode, Failure};
 use crate::report::{Summary, markdown, terminal};
 use crate::scenario::{self, Scenario};
 use crate::tui::Dashboard;
-use crate::world::{Admin, shop};
+use crate::world::Admin;
 
 /// The services' log in a run's folder.
 const LOG: &str = "log.jsonl";
@@ -26,7 +26,7 @@ const LOG: &str = "log.jsonl";
 /// Runs every scenario in turn; the most severe exit code counts.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     args.infra.check().map_err(|why| Failure::invalid(format!("error: {why}")))?;
-    let known = shop::known();
+    let known = scenario::known();
     let overrides = args.scenario.overrides(args.seed);
     let scenarios: Vec<Scenario> = args
         .scenario
@@ -65,20 +65,6 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         }
     }
     Ok(worst)
-}
-
-/// Opens a file to be written later: what is in it stays until then.
-pub fn open_untouched(path: &Path) -> Result<File, String> {
-    let opened = File::options().write(true).create(true).truncate(false).open(path);
-    opened.map_err(|error| format!("error: {}: {error}", path.display()))
-}
-
-/// Replaces what is in the file.
-pub fn write_whole(file: &mut File, text: &str) -> std::io::Result<()> {
-    if file.metadata()?.is_file() {
-        file.set_len(0)?;
-    }
-    file.write_all(text.as_bytes())
 }
 
 /// A report that somebody asked for, and its open file.
@@ -183,17 +169,4 @@ fn run_folder(out: &Path, name: &str) -> Result<PathBuf, String> {
         }
     }
     Err(format!("error: {}: too many runs in this second", out.display()))
-}
-
-/// The commit of the working folder, if it is a git checkout.
-pub fn commit() -> Option<String> {
-    let output = std::process::Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
-}
-
-/// The longest that a scenario can take, in its own time.
-pub fn longest(scenario: &Scenario) -> Duration {
-    let seeding = Duration::from_secs(120);
-    scenario.duration() + scenario.graceful_stop + scenario.quiescence_timeout + seeding
 }

@@ -5,14 +5,14 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::args::{NewScenarioArgs, ScenarioArgs, ScenarioCommand};
-use super::exit::{ExitCode, Failure};
 use super::say;
 use crate::fault::vocabulary;
+use crate::report::exit::{ExitCode, Failure};
 use crate::scenario;
 use crate::scenario::reference::{self, Services};
 use crate::scenario::shop::PLANTED_BUG;
 use crate::scenario::template;
-use crate::world::shop;
+use crate::shop;
 
 pub fn run(command: &ScenarioCommand) -> Result<ExitCode, Failure> {
     match command {
@@ -85,7 +85,7 @@ fn list(folder: &Path) -> Result<ExitCode, Failure> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml"))
         .collect();
     paths.sort();
-    let known = shop::known();
+    let known = scenario::known();
     for path in paths {
         match scenario::load(&path, &[], &known) {
             Ok(scenario) => say(format_args!(
@@ -103,7 +103,7 @@ fn list(folder: &Path) -> Result<ExitCode, Failure> {
 }
 
 fn check(args: &ScenarioArgs) -> Result<ExitCode, Failure> {
-    let known = shop::known();
+    let known = scenario::known();
     let mut wrong = Vec::new();
     for path in &args.scenarios {
         match scenario::load(path, &args.overrides(None), &known) {

@@ -1,15 +1,15 @@
 //! `shopctl seed`.
 
 use super::args::SeedArgs;
-use super::exit::{ExitCode, Failure};
 use super::target::Target;
 use super::{runtime, say};
+use crate::report::exit::{ExitCode, Failure};
 use crate::run::seed::seed;
 use crate::scenario;
-use crate::world::{Admin, shop};
+use crate::world::Admin;
 
 pub fn run(args: &SeedArgs) -> Result<ExitCode, Failure> {
-    let scenario = scenario::load(&args.scenario, &[], &shop::known()).map_err(Failure::invalid)?;
+    let scenario = scenario::load(&args.scenario, &[], &scenario::known()).map_err(Failure::invalid)?;
     let client = Target::client(&args.shop.target)?;
     let url = &args.shop.target;
     let seeded = runtime()?

@@ -16,21 +16,20 @@ use chassis::serve::Service;
 use chassis::{Backing, Env, Instruments, Servers};
 use clap::builder::BoolishValueParser;
 use clap::error::{ContextKind, ContextValue};
-use clap::{Arg, ArgMatches, Args, CommandFactory as _, FromArgMatches, Subcommand};
+use clap::{Arg, ArgMatches, Args, FromArgMatches, Subcommand};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-use super::args::Arguments;
-use super::exit::{ExitCode, Failure};
 use super::logs::{self, Format};
 use super::signals::Signals;
 use super::{runtime, say};
 use crate::fault::crash::CrashAt;
 use crate::infra::batch_max;
+use crate::report::exit::{ExitCode, Failure};
+use crate::shop::{self, Needs};
 use crate::world::secret::Secret;
-use crate::world::shop::{self, Needs};
 
 /// How long a role may take until it listens.
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -243,13 +242,12 @@ fn environment(role: &str) -> String {
 
 /// What is wrong with a flag or variable of `serve ROLE`, in one line, because whoever collects logs
 /// takes each line for itself. `None` for other commands, and where there is more to show than that.
-pub fn refusal(error: &clap::Error) -> Option<String> {
+pub fn refusal(command: &clap::Command, error: &clap::Error) -> Option<String> {
     let arguments: Vec<String> = std::env::args_os().map(|text| text.to_string_lossy().into_owned()).collect();
     let [_, serve, role, flags @ ..] = arguments.as_slice() else { return None };
     if serve != "serve" || !error.use_stderr() {
         return None;
     }
-    let command = Arguments::command();
     let role = command.find_subcommand("serve")?.find_subcommand(role)?;
     let text = error.to_string();
     let why = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
@@ -492,10 +490,12 @@ impl Parent {
 mod tests {
     use std::fs;
 
+    use clap::CommandFactory as _;
+
     use super::*;
 
     fn served(role: &str) -> clap::Command {
-        let command = Arguments::command();
+        let command = crate::cli::args::Arguments::command();
         command.find_subcommand("serve").unwrap().find_subcommand(role).unwrap().clone()
     }
 

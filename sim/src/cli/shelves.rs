@@ -5,10 +5,10 @@ use std::path::Path;
 use chassis::Servers;
 use tempfile::TempDir;
 
-use super::exit::Failure;
 use crate::audit::export;
 use crate::infra::external;
 use crate::infra::local::PrivateServers;
+use crate::report::exit::Failure;
 
 /// How much of the books a command needs.
 #[derive(Debug, Clone, Copy)]

@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use tokio::time::Duration;
 
 use super::args::AdminArgs;
-use super::exit::Failure;
-use crate::load::client::{Answer, Call, HttpClient, NoAnswer, is_success};
+use crate::http::{Answer, Call, HttpClient, NoAnswer, is_success};
+use crate::report::exit::Failure;
 use crate::world::Admin;
 
 /// How long one request may take; signing in costs an argon2id hash.

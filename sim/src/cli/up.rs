@@ -13,14 +13,14 @@ use rand::Rng;
 
 use super::args::UpArgs;
 use super::deaths::Deaths;
-use super::exit::{ExitCode, Failure};
 use super::shelves::stands_on_servers;
 use super::signals::Signals;
 use super::{runtime, say};
 use crate::infra::{Ground, Infra};
+use crate::report::exit::{ExitCode, Failure};
+use crate::world::Admin;
 use crate::world::plan::{Plan, Shop};
 use crate::world::secret::Secret;
-use crate::world::{Admin, shop};
 
 /// How often servers and processes are looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -123,7 +123,7 @@ fn complain(why: &str) {
 }
 
 fn settings(args: &UpArgs) -> Result<BTreeMap<String, String>, Failure> {
-    let known = shop::known();
+    let known = crate::scenario::known();
     let mut settings = BTreeMap::new();
     for one in &args.set {
         if !known.names.contains(&one.path) {

@@ -3,7 +3,7 @@
 use kernel::Timestamp;
 
 use super::facts::{Attempt, Behind, Facts, Happened};
-use super::story::take_overs;
+use super::takeover::take_overs;
 use super::words::{self, Skus, span};
 use crate::audit::witness::Record;
 

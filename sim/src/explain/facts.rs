@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::time::Duration;
 
 use crate::audit::witness::Record;
-use crate::run::observe::Transition;
+use crate::probe::observe::Transition;
 
 /// Everything that one source shows.
 #[derive(Debug, Clone)]

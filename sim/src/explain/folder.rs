@@ -12,9 +12,9 @@ use tokio::time::Duration;
 
 use super::facts::{Attempt, Behind, Client, Facts, Fault, Happened, LedgerLine, Message, OrderFacts, Reservation};
 use super::record::RunRecord;
-use crate::audit::sqlite::all;
+use crate::audit::rows::all;
+use crate::probe::observe::Transition;
 use crate::report::Summary;
-use crate::run::observe::Transition;
 use crate::world::lock::FolderLock;
 
 /// An id may be cut to so many characters.

@@ -12,6 +12,7 @@ mod record;
 pub mod remote;
 pub mod render;
 pub mod story;
+mod takeover;
 #[cfg(test)]
 mod tests;
 pub(crate) mod words;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::Duration;
 
 use super::facts::{Attempt, Facts, Happened, OrderFacts};
-use crate::load::client::Answer;
+use crate::http::Answer;
 
 #[derive(Deserialize)]
 struct OrderView {

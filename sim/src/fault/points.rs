@@ -130,7 +130,7 @@ fn all() -> Vec<Point> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::shop;
+    use crate::shop;
 
     #[test]
     fn no_two_points_have_one_name() {

@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use chassis::chaos::{Fault, Kind, Parameter, Shape, Target, WORLD};
 
 use super::points::points;
-use crate::report::World;
-use crate::world::shop;
+use crate::shop;
+use crate::shop::World;
 
 /// The load generator, as the beginning of its link to the gateway.
 pub const GENERATOR: &str = "generator";

@@ -12,8 +12,8 @@ use chassis::Servers;
 use chassis::gather::BATCH_MAX;
 use clap::{Args, ValueEnum};
 
-use crate::report::World;
-use crate::run::resources::Part;
+use crate::machine::Part;
+use crate::shop::World;
 use local::PrivateServers;
 
 /// Which of the two adapter families, and whose servers.

@@ -2,16 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::client::{Answer, Call, HttpClient, NoAnswer};
+use crate::audit::witness::Item;
+use crate::http::{Answer, Call, HttpClient, NoAnswer};
 use http::Method;
 use tokio::time::Duration;
-
-/// A line of an order to place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Item {
-    pub sku: String,
-    pub quantity: u32,
-}
 
 /// The parts of an order that a client relies on.
 #[derive(Debug, Clone, Deserialize)]

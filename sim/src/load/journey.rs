@@ -10,11 +10,12 @@ use tokio::time::{Duration, Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::api::{Api, Item, OrderView, SessionView, Shopper};
-use super::client::{Answer, NoAnswer, is_success};
+use super::api::{Api, OrderView, SessionView, Shopper};
 use super::clock::LoadClock;
 use super::recorder::Recorder;
+use crate::audit::witness::Item;
 use crate::audit::witness::{Delivery, Record, Seen, WitnessLog};
+use crate::http::{Answer, NoAnswer, is_success};
 use crate::scenario::journey::{OrderStep, Pick, RestockStep, Step};
 
 /// How long `await` pauses between two looks at its order.

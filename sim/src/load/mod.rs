@@ -4,7 +4,6 @@
 //! there, also when the generator or the server was late. The uncorrected figure is kept beside it.
 
 pub mod api;
-pub mod client;
 pub mod clock;
 pub mod generator;
 pub mod journey;

@@ -6,17 +6,19 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::measured::{self, Measured};
-use super::recovery;
+use super::during;
+use super::threshold::{Outcome, ThresholdResult};
 use crate::audit::Finding;
 use crate::audit::witness::Fate;
-use crate::cli::exit::ExitCode;
-use crate::fault::board::Entry;
-use crate::fault::conductor::DuringSteps;
+use crate::report::exit::ExitCode;
 use crate::run::Conducted;
+use crate::run::board::Entry;
+use crate::run::conductor::DuringSteps;
+use crate::run::measured::{self, Measured};
 use crate::scenario::Scenario;
 use crate::scenario::expect::Threshold;
 use crate::scenario::fault::DRAWN;
+use crate::shop::World;
 
 /// A journey that began later than this after its plan says nothing about the shop.
 const SCHEDULE_LAG_MAX_US: u64 = 100_000;
@@ -26,52 +28,6 @@ const LATE_JOURNEYS_MIN: u64 = 10;
 /// Invariants that a run may have nothing to say about, and need not: it had no cancelled order, or its
 /// cache was empty.
 const MAY_CHECK_NOTHING: [&str; 2] = ["cancelled_net_zero", "cache_converges"];
-
-/// Which world a run was in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum World {
-    /// Real time, SQLite, in-process event log.
-    Embedded,
-    /// Real time, on private PostgreSQL, JetStream and Redis.
-    Local,
-    /// Real time, on servers that somebody runs.
-    External,
-    /// Virtual time: CPU costs nothing, so latencies are not judged.
-    Simulated,
-}
-
-/// How a threshold came out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    Kept,
-    Missed,
-    /// Too few samples to say.
-    TooFewSamples,
-    /// Latency has no meaning in virtual time.
-    NotJudged,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ThresholdResult {
-    pub metric: String,
-    /// The fault during which it was judged; `None` for the whole run.
-    #[serde(default)]
-    pub during: Option<String>,
-    pub expression: String,
-    /// Microseconds for latencies; a share or a number otherwise. `None` without samples.
-    pub observed: Option<f64>,
-    pub samples: u64,
-    pub outcome: Outcome,
-}
-
-impl ThresholdResult {
-    /// Says during what it was judged, if that was not the whole run.
-    pub fn prefix(&self) -> String {
-        self.during.as_ref().map(|fault| format!("during {fault}: ")).unwrap_or_default()
-    }
-}
 
 /// What the run comes to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -124,7 +80,7 @@ pub fn thresholds(scenario: &Scenario, conducted: &Conducted, world: World) -> V
         scenario.expect.thresholds.iter().map(|threshold| judged(threshold, &all, world)).collect();
     for during in &scenario.expect.during {
         let named = |result: ThresholdResult| ThresholdResult { during: Some(during.fault.clone()), ..result };
-        results.extend(recovery::judge(during, conducted).into_iter().map(named));
+        results.extend(during::judge(during, conducted).into_iter().map(named));
         let measured = window(conducted, &during.fault).unwrap_or_default();
         results.extend(during.thresholds.iter().map(|threshold| named(judged(threshold, &measured, world))));
     }

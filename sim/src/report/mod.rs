@@ -1,11 +1,12 @@
 //! What a run leaves behind: pure functions of what is known about it.
 
+mod during;
+pub mod exit;
 pub mod judge;
 pub mod markdown;
-pub mod measured;
-pub mod recovery;
 pub mod summary;
 pub mod terminal;
+pub mod threshold;
 
-pub use judge::{Verdict, World};
+pub use judge::Verdict;
 pub use summary::Summary;

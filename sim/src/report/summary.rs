@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::judge::{self, ThresholdResult, Verdict, World};
+use super::judge::{self, Verdict};
+use super::threshold::ThresholdResult;
 use crate::audit::Finding;
 use crate::audit::witness::Fate;
-use crate::fault::board::Entry;
 use crate::load::recorder::Latency;
+use crate::machine::Used;
+use crate::probe::observe::Breaker;
 use crate::run::Conducted;
-use crate::run::observe::Breaker;
-use crate::run::resources::Used;
+use crate::run::board::Entry;
 use crate::scenario::Scenario;
+use crate::shop::World;
 use order::domain::Step;
 
 /// The version of the format. It changes when a field changes its meaning or goes.

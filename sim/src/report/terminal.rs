@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::judge::{Outcome, World};
 use super::summary::{FaultResult, Percentiles, Summary};
+use super::threshold::Outcome;
+use crate::shop::World;
 
 /// `1.2 ms`, `340 µs`, `2.1 s`; a dash without samples.
 pub fn micros(value: Option<u64>) -> String {

@@ -2,11 +2,13 @@
 //! resolve, audit. It knows nothing of the world that it runs in but its [`Surroundings`], so that
 //! the same code runs against the real clock and in virtual time.
 
+pub mod board;
+pub mod conductor;
 pub mod glance;
 pub mod live;
-pub mod observe;
+pub mod measured;
 pub mod progress;
-pub mod resources;
+pub mod recovery;
 pub mod seed;
 pub mod watch;
 
@@ -26,19 +28,20 @@ use crate::audit::books::Books;
 use crate::audit::invariants::{Audit, Evidence, audit};
 use crate::audit::manifest::Manifest;
 use crate::audit::witness::{Record, Witness, WitnessLog};
-use crate::fault::board::Entry;
-use crate::fault::conductor::{Conductor, DuringSteps, Lookout};
+use crate::http::{HttpClient, is_success};
 use crate::load::api::Api;
-use crate::load::client::{HttpClient, is_success};
 use crate::load::clock::LoadClock;
 use crate::load::generator::Generator;
 use crate::load::journey::{Stage, seen};
 use crate::load::recorder::{Recorder, Totals, Window};
+use crate::probe::observe::{self, Breaker, StepHistograms};
+use crate::run::board::Entry;
+use crate::run::conductor::{Conductor, DuringSteps, Lookout};
 use crate::scenario::Scenario;
-use crate::world::{Admin, Surroundings, shop};
+use crate::shop;
+use crate::world::{Admin, Surroundings};
 use glance::Control;
 use live::LiveInvariants;
-use observe::{Breaker, StepHistograms};
 use progress::{Event, Sink};
 use seed::Seeded;
 use watch::Watch;
@@ -124,7 +127,8 @@ pub struct Conducted {
 /// One line: the shop could not be seeded, or its books or counters could not be read.
 pub async fn conduct(surroundings: Surroundings, experiment: Experiment) -> Result<Conducted, Unfinished> {
     let Experiment { scenario, admin, record, manifest, sink, controls, watcher, stop } = experiment;
-    let client = HttpClient::new(surroundings.network.clone(), surroundings.gateway.clone());
+    let (network, address) = (surroundings.network.clone(), surroundings.gateway.clone());
+    let client = HttpClient::over_link(network, address, gateway::ROLE);
     let seeding = Instant::now();
     let seeded = tokio::select! {
         biased;

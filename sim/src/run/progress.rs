@@ -7,7 +7,7 @@ use kernel::Timestamp;
 use tokio::time::Duration;
 
 use super::glance::{FaultGlance, Phase, Tick};
-use super::resources::Holdings;
+use crate::machine::Holdings;
 
 /// What there is to tell.
 #[derive(Debug, Clone)]

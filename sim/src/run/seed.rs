@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Duration;
 
 use crate::audit::manifest::{Manifest, SeededProduct};
+use crate::http::{Answer, HttpClient, NoAnswer, is_success};
 use crate::load::api::Shopper;
-use crate::load::client::{Answer, HttpClient, NoAnswer, is_success};
 use crate::scenario::Scenario;
 use crate::world::Admin;
 

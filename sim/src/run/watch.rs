@@ -13,14 +13,14 @@ use super::glance::{
     ThresholdGlance, Tick, TransitionGlance,
 };
 use super::live::LiveInvariants;
-use super::observe::{self, BreakerNow, StepHistograms, Transition};
 use super::progress::{Event, Sink};
 use crate::audit::witness::Fate;
-use crate::fault::conductor::{Conductor, Lookout};
 use crate::load::journey::Stage;
 use crate::load::recorder::{Latency, Totals};
-use crate::report::measured::Measured;
-use crate::report::recovery::{self, Recovery, Took};
+use crate::probe::observe::{self, BreakerNow, StepHistograms, Transition};
+use crate::run::conductor::{Conductor, Lookout};
+use crate::run::measured::Measured;
+use crate::run::recovery::{self, Recovery, Took};
 use crate::scenario::expect::{Comparison, Threshold};
 use crate::scenario::{Executor, Scenario};
 use crate::world::Surroundings;

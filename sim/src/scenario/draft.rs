@@ -9,7 +9,8 @@ use serde_yaml::{Mapping, Value};
 
 use super::check::shown;
 use super::error::{Problems, Source};
-use super::places::{self, Places};
+use super::places::Places;
+use super::yaml;
 use super::{Executor, Known, PlannedFault, Scenario, ScenarioErrors, overrides, parse};
 
 /// What is written on one line, at most.
@@ -30,7 +31,7 @@ impl Draft {
         let text = source.strip_prefix('\u{feff}').unwrap_or(source);
         let shown = Source { text, origin, overrides };
         let failed = |problems: Problems, places: &Places| ScenarioErrors::locate(problems.into_vec(), &shown, places);
-        let (mut tree, mut places) = places::read(text).map_err(|problems| failed(problems, &Places::default()))?;
+        let (mut tree, mut places) = yaml::read(text).map_err(|problems| failed(problems, &Places::default()))?;
         let mut problems = Problems::default();
         overrides::apply(overrides, &mut tree, &mut places, &mut problems);
         match tree {

@@ -6,9 +6,9 @@ use serde::Deserialize;
 use super::check::Check;
 use super::during::{DuringFile, during};
 use super::fault::{FAULTS_MAX, Faults};
-use super::file::Keys;
 use super::invariants::{InvariantsFile, invariants};
 use super::keys::{Key, Need, Shape};
+use super::map::Keys;
 use super::places::NodePath;
 use super::threshold::{Window, thresholds};
 

@@ -278,7 +278,7 @@ faults:
 
     #[test]
     fn the_world_can_be_broken_too() {
-        let known = crate::world::shop::known();
+        let known = crate::scenario::known();
         for (fault, read) in [
             ("target: 'link:order->payment', kind: drop, rate: 0.5", "link:order->payment drop(rate=0.5)"),
             ("target: 'link:order->storage', kind: down", "link:order->storage down"),

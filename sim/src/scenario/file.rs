@@ -1,18 +1,14 @@
 //! The file as it is written: what serde reads, before any value means anything. Everything is
 //! optional here, so that the second stage can name all that is missing at once.
 
-use std::fmt;
-use std::marker::PhantomData;
-
 use indexmap::IndexMap;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_yaml::Value;
 
 use super::error::{Problems, quote};
 use super::expect::ExpectFile;
 use super::fault::FaultFile;
 use super::load::GroupFile;
+use super::map::Keys;
 use super::places::{NodePath, Segment};
 use super::shop::ShopFile;
 
@@ -33,31 +29,6 @@ pub(super) struct ScenarioFile {
     pub warmup: Option<String>,
     pub graceful_stop: Option<String>,
     pub quiescence_timeout: Option<String>,
-}
-
-/// A `T` that is written as a map and only so: serde would also take its fields from a list, by
-/// position, and a scenario that means something only by counting is not readable.
-#[derive(Debug, Default)]
-pub(super) struct Keys<T>(pub T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Keys<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(KeysVisitor(PhantomData))
-    }
-}
-
-struct KeysVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for KeysVisitor<T> {
-    type Value = Keys<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(map)).map(Keys)
-    }
 }
 
 /// Reads the tree as a scenario file. What serde refuses is reported, taken out of the tree, and the

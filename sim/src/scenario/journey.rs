@@ -11,8 +11,8 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::check::Check;
 use super::error::quote;
-use super::file::Keys;
 use super::keys::{Key, Need, Shape};
+use super::map::Keys;
 use super::places::NodePath;
 use super::shop::{ANY, Catalog, sku};
 

@@ -10,9 +10,9 @@ use serde::Deserialize;
 
 use super::check::{Check, shown};
 use super::error::quote;
-use super::file::Keys;
 use super::journey::{STEPS_MAX, Step, StepFile, journey};
 use super::keys::{Key, Need, Shape};
+use super::map::Keys;
 use super::places::NodePath;
 use super::schedule::{ArrivalPlan, Stage, VuPlan, VuStage};
 use super::shop::Catalog;

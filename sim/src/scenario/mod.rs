@@ -1,7 +1,7 @@
 //! Scenario files: what is written ([`file`]) becomes what is meant ([`Scenario`]), or a list of
 //! errors that each name their line.
 //!
-//! One event pass ([`places`]) reads the YAML and remembers where every node stands; overrides change
+//! One event pass ([`yaml`]) reads the YAML and remembers where every node stands ([`places`]); overrides change
 //! the tree ([`overrides`]); serde reads the tree strictly ([`file`]); then each section says what its
 //! texts mean, and reports all that is wrong at once. No clock, no randomness, and no file but the one
 //! that [`load`](fn@load) opens.
@@ -17,6 +17,7 @@ mod invariants;
 pub mod journey;
 mod keys;
 pub mod load;
+mod map;
 mod metrics;
 mod overrides;
 mod places;
@@ -25,6 +26,7 @@ pub mod schedule;
 pub mod shop;
 pub mod template;
 mod threshold;
+mod yaml;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -39,7 +41,7 @@ pub use expect::Expect;
 pub use fault::PlannedFault;
 pub use load::{Executor, Group};
 pub use places::Spot;
-pub use shop::{Known, Shop};
+pub use shop::{Known, Shop, known};
 
 pub use check::is_name;
 
@@ -221,7 +223,7 @@ fn not_a_scenario(text: &str) -> Option<String> {
 
 /// The first stage: from text to the file's types.
 fn read(text: &str, overrides: &[(String, String)], places: &mut Places) -> Result<ScenarioFile, Problems> {
-    let (mut tree, found) = places::read(text)?;
+    let (mut tree, found) = yaml::read(text)?;
     *places = found;
     let mut problems = Problems::default();
     let root = NodePath::default();

@@ -3,7 +3,8 @@
 use serde_yaml::{Mapping, Value};
 
 use super::error::{Problems, quote};
-use super::places::{self, NodePath, Place, Places, Segment};
+use super::places::{NodePath, Place, Places, Segment};
+use super::yaml;
 
 /// More than this many are no longer typed by a person.
 const OVERRIDES_MAX: usize = 1000;
@@ -35,7 +36,7 @@ fn parse_value(text: &str) -> Result<Value, String> {
     if !text.trim_start().starts_with(['[', '{']) {
         return Ok(if text.is_empty() { Value::Null } else { Value::String(text.to_owned()) });
     }
-    places::read(text).map(|(value, _)| value).map_err(|problems| {
+    yaml::read(text).map(|(value, _)| value).map_err(|problems| {
         let first = problems.into_vec().into_iter().next();
         first.map_or_else(|| "not valid YAML".to_owned(), |problem| problem.message)
     })
@@ -137,7 +138,7 @@ mod tests {
     use super::*;
 
     fn after(source: &str, path: &str, value: &str) -> Result<Value, String> {
-        let (mut tree, _) = places::read(source).unwrap();
+        let (mut tree, _) = yaml::read(source).unwrap();
         set(&mut tree, path, parse_value(value)?)?;
         Ok(tree)
     }
@@ -159,7 +160,7 @@ mod tests {
             ("l: [ { name: a }, { name: b } ]", "l.b.t", "5", "l: [ { name: a }, { name: b, t: 5 } ]"),
             ("l: [ { name: a }, { name: a.b } ]", "l.a.b.t", "5", "l: [ { name: a }, { name: a.b, t: 5 } ]"),
         ] {
-            assert_eq!(after(source, path, value), Ok(places::read(expected).unwrap().0), "{path}={value}");
+            assert_eq!(after(source, path, value), Ok(yaml::read(expected).unwrap().0), "{path}={value}");
         }
     }
 

@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use super::check::Check;
 use super::error::quote;
-use super::file::Keys;
 use super::keys::{Key, Need, Shape};
+use super::map::Keys;
 use super::places::NodePath;
 
 /// The SKUs of generated products start with this; no item of the file may.
@@ -99,6 +99,12 @@ pub struct Known {
     pub check: SettingCheck,
     /// What faults can be injected into.
     pub targets: Vec<&'static chassis::chaos::Target>,
+}
+
+/// What the services of this build know.
+pub fn known() -> Known {
+    let names = crate::shop::described_settings().into_iter().map(|setting| setting.name).collect();
+    Known { names, check: Box::new(crate::shop::check), targets: crate::fault::vocabulary::targets() }
 }
 
 /// The shop before the first request.

@@ -24,8 +24,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, sleep_until};
 
-use crate::cli::exit::{ExitCode, Failure};
 use crate::report::Summary;
+use crate::report::exit::{ExitCode, Failure};
 use crate::run::glance::Control;
 use crate::run::progress::{Event, Sink};
 use crate::scenario::Scenario;

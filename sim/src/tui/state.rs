@@ -6,11 +6,11 @@ use tokio::time::Duration;
 
 use super::history::History;
 use super::theme::Theme;
-use crate::cli::exit::Failure;
 use crate::report::Summary;
+use crate::report::exit::Failure;
 use crate::run::glance::{FaultGlance, InvariantGlance, Phase, Standing, ThresholdGlance, Tick};
 use crate::scenario::{Executor, Scenario};
-use crate::world::shop::TARGETS;
+use crate::shop::TARGETS;
 use chassis::chaos::{Kind, Parameter, Shape, Target};
 
 /// How many changes of the breaker are remembered for the time axis; the oldest go first.

@@ -5,7 +5,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::history::Sample;
 use super::state::{Ending, MenuItem, Note, Selected, Stage, State, Stopping, Tab, is_of, menu};
 use crate::report::Summary;
-use crate::report::judge::{Outcome, ThresholdResult};
+use crate::report::threshold::{Outcome, ThresholdResult};
 use crate::run::glance::{Control, FaultGlance, Standing, Tick};
 use crate::run::progress::Event;
 

@@ -6,7 +6,6 @@ pub mod plan;
 pub mod processes;
 pub mod real;
 pub mod secret;
-pub mod shop;
 pub mod simulated;
 pub mod trace;
 
@@ -19,11 +18,6 @@ use chassis::net::Network;
 use chassis::rng::Seeds;
 
 use crate::audit::shelf::BookShelf;
-
-/// The port, in a simulation, on which every host serves its role.
-pub const MAIN_PORT: u16 = 7000;
-/// And the one with `/metrics` and what else operators read.
-pub const OPS_PORT: u16 = 7001;
 
 /// Breaks what no role can be told to break, where the world allows it. Answers at once.
 pub trait Hand: Send + Sync {

@@ -16,10 +16,11 @@ use super::lock::FolderLock;
 use super::processes::{Processes, ProcessesOptions};
 use super::real::{RealOptions, RunningShop};
 use super::secret::Secret;
-use super::{Surroundings, WorldError, shop};
+use super::{Surroundings, WorldError};
 use crate::audit::shelf::BookShelf;
 use crate::fault::crash::CrashAt;
-use crate::run::resources::Part;
+use crate::machine::Part;
+use crate::shop;
 
 /// What is to be put up.
 pub struct Plan {

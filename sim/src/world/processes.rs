@@ -21,10 +21,11 @@ use rand::RngExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Duration, Instant, sleep};
 
+use super::WorldError;
 use super::secret::Secret;
-use super::{WorldError, shop};
 use crate::fault::crash::CrashAt;
-use crate::load::client::HttpClient;
+use crate::http::HttpClient;
+use crate::shop;
 
 /// How long all roles may take until they are ready.
 const START_DEADLINE: Duration = Duration::from_secs(20);

@@ -21,10 +21,11 @@ use tokio::time::{Duration, Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::lock::FolderLock;
-use super::{Surroundings, WorldError, shop};
+use super::{Surroundings, WorldError};
 use crate::audit::shelf::BookShelf;
 use crate::fault::crash::CrashAt;
-use crate::load::client::HttpClient;
+use crate::http::HttpClient;
+use crate::shop;
 
 /// How long all roles may take to say that they are up.
 const STOP_DEADLINE: Duration = Duration::from_secs(8);
@@ -264,7 +265,7 @@ fn serve(
         match listening {
             Ok((service, main, ops)) => {
                 // Whoever asked may have given up; then the shutdown signal is there already.
-                let _ = report.try_send((role, Ok(crate::run::resources::this_thread())));
+                let _ = report.try_send((role, Ok(crate::machine::this_thread())));
                 chassis::serve::run(service, main, ops).await;
             }
             Err(error) => drop(report.try_send((role, Err(error)))),

@@ -22,9 +22,10 @@ use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::peril::Perils;
-use super::{MAIN_PORT, OPS_PORT, Surroundings, WorldError, shop};
+use super::{Surroundings, WorldError};
 use crate::audit::shelf::BookShelf;
 use crate::fault::vocabulary::GENERATOR;
+use crate::shop::{self, MAIN_PORT, OPS_PORT};
 
 /// 2026-01-01T00:00:00Z, when every simulation begins.
 const EPOCH_US: i64 = 1_767_225_600_000_000;

@@ -1,9 +1,9 @@
 //! The same seed gives the same run, to the byte.
 
+use shopctl::campaign::engine::{Simulated, play};
 use shopctl::campaign::play::{Changes, Source};
-use shopctl::cli::simulate::{Simulated, play};
+use shopctl::scenario::known;
 use shopctl::scenario::parse;
-use shopctl::world::shop::known;
 
 use crate::harness::{Bench, TINY};
 

@@ -1,9 +1,9 @@
 //! The closed executors, counted in virtual time, where a journey takes as long as it thinks.
 
-use shopctl::cli::simulate::play;
-use shopctl::report::judge::Outcome;
+use shopctl::campaign::engine::play;
+use shopctl::report::threshold::Outcome;
+use shopctl::scenario::known;
 use shopctl::scenario::parse;
-use shopctl::world::shop::known;
 
 use crate::harness::TINY;
 

@@ -1,10 +1,10 @@
 //! Faults: planned in a scenario, by command, in virtual time; always lifted, always judged.
 
-use shopctl::cli::simulate::play;
+use shopctl::campaign::engine::play;
 use shopctl::report::Summary;
-use shopctl::report::judge::Outcome;
+use shopctl::report::threshold::Outcome;
+use shopctl::scenario::known;
 use shopctl::scenario::parse;
-use shopctl::world::shop::known;
 
 use crate::harness::{Bench, TINY};
 

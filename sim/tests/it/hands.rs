@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use shopctl::cli::simulate::play_by_hand;
+use shopctl::campaign::engine::play_by_hand;
 use shopctl::report::Summary;
-use shopctl::report::judge::Outcome;
+use shopctl::report::threshold::Outcome;
 use shopctl::run::glance::Control;
+use shopctl::scenario::known;
 use shopctl::scenario::parse;
-use shopctl::world::shop::known;
 
 use crate::faults::OUTAGE;
 use crate::harness::TINY;

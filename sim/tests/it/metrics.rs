@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::net::SystemNetwork;
-use shopctl::load::api::{Api, Item};
-use shopctl::load::client::{HttpClient, is_success};
+use shopctl::audit::witness::Item;
+use shopctl::http::{HttpClient, is_success};
+use shopctl::load::api::Api;
 use shopctl::load::journey::seen;
 
 use crate::harness::{Bench, TINY};

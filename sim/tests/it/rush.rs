@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chassis::net::SystemNetwork;
+use shopctl::audit::witness::Item;
 use shopctl::audit::witness::{Record, WitnessLog};
-use shopctl::load::api::{Api, Item, Shopper};
-use shopctl::load::client::{HttpClient, is_success};
+use shopctl::http::{HttpClient, is_success};
+use shopctl::load::api::{Api, Shopper};
 use shopctl::load::journey::seen;
 
 use crate::harness::{Bench, TINY};
@@ -71,7 +72,7 @@ impl Rush {
 pub async fn shoppers(gateway: &str) -> Vec<Shopper> {
     let client = HttpClient::new(Arc::new(SystemNetwork), gateway.to_owned());
     let scenario = TINY.replace("users: 80", &format!("users: {USERS}"));
-    let scenario = shopctl::scenario::parse(&scenario, "tiny.yaml", &[], &shopctl::world::shop::known()).unwrap();
+    let scenario = shopctl::scenario::parse(&scenario, "tiny.yaml", &[], &shopctl::scenario::known()).unwrap();
     shopctl::run::seed::seed(&client, &shopctl::world::Admin::embedded(), &scenario).await.unwrap().shoppers
 }
 

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use shopctl::cli::simulate::{Simulated, play};
+use shopctl::campaign::engine::{Simulated, play};
+use shopctl::campaign::swarm::draw;
 use shopctl::fault::points::points;
-use shopctl::fault::swarm::draw;
+use shopctl::scenario::known;
 use shopctl::scenario::parse;
-use shopctl::world::shop::known;
 
 use crate::harness::SMALL;
 

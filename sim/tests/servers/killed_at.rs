@@ -12,7 +12,7 @@ use chassis::net::SystemNetwork;
 use shopctl::audit::books::{Books, InFlight};
 use shopctl::audit::shelf::BookShelf;
 use shopctl::fault::crash::CrashAt;
-use shopctl::load::client::HttpClient;
+use shopctl::http::HttpClient;
 use shopctl::world::processes::{Processes, ProcessesOptions};
 
 use crate::harness::{Bench, TINY};

@@ -22,8 +22,9 @@ use shopctl::audit::manifest::Manifest;
 use shopctl::audit::shelf::BookShelf;
 use shopctl::audit::witness::Witness;
 use shopctl::run::{Experiment, conduct};
+use shopctl::shop;
+use shopctl::world::Admin;
 use shopctl::world::simulated::{SimulatedOptions, simulate};
-use shopctl::world::{Admin, shop};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -42,7 +43,7 @@ pub const DATABASES: [(&str, &[&str]); 7] = [
 /// Plays the scenario in virtual time and leaves what a run in real time would: `data/`, the manifest
 /// and the record.
 pub fn play(scenario: &Path, run: &Path) {
-    let scenario = shopctl::scenario::load(scenario, &[], &shop::known()).unwrap();
+    let scenario = shopctl::scenario::load(scenario, &[], &shopctl::scenario::known()).unwrap();
     let data = run.join("data");
     std::fs::create_dir_all(&data).unwrap();
     let admin = Admin::embedded();

@@ -14,9 +14,9 @@ use shopctl::infra::local::PrivateServers;
 use shopctl::run::progress::{Event, Sink};
 use shopctl::run::{Conducted, Experiment, conduct};
 use shopctl::scenario::{self, Scenario};
+use shopctl::world::Admin;
 use shopctl::world::plan::{Plan, Shop};
 use shopctl::world::secret::Secret;
-use shopctl::world::{Admin, shop};
 use tokio_util::sync::CancellationToken;
 
 /// More than two hundred orders, a part of which is declined, sold out or cancelled by its client. Customers
@@ -92,7 +92,7 @@ fn at(lines: usize, deed: impl FnOnce(&mut LocalServers) + Send + 'static) -> (u
 }
 
 fn rush() -> Scenario {
-    scenario::parse(RUSH, "rush.yaml", &[], &shop::known()).unwrap()
+    scenario::parse(RUSH, "rush.yaml", &[], &scenario::known()).unwrap()
 }
 
 /// Plays the rush, does the deeds in their order, and `afterwards` when the load is over.

@@ -59,8 +59,9 @@ pub fn put_into(page: &str, text: &str) -> Result<String, String> {
 mod tests {
     use serde::de::DeserializeOwned;
 
-    use super::super::file::{Keys, ScenarioFile};
+    use super::super::file::ScenarioFile;
     use super::super::keys::{Need, Shape};
+    use super::super::map::Keys;
     use super::super::tests::{overridden, parsed, settings};
     use super::*;
 

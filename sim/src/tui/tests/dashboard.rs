@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::fixture::{Story, events, scenario, secs, summary};
-use crate::cli::exit::{ExitCode, Failure};
+use crate::report::exit::{ExitCode, Failure};
 use crate::run::glance::Control;
 use crate::tui::Dashboard;
 use crate::tui::input::{Keyboard, Told};

@@ -13,7 +13,6 @@ use crate::scenario::{self, PlannedFault, Scenario};
 use crate::tui::state::{Ending, State};
 use crate::tui::theme::Theme;
 use crate::tui::update::{Input, update};
-use crate::world::shop;
 
 const SCENARIO: &str = "
 version: 1
@@ -52,7 +51,7 @@ pub enum Story {
 
 /// The scenario, with the outage if the story has one.
 pub fn scenario(story: Story) -> Scenario {
-    let mut scenario = scenario::parse(SCENARIO, "flash-sale.yaml", &[], &shop::known()).unwrap();
+    let mut scenario = scenario::parse(SCENARIO, "flash-sale.yaml", &[], &scenario::known()).unwrap();
     if story == Story::Outage {
         scenario.name = "flash-sale-outage".into();
         let fault = acquirer::FAULTS.fault("acquirer-down", "outage", &BTreeMap::new()).unwrap();

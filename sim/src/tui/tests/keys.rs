@@ -4,7 +4,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use tokio::sync::mpsc;
 
 use super::fixture::{Story, ended, scenario, secs, state, tick};
-use crate::cli::exit::Failure;
+use crate::report::exit::Failure;
 use crate::run::glance::{Control, FaultGlance, Phase, Standing, Tick};
 use crate::run::progress::Event;
 use crate::tui::state::{Ending, Selected, Stage, State, Stopping, Tab};

@@ -7,7 +7,7 @@ use ratatui::backend::TestBackend;
 use ratatui::style::Color;
 
 use super::fixture::{Story, ended, scenario, state, tick};
-use crate::cli::exit::Failure;
+use crate::report::exit::Failure;
 use crate::run::glance::FaultGlance;
 use crate::run::progress::Event;
 use crate::tui::state::{Ending, Selected, State, Tab};

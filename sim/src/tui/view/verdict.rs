@@ -10,10 +10,10 @@ use super::widgets::{
     Cell, Column, below, fit, put, put_right, puts, section, split_columns, split_rows, table, titles, width,
 };
 use super::words;
-use crate::cli::exit::{ExitCode, Failure};
 use crate::report::Summary;
-use crate::report::judge::Outcome;
+use crate::report::exit::{ExitCode, Failure};
 use crate::report::terminal::{micros, observed, outcome};
+use crate::report::threshold::Outcome;
 use crate::tui::state::{Ending, State};
 
 /// Reasons that are shown; the report has all.

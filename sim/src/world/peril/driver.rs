@@ -3,7 +3,7 @@
 use turmoil::Sim;
 
 use super::Perils;
-use crate::world::shop;
+use crate::shop;
 
 /// What is to be done with one role's host.
 enum Deed {

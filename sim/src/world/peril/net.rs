@@ -15,7 +15,8 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{Flags, Perils};
 use crate::fault::vocabulary::Place;
-use crate::world::{MAIN_PORT, shop};
+use crate::shop;
+use crate::shop::MAIN_PORT;
 
 /// The network as one role sees it.
 pub(super) struct PerilousNetwork {

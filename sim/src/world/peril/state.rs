@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Flags;
 use crate::fault::vocabulary::{self, Place};
-use crate::world::shop;
+use crate::shop;
 
 /// How long a role that was told to stop may drain.
 const DRAIN_LONGEST: Duration = Duration::from_secs(7);

@@ -9,11 +9,11 @@ use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::api::{FaultApi, NotInjected, Told};
 use super::board::{Board, Entry};
 use crate::load::clock::LoadClock;
 use crate::load::recorder::Recorder;
-use crate::run::observe::{self, StepHistograms, Transition};
+use crate::probe::faults::{FaultApi, NotInjected, Told};
+use crate::probe::observe::{self, StepHistograms, Transition};
 use crate::run::progress::{Event, Sink};
 use crate::scenario::fault::BY_HAND;
 use crate::scenario::{PlannedFault, Scenario};

@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 
 use crate::audit::witness::{Fate, Witness};
 use crate::load::recorder::{Latency, Requests};
-use crate::run::observe::StepHistograms;
+use crate::probe::observe::StepHistograms;
 use crate::scenario::expect::{Aggregate, Threshold};
 
 /// Numbers of a stretch of time.

@@ -10,7 +10,7 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use tokio::time::Duration;
 
-use crate::load::client::{Answer, Call, HttpClient, NoAnswer, is_success};
+use crate::http::{Answer, Call, HttpClient, NoAnswer, is_success};
 
 /// A role that does not answer within this time is taken for gone.
 const DEADLINE: Duration = Duration::from_secs(5);

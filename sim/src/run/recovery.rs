@@ -3,11 +3,8 @@
 //! Both are times of the protocol, made of the breaker's own timers and the calls that it sees: they are
 //! judged in virtual time too.
 
-use super::judge::{Outcome, ThresholdResult};
-use crate::fault::board::Entry;
-use crate::run::Conducted;
-use crate::run::observe::Transition;
-use crate::scenario::expect::During;
+use crate::probe::observe::Transition;
+use crate::run::board::Entry;
 use tokio::time::Duration;
 
 /// A time of the breaker's, if there is one to tell.
@@ -86,32 +83,6 @@ fn recovered_after(transitions: &[&Transition], injected: i64, lifted: i64, cut_
         Some(last) if last.to == "closed" => Took::Us(u64::try_from(last.at_us - lifted).unwrap_or(0)),
         _ if cut_short => Took::Unclear,
         _ => Took::Never,
-    }
-}
-
-/// The results of `breaker_opens_within` and `recovers_within`, where they are asked for.
-pub fn judge(during: &During, conducted: &Conducted) -> Vec<ThresholdResult> {
-    let recovery = Recovery::of(&during.fault, &conducted.faults, &conducted.breaker.transitions);
-    let opened = during.breaker_opens_within.map(|bound| result("breaker_opens_within", bound, recovery.opened_after));
-    let recovered = during.recovers_within.map(|bound| result("recovers_within", bound, recovery.recovered_after));
-    opened.into_iter().chain(recovered).collect()
-}
-
-fn result(metric: &str, bound: Duration, took: Took) -> ThresholdResult {
-    let (observed, outcome) = match took {
-        Took::Us(us) if u128::from(us) <= bound.as_micros() => (Some(us as f64), Outcome::Kept),
-        Took::Us(us) => (Some(us as f64), Outcome::Missed),
-        // That it did not happen is an answer, not a lack of samples.
-        Took::Never => (None, Outcome::Missed),
-        Took::Unclear => (None, Outcome::TooFewSamples),
-    };
-    ThresholdResult {
-        metric: metric.to_owned(),
-        during: None,
-        expression: bound_text(bound),
-        observed,
-        samples: u64::from(observed.is_some()),
-        outcome,
     }
 }
 

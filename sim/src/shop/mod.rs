@@ -7,8 +7,7 @@ use chassis::env::StartError;
 use chassis::serve::Service;
 use chassis::settings::{self, Described};
 
-use crate::fault::vocabulary;
-use crate::scenario::Known;
+use serde::{Deserialize, Serialize};
 
 /// Every role, peers before those who call them.
 pub const ROLES: [&str; 8] = [
@@ -34,7 +33,7 @@ pub const DATABASES: [&str; 8] = [
     "event_log",
 ];
 
-/// What roles declare that faults can be told of. The world's own targets are in [`vocabulary`].
+/// What roles declare that faults can be told of. The world's own targets are in [`crate::fault::vocabulary`].
 pub const TARGETS: [&chassis::chaos::Target; 2] = [&acquirer::FAULTS, &payment::FAULTS];
 
 /// What a role cannot start without.
@@ -69,6 +68,25 @@ pub fn needs(role: &str) -> Needs {
 /// `shopctl serve`.
 pub fn variable(setting: &str) -> String {
     setting.replace('.', "_").to_uppercase()
+}
+
+/// The port, in a simulation, on which every host serves its role.
+pub const MAIN_PORT: u16 = 7000;
+/// The port, in a simulation, with `/metrics` and what else operators read.
+pub const OPS_PORT: u16 = 7001;
+
+/// Which world a run was in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum World {
+    /// Real time, SQLite, in-process event log.
+    Embedded,
+    /// Real time, on private PostgreSQL, JetStream and Redis.
+    Local,
+    /// Real time, on servers that somebody runs.
+    External,
+    /// Virtual time: CPU costs nothing, so latencies are not judged.
+    Simulated,
 }
 
 type Settings = BTreeMap<String, String>;
@@ -115,13 +133,11 @@ pub fn described_settings() -> Vec<Described> {
     settings
 }
 
-/// Every setting, and how to check a value: what `shop.settings` may hold.
-pub fn known() -> Known {
-    let names = described_settings().into_iter().map(|setting| setting.name).collect();
-    Known { names, check: Box::new(check), targets: vocabulary::targets() }
-}
-
-fn check(name: &str, value: &str) -> Result<(), String> {
+/// Whether a role accepts `value` for the setting `name` (`role.name`).
+///
+/// # Errors
+/// One line: there is no such role, or the value does not fit.
+pub fn check(name: &str, value: &str) -> Result<(), String> {
     let one = BTreeMap::from([(name.to_owned(), value.to_owned())]);
     let role = name.split('.').next().unwrap_or_default();
     match role {
@@ -196,7 +212,6 @@ mod tests {
 
     #[test]
     fn every_setting_of_a_scenario_changes_its_role_s_configuration_and_no_other_s() {
-        let known = known();
         let settings = described_settings();
         assert!(settings.len() > 40, "{} settings", settings.len());
         for Described { name, .. } in settings {
@@ -207,7 +222,7 @@ mod tests {
             let role = name.split('.').next().unwrap();
             let changes = |value: &&str| {
                 let set = Settings::from([(name.clone(), (*value).to_owned())]);
-                let accepted = (known.check)(&name, value).is_ok();
+                let accepted = check(&name, value).is_ok();
                 accepted
                     && config_of(role, &set).is_ok_and(|config| config != config_of(role, &Settings::new()).unwrap())
             };

@@ -9,7 +9,7 @@ use hdrhistogram::serialization::Deserializer;
 use serde::{Deserialize, Serialize};
 use tokio::time::Duration;
 
-use crate::load::client::HttpClient;
+use crate::http::HttpClient;
 use crate::world::Surroundings;
 
 const DEADLINE: Duration = Duration::from_secs(5);

@@ -11,7 +11,7 @@ use chassis::chaos::{Kind, Parameter, Shape, Target};
 use chassis::rng::{Seeds, Stream};
 use rand::RngExt;
 
-use super::vocabulary::{self, Place};
+use crate::fault::vocabulary::{self, Place};
 use crate::scenario::fault::DRAWN;
 use crate::scenario::{PlannedFault, Scenario};
 
@@ -197,7 +197,6 @@ mod tests {
     use super::*;
     use crate::fault::points::points;
     use crate::scenario::parse;
-    use crate::world::shop;
 
     const TEXT: &str = "
 version: 1
@@ -208,7 +207,7 @@ load: { g: { executor: constant-vus, vus: 1, duration: 10s, journey: [ view: any
 
     #[test]
     fn every_kind_comes_up_and_a_seed_draws_the_same_twice() {
-        let scenario = parse(TEXT, "x", &[], &shop::known()).unwrap();
+        let scenario = parse(TEXT, "x", &[], &crate::scenario::known()).unwrap();
         let mut seen = BTreeSet::new();
         for seed in 0..1000 {
             let drawn = draw(&scenario, seed);
@@ -227,7 +226,7 @@ load: { g: { executor: constant-vus, vus: 1, duration: 10s, journey: [ view: any
 
     #[test]
     fn seeds_in_a_row_crash_at_every_point_that_a_load_passes() {
-        let scenario = parse(TEXT, "x", &[], &shop::known()).unwrap();
+        let scenario = parse(TEXT, "x", &[], &crate::scenario::known()).unwrap();
         let all: BTreeSet<_> =
             vocabulary::targets().into_iter().filter(|target| in_a_load(target)).map(|target| target.name).collect();
         assert!(all.len() > 100, "{}", all.len());

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chassis::chaos::Fault;
 use tokio::time::Duration;
 
-use super::api::Told;
+use crate::probe::faults::Told;
 use crate::run::glance::FaultGlance;
 
 /// One fault's life. Offsets are of the load's time.

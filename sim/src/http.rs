@@ -12,8 +12,6 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Duration, Instant, timeout_at};
 
-use crate::world::MAIN_PORT;
-
 /// Larger answers are an error.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Idle connections kept; those beyond are closed.
@@ -78,12 +76,20 @@ struct Idle {
 pub struct HttpClient {
     network: Arc<dyn Network>,
     authority: Arc<str>,
+    /// The role at the other end of the link that faults act on; `None` for a client that they spare.
+    link: Option<&'static str>,
     idle: Arc<Mutex<Vec<Idle>>>,
 }
 
 impl HttpClient {
+    /// A client whose calls the faults of links spare: for ops ports, and for people.
     pub fn new(network: Arc<dyn Network>, authority: String) -> Self {
-        Self { network, authority: authority.into(), idle: Arc::default() }
+        Self { network, authority: authority.into(), link: None, idle: Arc::default() }
+    }
+
+    /// A client of `role` whose calls suffer what is injected into the link to it.
+    pub fn over_link(network: Arc<dyn Network>, authority: String, role: &'static str) -> Self {
+        Self { link: Some(role), ..Self::new(network, authority) }
     }
 
     pub async fn get(&self, path: &str, token: Option<&str>, deadline: Duration) -> Result<Answer, NoAnswer> {
@@ -113,13 +119,8 @@ impl HttpClient {
         self.befall(request, fate, call.deadline).await
     }
 
-    /// What becomes of the next call. It depends on the link between two roles' main ports; others are safe.
     fn fate(&self) -> CallFate {
-        let hazards = self.network.hazards();
-        match self.authority.rsplit_once(':') {
-            Some((role, port)) if !hazards.is_none() && port == MAIN_PORT.to_string() => hazards.call(role),
-            _ => CallFate::default(),
-        }
+        self.link.map_or_else(CallFate::default, |role| self.network.hazards().call(role))
     }
 
     async fn befall(
