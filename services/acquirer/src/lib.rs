@@ -32,6 +32,7 @@ use adapters::outbound::sqlite::SqliteLedger;
 use application::acquire::Acquirer;
 use application::ports::Ledger;
 
+pub use adapters::outbound::stored::DATABASE;
 pub use config::Config;
 pub use faults::FAULTS;
 

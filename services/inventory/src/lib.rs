@@ -46,6 +46,7 @@ use crate::adapters::outbound::sqlite::SqliteStock;
 use crate::application::StockKeeping;
 use crate::application::ports::{RestockLock, StockCache, StockStore};
 
+pub use adapters::outbound::rows::DATABASE;
 pub use config::{Config, Strategy};
 
 /// The name this service goes by.

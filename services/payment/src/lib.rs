@@ -42,6 +42,7 @@ use application::breaker::CircuitBreaker;
 use application::pay::Payments;
 use application::ports::PaymentStore;
 
+pub use adapters::outbound::stored::DATABASE;
 pub use config::Config;
 pub use faults::FAULTS;
 

@@ -33,7 +33,7 @@ use adapters::inbound::grpc::Handler;
 use adapters::outbound::cache::InProcessProducts;
 use adapters::outbound::postgres::PostgresProducts;
 use adapters::outbound::redis::RedisProducts;
-use adapters::outbound::rows::DATABASE;
+pub use adapters::outbound::rows::DATABASE;
 use adapters::outbound::sqlite::SqliteProducts;
 use application::Catalogue;
 

@@ -9,11 +9,11 @@ use tokio::time::{Duration, Instant};
 
 use super::plot::{self, Panel, Series};
 use super::{VERSION, cpu_us, meter, ratio, since};
-use crate::load::recorder::Latency;
-use crate::machine::{self, Holdings, Meter};
-use crate::report::Summary;
-use crate::run::progress::{Event, Sink};
-use crate::scenario::{self, Known, Scenario};
+use experiment::report::Summary;
+use experiment::run::progress::{Event, Sink};
+use load::recorder::Latency;
+use scenario::{Known, Scenario};
+use shop::machine::{self, Holdings, Meter};
 
 /// Samples of a whole growth, evenly over the orders; bounds what is kept.
 const SAMPLES: u64 = 100;
@@ -375,7 +375,7 @@ pub fn unseen(samples: &[Sample], summary: &Summary) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::glance::Tick;
+    use experiment::run::glance::Tick;
 
     fn tick(confirmed: u64, took: Duration) -> Event {
         let mut answered = Latency::default();
@@ -444,9 +444,9 @@ mod tests {
 
     #[test]
     fn the_scenario_that_comes_along_is_valid_and_takes_its_extent() {
-        let scenario = scenario(&crate::scenario::known(), Extent { orders: 500, buyers: 8 }).unwrap();
+        let scenario = scenario(&scenario::known(), Extent { orders: 500, buyers: 8 }).unwrap();
         assert_eq!(scenario.name, "growth");
-        let refused = super::scenario(&crate::scenario::known(), Extent { orders: 5, buyers: 8 }).unwrap_err();
+        let refused = super::scenario(&scenario::known(), Extent { orders: 5, buyers: 8 }).unwrap_err();
         assert!(refused.contains("--orders is 5, fewer than the 8 of --buyers"), "{refused}");
     }
 }

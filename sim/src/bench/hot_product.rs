@@ -24,11 +24,11 @@ use tokio::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::{Comparison, Round, Side, VERSION, cpu_ratio, cpu_us, ratio, since};
-use crate::infra::local::PrivateServers;
-use crate::load::recorder::Latency;
-use crate::machine::{self, Meter, Part};
-use crate::world::processes::{Processes, ProcessesOptions};
-use crate::world::secret::Secret;
+use load::recorder::Latency;
+use shop::machine::{self, Meter, Part};
+use world::infra::local::PrivateServers;
+use world::processes::{Processes, ProcessesOptions};
+use world::secret::Secret;
 
 const PRODUCT: i64 = 1;
 /// The most that one restock brings.
@@ -284,7 +284,7 @@ const UNPUBLISHED: &str = "SELECT EXISTS (SELECT FROM inventory_events WHERE pub
 
 async fn books_of(servers: &Servers) -> Result<PgConnection, String> {
     let options = chassis::postgres::options(&servers.postgres).map_err(|error| error.to_string())?;
-    let options = options.database(&servers.database(inventory::adapters::outbound::rows::DATABASE));
+    let options = options.database(&servers.database(inventory::DATABASE));
     PgConnection::connect_with(&options).await.map_err(|error| chassis::postgres::plain(&error))
 }
 

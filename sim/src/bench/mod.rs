@@ -15,9 +15,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
-use crate::load::recorder::Latency;
-use crate::machine::{Holdings, Meter, Part};
-use crate::run::progress::{Event, Sink};
+use experiment::run::progress::{Event, Sink};
+use load::recorder::Latency;
+use shop::machine::{Holdings, Meter, Part};
 
 pub use render::markdown;
 

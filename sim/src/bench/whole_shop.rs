@@ -7,9 +7,9 @@ use chassis::Instruments;
 use chassis::gather::BATCH_MAX;
 
 use super::{Comparison, Round, Side, VERSION, cpu_ratio, ratio};
-use crate::machine;
-use crate::report::Summary;
-use crate::scenario::{self, Known, Scenario};
+use experiment::report::Summary;
+use scenario::{Known, Scenario};
+use shop::machine;
 
 /// What both sides play.
 const THROUGHPUT: &str = include_str!("../../../scenarios/throughput.yaml");

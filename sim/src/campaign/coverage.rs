@@ -7,9 +7,9 @@ use order::domain::{Outcome, Status, Step};
 use serde::{Deserialize, Serialize};
 
 use crate::explain::words::status_after;
-use crate::fault::{points, vocabulary};
-use crate::report::Summary;
-use crate::scenario::Scenario;
+use experiment::report::Summary;
+use scenario::Scenario;
+use shop::fault::{points, vocabulary};
 
 /// How many ways through the saga are kept: the first by their text, so that merging stays associative.
 const PATHS_MAX: usize = 2_000;
@@ -255,7 +255,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::scenario::parse;
+    use scenario::parse;
 
     fn some_coverage() -> impl Strategy<Value = Coverage> {
         let counts = || prop::collection::btree_map("[a-c]", 0..9_u64, 0..3);
@@ -303,7 +303,7 @@ mod tests {
     fn what_was_never_reached_is_named() {
         let text = "version: 1\nname: x\nshop: { users: 1, catalog: { generate: 1, stock: 1 } }\n\
                     load: { g: { executor: constant-vus, vus: 1, duration: 1s, journey: [ view: any ] } }\n";
-        let scenario = parse(text, "x.yaml", &[], &crate::scenario::known()).unwrap();
+        let scenario = parse(text, "x.yaml", &[], &scenario::known()).unwrap();
         let mut coverage = Coverage::default();
         let nothing = coverage.render(&scenario);
         assert!(nothing.contains("PAID → CONFIRMED") && nothing.contains("breaker force_open"), "{nothing}");

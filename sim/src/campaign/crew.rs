@@ -270,7 +270,7 @@ impl Drop for Job {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::exit::ExitCode;
+    use experiment::report::exit::ExitCode;
 
     /// A process that reads lines and does `what` with the number in each.
     fn launch(what: &str, longest: Duration) -> Launch {

@@ -10,18 +10,18 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::history::{self, History};
-use crate::audit::shelf::BookShelf;
-use crate::report::Summary;
-use crate::report::exit::Failure;
-use crate::report::summary::Circumstances;
-use crate::run::glance::Control;
-use crate::run::progress::{Event, Sink};
-use crate::run::{Experiment, conduct};
-use crate::scenario::Scenario;
-use crate::shop::World;
-use crate::world::Admin;
-use crate::world::simulated::{SimulatedOptions, simulate};
-use crate::world::trace::TraceLayer;
+use audit::shelf::BookShelf;
+use experiment::report::Summary;
+use experiment::report::exit::Failure;
+use experiment::report::summary::Circumstances;
+use experiment::run::glance::Control;
+use experiment::run::progress::{Event, Sink};
+use experiment::run::{Experiment, conduct};
+use scenario::Scenario;
+use shop::World;
+use world::Admin;
+use world::simulated::{SimulatedOptions, simulate};
+use world::trace::TraceLayer;
 
 /// A simulation and all that happened in it.
 pub struct Simulated {

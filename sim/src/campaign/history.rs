@@ -8,12 +8,12 @@ use kernel::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::audit::Finding;
-use crate::audit::rows::all;
 use crate::explain::facts::Fault;
 use crate::explain::folder::{Around, Folder};
 use crate::explain::{Story, render};
-use crate::run::Conducted;
+use audit::Finding;
+use audit::rows::all;
+use experiment::run::Conducted;
 
 /// Most lines of a history.
 const LINES_MAX: usize = 40;

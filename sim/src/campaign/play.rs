@@ -9,8 +9,8 @@ use super::coverage::Coverage;
 use super::history::History;
 use crate::campaign::engine::{Simulated, play_untraced};
 use crate::campaign::swarm;
-use crate::report::exit::{ExitCode, Failure};
-use crate::scenario::{self, Draft, Known, Scenario, ScenarioErrors};
+use experiment::report::exit::{ExitCode, Failure};
+use scenario::{Draft, Known, Scenario, ScenarioErrors};
 
 /// How seeds differ from the scenario in its file.
 #[derive(Debug, Clone)]

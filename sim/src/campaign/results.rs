@@ -12,7 +12,7 @@ use super::crew::Ending;
 use super::history::History;
 use super::play::Broken;
 use super::seeds::SeedSet;
-use crate::report::exit::ExitCode;
+use experiment::report::exit::ExitCode;
 
 /// The version of the format.
 const VERSION: u32 = 1;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::crew::{Assignment, Crew, Ending};
 use super::play::Played;
-use crate::scenario::{Draft, Executor, Known, PlannedFault, Scenario};
+use scenario::{Draft, Executor, Known, PlannedFault, Scenario};
 
 /// Most plays for one scenario.
 pub const TRIES_MAX: u32 = 400;
@@ -68,7 +68,7 @@ pub async fn shrink(
     stop: &CancellationToken,
     tell: Tell<'_>,
 ) -> Result<Shrunk, String> {
-    let (tries, played) = (0, Played::failed(crate::report::exit::ExitCode::Kept, String::new()));
+    let (tries, played) = (0, Played::failed(experiment::report::exit::ExitCode::Kept, String::new()));
     let mut shrinker = Shrinker { crew, known, invariant, stop, tell, tries, best: draft.clone(), played };
     if shrinker.first_failing(vec![draft]).await.is_none() {
         return Err(format!("it does not break {invariant} once its faults are written down"));

@@ -11,9 +11,9 @@ use chassis::chaos::{Kind, Parameter, Shape, Target};
 use chassis::rng::{Seeds, Stream};
 use rand::RngExt;
 
-use crate::fault::vocabulary::{self, Place};
-use crate::scenario::fault::DRAWN;
-use crate::scenario::{PlannedFault, Scenario};
+use scenario::fault::DRAWN;
+use scenario::{PlannedFault, Scenario};
+use shop::fault::vocabulary::{self, Place};
 
 /// The version of what seeds draw: another one draws other faults for the same seed.
 pub const VERSION: u32 = 3;
@@ -195,8 +195,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::fault::points::points;
-    use crate::scenario::parse;
+    use scenario::parse;
+    use shop::fault::points::points;
 
     const TEXT: &str = "
 version: 1
@@ -207,7 +207,7 @@ load: { g: { executor: constant-vus, vus: 1, duration: 10s, journey: [ view: any
 
     #[test]
     fn every_kind_comes_up_and_a_seed_draws_the_same_twice() {
-        let scenario = parse(TEXT, "x", &[], &crate::scenario::known()).unwrap();
+        let scenario = parse(TEXT, "x", &[], &scenario::known()).unwrap();
         let mut seen = BTreeSet::new();
         for seed in 0..1000 {
             let drawn = draw(&scenario, seed);
@@ -226,7 +226,7 @@ load: { g: { executor: constant-vus, vus: 1, duration: 10s, journey: [ view: any
 
     #[test]
     fn seeds_in_a_row_crash_at_every_point_that_a_load_passes() {
-        let scenario = parse(TEXT, "x", &[], &crate::scenario::known()).unwrap();
+        let scenario = parse(TEXT, "x", &[], &scenario::known()).unwrap();
         let all: BTreeSet<_> =
             vocabulary::targets().into_iter().filter(|target| in_a_load(target)).map(|target| target.name).collect();
         assert!(all.len() > 100, "{}", all.len());

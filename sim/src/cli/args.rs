@@ -9,9 +9,9 @@ use super::pictures::Wanted;
 use super::serve::Role;
 use crate::campaign::crew::JOBS_MAX;
 use crate::campaign::seeds::SeedRange;
-use crate::fault::crash::CrashAt;
-use crate::infra::{InfraArgs, external};
-use crate::scenario::template;
+use scenario::template;
+use shop::fault::crash::CrashAt;
+use world::infra::{InfraArgs, external};
 
 /// A flight simulator for checkout systems: runs a complete shop under the load that a scenario
 /// describes, and gives a verdict.

@@ -10,14 +10,14 @@ use tempfile::TempDir;
 use super::args::{AuditArgs, Readable};
 use super::shelves::{self, Wanted};
 use super::{runtime, say};
-use crate::audit::books::Books;
-use crate::audit::invariants::{Audit, Evidence, audit};
-use crate::audit::manifest::{self, Manifest};
-use crate::audit::shelf::BookShelf;
-use crate::audit::sqlite::SqliteBooks;
-use crate::audit::witness::Witness;
-use crate::report::exit::{ExitCode, Failure};
-use crate::world::lock::FolderLock;
+use audit::books::Books;
+use audit::invariants::{Audit, Evidence, audit};
+use audit::manifest::{self, Manifest};
+use audit::shelf::BookShelf;
+use audit::sqlite::SqliteBooks;
+use audit::witness::Witness;
+use experiment::report::exit::{ExitCode, Failure};
+use world::lock::FolderLock;
 
 pub fn run(args: &AuditArgs) -> Result<ExitCode, Failure> {
     let in_run = |name: &str| args.run.as_ref().map(|run| run.join(name)).filter(|path| path.exists());

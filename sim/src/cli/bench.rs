@@ -14,12 +14,12 @@ use super::{runtime, say};
 use crate::bench::growth::{self, Growth, Sample, Sampler};
 use crate::bench::whole_shop::{self, Contest, Turns, Way};
 use crate::bench::{Comparison, Gauge, hot_product, markdown};
-use crate::infra::{Infra, InfraArgs};
-use crate::report::Summary;
-use crate::report::exit::{ExitCode, Failure};
-use crate::run::progress::Sink;
-use crate::scenario::Scenario;
-use crate::world::Admin;
+use experiment::report::Summary;
+use experiment::report::exit::{ExitCode, Failure};
+use experiment::run::progress::Sink;
+use scenario::Scenario;
+use world::Admin;
+use world::infra::{Infra, InfraArgs};
 
 /// A report: its name, and what stands in each of its files, by ending.
 struct Report {
@@ -88,7 +88,7 @@ fn code(broken: &[String], doubtful: &[String]) -> ExitCode {
 async fn in_turns(contest: &Contest, args: &TurnsArgs, scratch: &Path) -> Result<Report, Failure> {
     let TurnsArgs { rounds, seconds, usual: BenchUsual { buyers, .. } } = *args;
     let extent = whole_shop::Extent { rounds, seconds, buyers };
-    let (known, mut turns) = (crate::scenario::known(), Turns::default());
+    let (known, mut turns) = (scenario::known(), Turns::default());
     for number in 1..=rounds {
         let scenario = whole_shop::scenario(&known, extent, number).map_err(Failure::invalid)?;
         let mut sides: Vec<_> = contest.sides.into_iter().zip(&mut turns.rounds).collect();
@@ -114,7 +114,7 @@ async fn in_turns(contest: &Contest, args: &TurnsArgs, scratch: &Path) -> Result
 /// One long run, looked at on its way.
 async fn grow(orders: u32, buyers: u32, scratch: &Path) -> Result<Report, Failure> {
     let extent = growth::Extent { orders, buyers };
-    let scenario = growth::scenario(&crate::scenario::known(), extent).map_err(Failure::invalid)?;
+    let scenario = growth::scenario(&scenario::known(), extent).map_err(Failure::invalid)?;
     let [way, _] = whole_shop::GROUP_COMMIT.sides;
     let sampler = Sampler::new(orders, told);
     let played = play(&scenario, &scratch.join("growth"), way, sampler.sink()).await;

@@ -23,8 +23,8 @@ use crate::campaign::results::{Failed, Fingerprint, Results};
 use crate::campaign::seeds::SeedRange;
 use crate::campaign::shrink;
 use crate::campaign::swarm;
-use crate::report::exit::{ExitCode, Failure};
-use crate::scenario::{self, Known, ScenarioErrors};
+use experiment::report::exit::{ExitCode, Failure};
+use scenario::{Known, ScenarioErrors};
 
 /// After so many lost processes in a row there is something wrong with all of them.
 const LOST_MAX: u32 = 20;
@@ -502,7 +502,7 @@ fn build() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::is_name;
+    use scenario::is_name;
 
     #[test]
     fn a_shrunk_scenario_s_name_is_one() {

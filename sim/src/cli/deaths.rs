@@ -1,7 +1,7 @@
 //! What ended although nobody asked it to.
 
-use crate::infra::Ground;
-use crate::world::plan::Shop;
+use world::infra::Ground;
+use world::plan::Shop;
 
 /// Private servers and processes of a shop, looked at now and then; each that has ended is news once.
 pub struct Deaths<'a> {

@@ -6,9 +6,9 @@ use chassis::net::BoundPort;
 use servers::binaries::{self, Program};
 
 use super::{runtime, say};
-use crate::infra::external::{self, DATABASE_URL, NATS_URL, REDIS_URL, Variable};
-use crate::machine;
-use crate::report::exit::{ExitCode, Failure};
+use experiment::report::exit::{ExitCode, Failure};
+use shop::machine;
+use world::infra::external::{self, DATABASE_URL, NATS_URL, REDIS_URL, Variable};
 
 /// Something that a mode needs: how it is called, and what was found, or what to do.
 struct Row {

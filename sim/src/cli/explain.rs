@@ -13,9 +13,9 @@ use crate::explain::facts::Attempt;
 use crate::explain::folder::Folder;
 use crate::explain::render::render;
 use crate::explain::{Facts, Story, remote};
-use crate::http::is_success;
-use crate::report::exit::{ExitCode, Failure};
-use crate::world::lock::FolderLock;
+use experiment::report::exit::{ExitCode, Failure};
+use shop::http::is_success;
+use world::lock::FolderLock;
 
 /// Pages of a hundred attempts that are read.
 const ATTEMPT_PAGES_MAX: usize = 100;

@@ -11,10 +11,9 @@ use serde::Deserialize;
 use super::args::{FaultCommand, Injection, TargetArgs};
 use super::target::Target;
 use super::{runtime, say};
-use crate::fault::vocabulary::{self, How};
-use crate::probe::faults::{FaultApi, Told};
-use crate::report::exit::{ExitCode, Failure};
-use crate::shop;
+use experiment::report::exit::{ExitCode, Failure};
+use shop::fault::vocabulary::{self, How};
+use world::probe::faults::{FaultApi, Told};
 
 pub fn run(command: &FaultCommand) -> Result<ExitCode, Failure> {
     runtime()?.block_on(async {

@@ -9,9 +9,9 @@ use servers::LocalServers;
 use super::args::ServersArgs;
 use super::signals::Signals;
 use super::{runtime, say};
-use crate::infra::external::{DATABASE_URL, NATS_URL, REDIS_URL};
-use crate::infra::local::PrivateServers;
-use crate::report::exit::{ExitCode, Failure};
+use experiment::report::exit::{ExitCode, Failure};
+use world::infra::external::{DATABASE_URL, NATS_URL, REDIS_URL};
+use world::infra::local::PrivateServers;
 
 /// How often the servers are looked at.
 const LOOK: Duration = Duration::from_millis(500);

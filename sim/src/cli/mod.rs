@@ -29,8 +29,8 @@ use std::io::Write as _;
 
 use clap::{CommandFactory as _, Parser};
 
-use crate::report::exit::{ExitCode, Failure};
 use args::{Arguments, Command};
+use experiment::report::exit::{ExitCode, Failure};
 
 /// Parses, runs, answers the exit code.
 pub fn main() -> std::process::ExitCode {

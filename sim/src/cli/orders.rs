@@ -9,8 +9,8 @@ use tokio::time::Duration;
 use super::args::{OrdersCommand, RetryArgs, StuckArgs, TargetArgs};
 use super::target::{Target, said};
 use super::{runtime, say};
-use crate::http::is_success;
-use crate::report::exit::{ExitCode, Failure};
+use experiment::report::exit::{ExitCode, Failure};
+use shop::http::is_success;
 
 const STUCK: &str = "/api/v1/admin/orders/stuck";
 const REBUILD: &str = "/api/v1/admin/orders/rebuild";

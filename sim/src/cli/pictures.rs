@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Duration;
 
 use super::files::{open_untouched, write_whole};
-use crate::run::progress::{Event, Sink};
-use crate::scenario::Scenario;
 use crate::tui::render_svg;
 use crate::tui::state::{State, Tab};
 use crate::tui::theme::Theme;
 use crate::tui::update::{Input, update};
+use experiment::run::progress::{Event, Sink};
+use scenario::Scenario;
 
 /// In characters.
 const SIZE: (u16, u16) = (120, 40);

@@ -12,13 +12,13 @@ use super::files::{open_untouched, write_whole};
 use super::live::{self, Standing, Watched};
 use super::pictures::Pictures;
 use super::{logs, runtime, say};
-use crate::fault::vocabulary;
-use crate::infra::Infra;
-use crate::report::exit::{ExitCode, Failure};
-use crate::report::{Summary, markdown, terminal};
-use crate::scenario::{self, Scenario};
 use crate::tui::Dashboard;
-use crate::world::Admin;
+use experiment::report::exit::{ExitCode, Failure};
+use experiment::report::{Summary, markdown, terminal};
+use scenario::Scenario;
+use shop::fault::vocabulary;
+use world::Admin;
+use world::infra::Infra;
 
 /// The services' log in a run's folder.
 const LOG: &str = "log.jsonl";

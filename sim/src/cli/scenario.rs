@@ -6,13 +6,11 @@ use std::path::{Path, PathBuf};
 
 use super::args::{NewScenarioArgs, ScenarioArgs, ScenarioCommand};
 use super::say;
-use crate::fault::vocabulary;
-use crate::report::exit::{ExitCode, Failure};
-use crate::scenario;
-use crate::scenario::reference::{self, Services};
-use crate::scenario::shop::PLANTED_BUG;
-use crate::scenario::template;
-use crate::shop;
+use experiment::report::exit::{ExitCode, Failure};
+use scenario::reference::{self, Services};
+use scenario::shop::PLANTED_BUG;
+use scenario::template;
+use shop::fault::vocabulary;
 
 pub fn run(command: &ScenarioCommand) -> Result<ExitCode, Failure> {
     match command {

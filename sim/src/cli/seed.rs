@@ -3,10 +3,9 @@
 use super::args::SeedArgs;
 use super::target::Target;
 use super::{runtime, say};
-use crate::report::exit::{ExitCode, Failure};
-use crate::run::seed::seed;
-use crate::scenario;
-use crate::world::Admin;
+use experiment::report::exit::{ExitCode, Failure};
+use experiment::run::seed::seed;
+use world::Admin;
 
 pub fn run(args: &SeedArgs) -> Result<ExitCode, Failure> {
     let scenario = scenario::load(&args.scenario, &[], &scenario::known()).map_err(Failure::invalid)?;

@@ -25,11 +25,11 @@ use tokio_util::sync::CancellationToken;
 use super::logs::{self, Format};
 use super::signals::Signals;
 use super::{runtime, say};
-use crate::fault::crash::CrashAt;
-use crate::infra::batch_max;
-use crate::report::exit::{ExitCode, Failure};
-use crate::shop::{self, Needs};
-use crate::world::secret::Secret;
+use experiment::report::exit::{ExitCode, Failure};
+use shop::Needs;
+use shop::fault::crash::CrashAt;
+use world::infra::batch_max;
+use world::secret::Secret;
 
 /// How long a role may take until it listens.
 const START_DEADLINE: Duration = Duration::from_secs(30);

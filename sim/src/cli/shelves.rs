@@ -5,10 +5,10 @@ use std::path::Path;
 use chassis::Servers;
 use tempfile::TempDir;
 
-use crate::audit::export;
-use crate::infra::external;
-use crate::infra::local::PrivateServers;
-use crate::report::exit::Failure;
+use audit::export;
+use experiment::report::exit::Failure;
+use world::infra::external;
+use world::infra::local::PrivateServers;
 
 /// How much of the books a command needs.
 #[derive(Debug, Clone, Copy)]

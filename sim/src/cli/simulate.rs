@@ -7,9 +7,9 @@ use std::path::Path;
 use super::args::SimulateArgs;
 use super::{campaign, say};
 use crate::campaign::engine::play;
-use crate::report::exit::{ExitCode, Failure};
-use crate::report::terminal;
-use crate::scenario::{self, Known, Scenario, ScenarioErrors};
+use experiment::report::exit::{ExitCode, Failure};
+use experiment::report::terminal;
+use scenario::{Known, Scenario, ScenarioErrors};
 
 pub fn run(args: &SimulateArgs) -> Result<ExitCode, Failure> {
     if args.job {

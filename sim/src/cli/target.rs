@@ -9,9 +9,9 @@ use serde::de::DeserializeOwned;
 use tokio::time::Duration;
 
 use super::args::AdminArgs;
-use crate::http::{Answer, Call, HttpClient, NoAnswer, is_success};
-use crate::report::exit::Failure;
-use crate::world::Admin;
+use experiment::report::exit::Failure;
+use shop::http::{Answer, Call, HttpClient, NoAnswer, is_success};
+use world::Admin;
 
 /// How long one request may take; signing in costs an argon2id hash.
 pub const DEADLINE: Duration = Duration::from_secs(10);

@@ -16,11 +16,11 @@ use super::deaths::Deaths;
 use super::shelves::stands_on_servers;
 use super::signals::Signals;
 use super::{runtime, say};
-use crate::infra::{Ground, Infra};
-use crate::report::exit::{ExitCode, Failure};
-use crate::world::Admin;
-use crate::world::plan::{Plan, Shop};
-use crate::world::secret::Secret;
+use experiment::report::exit::{ExitCode, Failure};
+use world::Admin;
+use world::infra::{Ground, Infra};
+use world::plan::{Plan, Shop};
+use world::secret::Secret;
 
 /// How often servers and processes are looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -123,7 +123,7 @@ fn complain(why: &str) {
 }
 
 fn settings(args: &UpArgs) -> Result<BTreeMap<String, String>, Failure> {
-    let known = crate::scenario::known();
+    let known = scenario::known();
     let mut settings = BTreeMap::new();
     for one in &args.set {
         if !known.names.contains(&one.path) {

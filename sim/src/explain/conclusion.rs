@@ -5,7 +5,7 @@ use kernel::Timestamp;
 use super::facts::{Attempt, Behind, Facts, Happened};
 use super::takeover::take_overs;
 use super::words::{self, Skus, span};
-use crate::audit::witness::Record;
+use audit::witness::Record;
 
 /// Pure, like everything that is told.
 pub fn conclude(facts: &Facts) -> String {

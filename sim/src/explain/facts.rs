@@ -8,8 +8,8 @@ use order::domain::Line;
 use serde_json::Value;
 use tokio::time::Duration;
 
-use crate::audit::witness::Record;
-use crate::probe::observe::Transition;
+use audit::witness::Record;
+use world::probe::observe::Transition;
 
 /// Everything that one source shows.
 #[derive(Debug, Clone)]

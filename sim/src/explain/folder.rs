@@ -12,10 +12,10 @@ use tokio::time::Duration;
 
 use super::facts::{Attempt, Behind, Client, Facts, Fault, Happened, LedgerLine, Message, OrderFacts, Reservation};
 use super::record::RunRecord;
-use crate::audit::rows::all;
-use crate::probe::observe::Transition;
-use crate::report::Summary;
-use crate::world::lock::FolderLock;
+use audit::rows::all;
+use experiment::report::Summary;
+use world::lock::FolderLock;
+use world::probe::observe::Transition;
 
 /// An id may be cut to so many characters.
 const PREFIX_MIN: usize = 6;

@@ -10,7 +10,7 @@ use order::application::orders::TENANT;
 use tokio::time::Duration;
 
 use super::facts::Client;
-use crate::audit::witness::{Record, each_record};
+use audit::witness::{Record, each_record};
 
 /// (user, key).
 pub type Owner = (String, String);

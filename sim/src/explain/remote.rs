@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::Duration;
 
 use super::facts::{Attempt, Facts, Happened, OrderFacts};
-use crate::http::Answer;
+use shop::http::Answer;
 
 #[derive(Deserialize)]
 struct OrderView {

@@ -8,7 +8,7 @@ use super::conclusion::conclude;
 use super::facts::{Attempt, Client, Facts, Happened};
 use super::takeover::{TakeOver, take_overs};
 use super::words::{self, Skus, span};
-use crate::audit::witness::{Record, Seen};
+use audit::witness::{Record, Seen};
 
 /// Who does something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

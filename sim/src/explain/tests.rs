@@ -8,9 +8,9 @@ use tokio::time::Duration;
 use super::facts::{Attempt, Behind, Client, Facts, Fault, Happened, LedgerLine, Message, OrderFacts, Reservation};
 use super::render::render;
 use super::{Actor, Story};
-use crate::audit::witness::Item;
-use crate::audit::witness::{Record, Seen};
-use crate::probe::observe::Transition;
+use audit::witness::Item;
+use audit::witness::{Record, Seen};
+use world::probe::observe::Transition;
 
 /// Ten in the morning of some day.
 const CREATED_US: i64 = 1_767_866_400_000_000;

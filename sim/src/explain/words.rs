@@ -40,7 +40,7 @@ pub fn units(lines: &[Line]) -> String {
 }
 
 /// The same of what a client asks for.
-pub fn items(items: &[crate::audit::witness::Item]) -> String {
+pub fn items(items: &[audit::witness::Item]) -> String {
     listed(items.iter().map(|item| (u64::from(item.quantity), item.sku.clone())))
 }
 

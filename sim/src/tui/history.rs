@@ -2,7 +2,7 @@
 
 use tokio::time::Duration;
 
-use crate::run::glance::{Quantiles, Tick};
+use experiment::run::glance::{Quantiles, Tick};
 
 /// The most samples that are kept. At two ticks a second they are the ticks of ten minutes; a longer
 /// run is kept more coarsely.

@@ -24,13 +24,13 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, sleep_until};
 
-use crate::report::Summary;
-use crate::report::exit::{ExitCode, Failure};
-use crate::run::glance::Control;
-use crate::run::progress::{Event, Sink};
-use crate::scenario::Scenario;
+use experiment::report::Summary;
+use experiment::report::exit::{ExitCode, Failure};
+use experiment::run::glance::Control;
+use experiment::run::progress::{Event, Sink};
 use input::{Keyboard, Told};
 pub use picture::render_svg;
+use scenario::Scenario;
 use state::{Ending, State};
 use terminal::Screen;
 use theme::Theme;

@@ -6,12 +6,12 @@ use tokio::time::Duration;
 
 use super::history::History;
 use super::theme::Theme;
-use crate::report::Summary;
-use crate::report::exit::Failure;
-use crate::run::glance::{FaultGlance, InvariantGlance, Phase, Standing, ThresholdGlance, Tick};
-use crate::scenario::{Executor, Scenario};
-use crate::shop::TARGETS;
 use chassis::chaos::{Kind, Parameter, Shape, Target};
+use experiment::report::Summary;
+use experiment::report::exit::Failure;
+use experiment::run::glance::{FaultGlance, InvariantGlance, Phase, Standing, ThresholdGlance, Tick};
+use scenario::{Executor, Scenario};
+use shop::TARGETS;
 
 /// How many changes of the breaker are remembered for the time axis; the oldest go first.
 const BREAKER_CHANGES_MAX: usize = 500;

@@ -4,10 +4,10 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::history::Sample;
 use super::state::{Ending, MenuItem, Note, Selected, Stage, State, Stopping, Tab, is_of, menu};
-use crate::report::Summary;
-use crate::report::threshold::{Outcome, ThresholdResult};
-use crate::run::glance::{Control, FaultGlance, Standing, Tick};
-use crate::run::progress::Event;
+use experiment::report::Summary;
+use experiment::report::threshold::{Outcome, ThresholdResult};
+use experiment::run::glance::{Control, FaultGlance, Standing, Tick};
+use experiment::run::progress::Event;
 
 /// How many ticks a note is shown.
 const NOTE_TICKS: u32 = 16;

@@ -3,10 +3,10 @@
 use serde_json::Value;
 use tokio::time::{Duration, sleep, timeout};
 
+use scenario::known;
 use shopctl::campaign::engine::play;
 use shopctl::campaign::play::{Changes, Played, Source};
 use shopctl::campaign::results::Results;
-use shopctl::scenario::known;
 
 use crate::harness::{Bench, TINY};
 

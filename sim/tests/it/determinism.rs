@@ -1,9 +1,9 @@
 //! The same seed gives the same run, to the byte.
 
+use scenario::known;
+use scenario::parse;
 use shopctl::campaign::engine::{Simulated, play};
 use shopctl::campaign::play::{Changes, Source};
-use shopctl::scenario::known;
-use shopctl::scenario::parse;
 
 use crate::harness::{Bench, TINY};
 

@@ -1,9 +1,9 @@
 //! The closed executors, counted in virtual time, where a journey takes as long as it thinks.
 
+use experiment::report::threshold::Outcome;
+use scenario::known;
+use scenario::parse;
 use shopctl::campaign::engine::play;
-use shopctl::report::threshold::Outcome;
-use shopctl::scenario::known;
-use shopctl::scenario::parse;
 
 use crate::harness::TINY;
 

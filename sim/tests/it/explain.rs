@@ -3,7 +3,7 @@
 use std::io::BufRead as _;
 use std::path::Path;
 
-use shopctl::audit::witness::{Fate, Record};
+use audit::witness::{Fate, Record};
 
 use crate::harness::{Bench, TINY};
 

@@ -1,10 +1,10 @@
 //! Faults: planned in a scenario, by command, in virtual time; always lifted, always judged.
 
+use experiment::report::Summary;
+use experiment::report::threshold::Outcome;
+use scenario::known;
+use scenario::parse;
 use shopctl::campaign::engine::play;
-use shopctl::report::Summary;
-use shopctl::report::threshold::Outcome;
-use shopctl::scenario::known;
-use shopctl::scenario::parse;
 
 use crate::harness::{Bench, TINY};
 

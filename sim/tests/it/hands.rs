@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use experiment::report::Summary;
+use experiment::report::threshold::Outcome;
+use experiment::run::glance::Control;
+use scenario::known;
+use scenario::parse;
 use shopctl::campaign::engine::play_by_hand;
-use shopctl::report::Summary;
-use shopctl::report::threshold::Outcome;
-use shopctl::run::glance::Control;
-use shopctl::scenario::known;
-use shopctl::scenario::parse;
 
 use crate::faults::OUTAGE;
 use crate::harness::TINY;

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 
-use shopctl::report::Summary;
+use experiment::report::Summary;
 use tempfile::TempDir;
 
 /// Sixty buyers, forty units, one card in five declined; a second group cancels what it ordered.

@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
+use audit::books::{Books as _, InFlight};
+use audit::sqlite::SqliteBooks;
 use chassis::sqlite::Storage;
-use shopctl::audit::books::{Books as _, InFlight};
-use shopctl::audit::sqlite::SqliteBooks;
 
 use crate::harness::{Bench, Running, TINY};
 use crate::rush::{Rush, witness};

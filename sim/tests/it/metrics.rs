@@ -5,11 +5,11 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use audit::witness::Item;
 use chassis::net::SystemNetwork;
-use shopctl::audit::witness::Item;
-use shopctl::http::{HttpClient, is_success};
-use shopctl::load::api::Api;
-use shopctl::load::journey::seen;
+use load::api::Api;
+use load::journey::seen;
+use shop::http::{HttpClient, is_success};
 
 use crate::harness::{Bench, TINY};
 use crate::rush::shoppers;

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use experiment::report::Summary;
+use scenario::expect::INVARIANTS;
+use scenario::known;
+use scenario::{Scenario, parse};
 use shopctl::campaign::engine::play_untraced;
-use shopctl::report::Summary;
-use shopctl::scenario::expect::INVARIANTS;
-use shopctl::scenario::known;
-use shopctl::scenario::{Scenario, parse};
 
 use crate::harness::Bench;
 

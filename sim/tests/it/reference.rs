@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use shopctl::scenario::reference::put_into;
+use scenario::reference::put_into;
 
 use crate::harness::{Bench, TINY};
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use audit::witness::Item;
+use audit::witness::{Record, WitnessLog};
 use chassis::net::SystemNetwork;
-use shopctl::audit::witness::Item;
-use shopctl::audit::witness::{Record, WitnessLog};
-use shopctl::http::{HttpClient, is_success};
-use shopctl::load::api::{Api, Shopper};
-use shopctl::load::journey::seen;
+use load::api::{Api, Shopper};
+use load::journey::seen;
+use shop::http::{HttpClient, is_success};
 
 use crate::harness::{Bench, TINY};
 
@@ -72,8 +72,8 @@ impl Rush {
 pub async fn shoppers(gateway: &str) -> Vec<Shopper> {
     let client = HttpClient::new(Arc::new(SystemNetwork), gateway.to_owned());
     let scenario = TINY.replace("users: 80", &format!("users: {USERS}"));
-    let scenario = shopctl::scenario::parse(&scenario, "tiny.yaml", &[], &shopctl::scenario::known()).unwrap();
-    shopctl::run::seed::seed(&client, &shopctl::world::Admin::embedded(), &scenario).await.unwrap().shoppers
+    let scenario = scenario::parse(&scenario, "tiny.yaml", &[], &scenario::known()).unwrap();
+    experiment::run::seed::seed(&client, &world::Admin::embedded(), &scenario).await.unwrap().shoppers
 }
 
 /// What clients saw, kept beside the shop's data.

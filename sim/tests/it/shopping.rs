@@ -1,9 +1,9 @@
 //! People who sign in, look and buy, and staff who bring new units. In virtual time.
 
+use experiment::report::Summary;
+use scenario::known;
+use scenario::parse;
 use shopctl::campaign::engine::play_by_hand;
-use shopctl::report::Summary;
-use shopctl::scenario::known;
-use shopctl::scenario::parse;
 
 /// Twenty buyers for three lamps; five deliveries of four bring the rest.
 const DELIVERIES: &str = r#"

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use scenario::known;
+use scenario::parse;
+use shop::fault::points::points;
 use shopctl::campaign::engine::{Simulated, play};
 use shopctl::campaign::swarm::draw;
-use shopctl::fault::points::points;
-use shopctl::scenario::known;
-use shopctl::scenario::parse;
 
 use crate::harness::SMALL;
 

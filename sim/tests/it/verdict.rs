@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::io::BufReader;
 use std::path::Path;
 
-use shopctl::audit::Finding;
-use shopctl::audit::witness::{Record, Witness};
-use shopctl::report::Summary;
+use audit::Finding;
+use audit::witness::{Record, Witness};
+use experiment::report::Summary;
 
 use crate::harness::{Bench, TINY, copy_folder};
 use crate::tamperings::{IN_DATABASES, IN_THE_LOG};

@@ -1,9 +1,9 @@
 //! Faults of the world, one at a time: they happen where they are said to, they are counted, and the shop
 //! is whole afterwards.
 
+use scenario::known;
+use scenario::parse;
 use shopctl::campaign::engine::{Simulated, play};
-use shopctl::scenario::known;
-use shopctl::scenario::parse;
 
 use crate::harness::{Bench, SMALL, TINY};
 

@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
+use audit::Finding;
+use audit::books::Books;
+use audit::export::{export, export_orders};
+use audit::shelf::BookShelf;
+use audit::sqlite::SqliteBooks;
 use chassis::Servers;
 use chassis::redis::Redis;
 use chassis::sqlite::Storage;
 use servers::Borrowed;
-use shopctl::audit::Finding;
-use shopctl::audit::books::Books;
-use shopctl::audit::export::{export, export_orders};
-use shopctl::audit::shelf::BookShelf;
-use shopctl::audit::sqlite::SqliteBooks;
 use shopctl::explain::Story;
 use shopctl::explain::folder::Folder;
 use shopctl::explain::render::render;
@@ -316,7 +316,7 @@ async fn a_folder_of_servers_is_read_without_its_shop() {
     let told = moved.bench.shopctl(&["explain", &id[..8], "--data", "kept"]).exits(0);
     assert!(told.stdout().contains(&id), "{}", told.stdout());
 
-    let _shop = shopctl::world::lock::FolderLock::take(&folder).unwrap();
+    let _shop = world::lock::FolderLock::take(&folder).unwrap();
     assert!(audit().exits(104).stderr().contains("a shop is running"));
     let refused = moved.bench.shopctl(&["explain", &id[..8], "--data", "kept"]).exits(104);
     assert!(refused.stderr().contains("--target"), "{}", refused.stderr());

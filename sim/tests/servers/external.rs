@@ -7,7 +7,7 @@ use std::time::Duration;
 use chassis::Servers;
 use chassis::gather::BATCH_MAX;
 use chassis::hazard::Hazards;
-use shopctl::infra::external::{self, check};
+use world::infra::external::{self, check};
 
 /// What is put into a URL instead of its password.
 const WRONG: &str = "not-the-password";

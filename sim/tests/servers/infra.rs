@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use shopctl::infra::external;
+use world::infra::external;
 
 /// A running `shopctl infra` and what it printed for a shell.
 struct Infra {

@@ -8,12 +8,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use audit::books::{Books, InFlight};
+use audit::shelf::BookShelf;
 use chassis::net::SystemNetwork;
-use shopctl::audit::books::{Books, InFlight};
-use shopctl::audit::shelf::BookShelf;
-use shopctl::fault::crash::CrashAt;
-use shopctl::http::HttpClient;
-use shopctl::world::processes::{Processes, ProcessesOptions};
+use shop::fault::crash::CrashAt;
+use shop::http::HttpClient;
+use world::processes::{Processes, ProcessesOptions};
 
 use crate::harness::{Bench, TINY};
 use crate::processes::{ONE_SHOP, options, with_own_namespace};

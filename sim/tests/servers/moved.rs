@@ -8,26 +8,25 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use audit::Finding;
+use audit::books::Books;
+use audit::invariants::{Evidence, audit};
+use audit::manifest::Manifest;
+use audit::shelf::BookShelf;
+use audit::witness::Witness;
 use chassis::Servers;
 use chassis::events::jetstream::JetStreamLog;
 use chassis::events::{ConsumerSettings, Event, EventLog, Publish, Stream};
 use chassis::metrics::Metrics;
 use chassis::postgres::{Db, options};
+use experiment::run::{Experiment, conduct};
 use kernel::Timestamp;
 use rusqlite::{Connection, OpenFlags};
-use shopctl::audit::Finding;
-use shopctl::audit::books::Books;
-use shopctl::audit::invariants::{Evidence, audit};
-use shopctl::audit::manifest::Manifest;
-use shopctl::audit::shelf::BookShelf;
-use shopctl::audit::witness::Witness;
-use shopctl::run::{Experiment, conduct};
-use shopctl::shop;
-use shopctl::world::Admin;
-use shopctl::world::simulated::{SimulatedOptions, simulate};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use world::Admin;
+use world::simulated::{SimulatedOptions, simulate};
 
 /// Every database and its schema on servers.
 pub const DATABASES: [(&str, &[&str]); 7] = [
@@ -43,7 +42,7 @@ pub const DATABASES: [(&str, &[&str]); 7] = [
 /// Plays the scenario in virtual time and leaves what a run in real time would: `data/`, the manifest
 /// and the record.
 pub fn play(scenario: &Path, run: &Path) {
-    let scenario = shopctl::scenario::load(scenario, &[], &shopctl::scenario::known()).unwrap();
+    let scenario = scenario::load(scenario, &[], &scenario::known()).unwrap();
     let data = run.join("data");
     std::fs::create_dir_all(&data).unwrap();
     let admin = Admin::embedded();
@@ -65,7 +64,7 @@ pub fn play(scenario: &Path, run: &Path) {
     let conducted = simulate(options, |surroundings| async move {
         let BookShelf::Sqlite(storage) = surroundings.books.clone() else { panic!("a simulation has files") };
         let conducted = conduct(surroundings, experiment).await;
-        for name in shop::DATABASES {
+        for name in shop::databases() {
             let file = data.join(format!("{name}.db"));
             let books = storage.open_read_only(name).unwrap();
             books.execute("VACUUM INTO ?1", [file.to_str().unwrap()]).unwrap();

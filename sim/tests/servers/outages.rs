@@ -9,15 +9,15 @@ use std::sync::mpsc;
 use chassis::Instruments;
 use chassis::events::jetstream::JetStreamLog;
 use chassis::events::{EventLog, Stream};
+use experiment::run::progress::{Event, Sink};
+use experiment::run::{Conducted, Experiment, conduct};
+use scenario::Scenario;
 use servers::LocalServers;
-use shopctl::infra::local::PrivateServers;
-use shopctl::run::progress::{Event, Sink};
-use shopctl::run::{Conducted, Experiment, conduct};
-use shopctl::scenario::{self, Scenario};
-use shopctl::world::Admin;
-use shopctl::world::plan::{Plan, Shop};
-use shopctl::world::secret::Secret;
 use tokio_util::sync::CancellationToken;
+use world::Admin;
+use world::infra::local::PrivateServers;
+use world::plan::{Plan, Shop};
+use world::secret::Secret;
 
 /// More than two hundred orders, a part of which is declined, sold out or cancelled by its client. Customers
 /// wait for their answers: a slow machine takes longer, and refuses nobody for that.

@@ -6,21 +6,20 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use audit::witness::Item;
 use chassis::gather::BATCH_MAX;
 use chassis::hazard::Hazards;
 use chassis::net::SystemNetwork;
 use chassis::{Instruments, Servers};
-use shopctl::audit::witness::Item;
-use shopctl::http::HttpClient;
-use shopctl::load::api::Api;
-use shopctl::load::journey::seen;
-use shopctl::machine::{Meter, Part};
-use shopctl::shop;
-use shopctl::world::Admin;
-use shopctl::world::processes::{Processes, ProcessesOptions};
-use shopctl::world::secret::Secret;
+use load::api::Api;
+use load::journey::seen;
+use shop::http::HttpClient;
+use shop::machine::{Meter, Part};
 use sqlx::Connection as _;
 use tokio::sync::Mutex;
+use world::Admin;
+use world::processes::{Processes, ProcessesOptions};
+use world::secret::Secret;
 
 use crate::{SECRET, soon};
 
@@ -67,8 +66,8 @@ async fn order_a_lamp(shop: &Processes) {
                     [ { sku: LAMP, name: Lamp, price: 19.90 EUR, stock: 4 } ] } }, load: { buyers: { executor: \
                     shared-iterations, vus: 1, iterations: 1, journey: [ { order: { items: [ { sku: LAMP, quantity: \
                     1 } ] } } ] } } }";
-    let scenario = shopctl::scenario::parse(scenario, "two.yaml", &[], &shopctl::scenario::known()).unwrap();
-    let seeded = shopctl::run::seed::seed(&client, &Admin::embedded(), &scenario).await.unwrap();
+    let scenario = scenario::parse(scenario, "two.yaml", &[], &scenario::known()).unwrap();
+    let seeded = experiment::run::seed::seed(&client, &Admin::embedded(), &scenario).await.unwrap();
     let items = [Item { sku: "LAMP".into(), quantity: 2 }];
     let answer = Api { client }.place_order(&seeded.shoppers[0].token, "k", &items, Duration::from_secs(10)).await;
     let answer = answer.unwrap();

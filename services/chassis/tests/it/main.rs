@@ -1,9 +1,7 @@
-//! The chassis against its contracts: the event log, the consumer loop, the relay, serving over sockets, and the
-//! architecture of the crates that stand on it.
+//! The chassis against its contracts: the event log, the consumer loop, the relay, and serving over sockets.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod architecture;
 mod chaos;
 mod consume;
 mod contract;

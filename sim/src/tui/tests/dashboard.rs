@@ -7,12 +7,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::fixture::{Story, events, scenario, secs, summary};
-use crate::report::exit::{ExitCode, Failure};
-use crate::run::glance::Control;
 use crate::tui::Dashboard;
 use crate::tui::input::{Keyboard, Told};
 use crate::tui::state::State;
 use crate::tui::theme::Theme;
+use experiment::report::exit::{ExitCode, Failure};
+use experiment::run::glance::Control;
 
 struct Script {
     keys: mpsc::Sender<Told>,

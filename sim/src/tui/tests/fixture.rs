@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::report::Summary;
-use crate::run::glance::*;
-use crate::run::progress::Event;
-use crate::scenario::expect::INVARIANTS;
-use crate::scenario::{self, PlannedFault, Scenario};
 use crate::tui::state::{Ending, State};
 use crate::tui::theme::Theme;
 use crate::tui::update::{Input, update};
+use experiment::report::Summary;
+use experiment::run::glance::*;
+use experiment::run::progress::Event;
+use scenario::expect::INVARIANTS;
+use scenario::{PlannedFault, Scenario};
 
 const SCENARIO: &str = "
 version: 1

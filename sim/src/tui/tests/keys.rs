@@ -4,13 +4,13 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use tokio::sync::mpsc;
 
 use super::fixture::{Story, ended, scenario, secs, state, tick};
-use crate::report::exit::Failure;
-use crate::run::glance::{Control, FaultGlance, Phase, Standing, Tick};
-use crate::run::progress::Event;
 use crate::tui::state::{Ending, Selected, Stage, State, Stopping, Tab};
 use crate::tui::theme::Theme;
 use crate::tui::update::{Action, Input, update};
 use crate::tui::{EVENTS_MAX, sink_into};
+use experiment::report::exit::Failure;
+use experiment::run::glance::{Control, FaultGlance, Phase, Standing, Tick};
+use experiment::run::progress::Event;
 
 fn running() -> State {
     state(Story::Calm, 4.0, Theme::COLOURS)

@@ -7,13 +7,13 @@ use ratatui::backend::TestBackend;
 use ratatui::style::Color;
 
 use super::fixture::{Story, ended, scenario, state, tick};
-use crate::report::exit::Failure;
-use crate::run::glance::FaultGlance;
-use crate::run::progress::Event;
 use crate::tui::state::{Ending, Selected, State, Tab};
 use crate::tui::theme::Theme;
 use crate::tui::update::{Input, update};
 use crate::tui::{render_svg, view};
+use experiment::report::exit::Failure;
+use experiment::run::glance::FaultGlance;
+use experiment::run::progress::Event;
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
 

@@ -7,8 +7,8 @@ use ratatui::style::Style;
 use super::letters::{self, large};
 use super::widgets::{below, fit, gauge, put, put_right, puts, section, split_columns, split_rows, width};
 use super::words;
-use crate::run::glance::{BreakerGlance, BreakerWindow, FaultGlance};
 use crate::tui::state::{MenuItem, Selected, State, menu};
+use experiment::run::glance::{BreakerGlance, BreakerWindow, FaultGlance};
 
 /// About the selected line.
 const DETAIL_ROWS: u16 = 4;

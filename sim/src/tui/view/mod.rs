@@ -16,7 +16,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use super::state::{Ending, Stage, State, Stopping, Tab};
-use crate::run::glance::{Phase, Standing};
+use experiment::run::glance::{Phase, Standing};
 use widgets::{below, fit, gauge, put, puts, split_rows, width};
 
 /// Less than this cannot hold a page.

@@ -8,10 +8,10 @@ use tokio::time::Duration;
 use super::plot::{Curve, GUTTER, Scale, plot, time_axis};
 use super::widgets::{fit, gauge, put, put_right, puts, section, split_columns, split_rows, width};
 use super::words;
-use crate::report::terminal::observed;
-use crate::run::glance::{FaultGlance, Quantiles, Standing, ThresholdGlance};
 use crate::tui::history::Sample;
 use crate::tui::state::State;
+use experiment::report::terminal::observed;
+use experiment::run::glance::{FaultGlance, Quantiles, Standing, ThresholdGlance};
 
 /// Fates in the order of a good day.
 const FATES: [&str; 6] = ["confirmed", "cancelled", "open", "rejected", "errors", "unknown"];

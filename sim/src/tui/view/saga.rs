@@ -5,10 +5,10 @@ use ratatui::layout::Rect;
 
 use super::widgets::{Cell, Column, below, columns, put, section, table, titles, width};
 use super::words;
-use crate::report::terminal::micros;
-use crate::run::glance::{BUCKETS, FIRST_BUCKET_US, Quantiles, StepGlance};
 use crate::tui::state::State;
 use crate::tui::theme::Theme;
+use experiment::report::terminal::micros;
+use experiment::run::glance::{BUCKETS, FIRST_BUCKET_US, Quantiles, StepGlance};
 
 /// Steps that undo what others did.
 const COMPENSATIONS: [&str; 3] = ["refund_payment", "release_stock", "cancel"];

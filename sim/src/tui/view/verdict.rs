@@ -10,11 +10,11 @@ use super::widgets::{
     Cell, Column, below, fit, put, put_right, puts, section, split_columns, split_rows, table, titles, width,
 };
 use super::words;
-use crate::report::Summary;
-use crate::report::exit::{ExitCode, Failure};
-use crate::report::terminal::{micros, observed, outcome};
-use crate::report::threshold::Outcome;
 use crate::tui::state::{Ending, State};
+use experiment::report::Summary;
+use experiment::report::exit::{ExitCode, Failure};
+use experiment::report::terminal::{micros, observed, outcome};
+use experiment::report::threshold::Outcome;
 
 /// Reasons that are shown; the report has all.
 const REASONS_MAX: usize = 6;
