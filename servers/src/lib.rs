@@ -119,10 +119,10 @@ impl LocalServers {
     }
 
     /// What services connect to. `namespace` sets shops apart that share these servers.
-    pub fn connections(&self, namespace: &str) -> chassis::Servers {
+    pub fn connections(&self, namespace: &str) -> store::Servers {
         // Whatever PGSSLMODE asks of other servers: these have no certificate, and none is needed.
         let url = format!("{}?sslmode=disable", self.postgres.url());
-        chassis::Servers {
+        store::Servers {
             postgres: match postgres::socket(&self.place) {
                 Some(folder) => format!("{url}&host={folder}"),
                 None => url,
@@ -131,7 +131,7 @@ impl LocalServers {
             redis: self.redis.url().to_owned(),
             namespace: namespace.to_owned(),
             create: true,
-            batch_max: chassis::gather::BATCH_MAX,
+            batch_max: store::gather::BATCH_MAX,
             hazards: chassis::hazard::Hazards::default(),
         }
     }
@@ -179,7 +179,7 @@ static NAMESPACES: AtomicU64 = AtomicU64::new(0);
 pub struct Borrowed {
     pub servers: Arc<LocalServers>,
     /// In a namespace that nobody else has.
-    pub connections: chassis::Servers,
+    pub connections: store::Servers,
 }
 
 /// Servers for one test.
@@ -194,6 +194,6 @@ pub fn for_test() -> Result<Borrowed, ServerError> {
     };
     let connections = servers.connections(&format!("t{}", NAMESPACES.fetch_add(1, Ordering::Relaxed)));
     // By its address, which a test may put a proxy in front of.
-    let connections = chassis::Servers { postgres: servers.postgres.url().to_owned(), ..connections };
+    let connections = store::Servers { postgres: servers.postgres.url().to_owned(), ..connections };
     Ok(Borrowed { servers, connections })
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use chassis::{Servers, postgres};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use store::{Servers, postgres};
 use tokio::time::{sleep, timeout};
 
 use crate::ServerError;

@@ -6,6 +6,7 @@ use chassis::Env;
 use chassis::env::StartError;
 use chassis::serve::Service;
 use chassis::settings::{self, Described};
+use eventlog::{Backing, DEAD_LETTERS, Stream};
 
 use crate::fault::vocabulary;
 use crate::scenario::Known;
@@ -33,6 +34,9 @@ pub const DATABASES: [&str; 8] = [
     notification::DATABASE,
     "event_log",
 ];
+
+/// The streams of the event log: one of each role that publishes, and the log's own.
+pub const STREAMS: [Stream; 5] = [order::STREAM, payment::STREAM, inventory::STREAM, user::STREAM, DEAD_LETTERS];
 
 /// What roles declare that faults can be told of. The world's own targets are in [`vocabulary`].
 pub const TARGETS: [&chassis::chaos::Target; 2] = [&acquirer::FAULTS, &payment::FAULTS];
@@ -77,16 +81,16 @@ type Settings = BTreeMap<String, String>;
 ///
 /// # Errors
 /// When a setting is wrong or the service's storage cannot be opened.
-pub async fn build(role: &str, settings: &Settings, env: Env) -> Result<Service, StartError> {
+pub async fn build(role: &str, settings: &Settings, env: Env, backing: Backing) -> Result<Service, StartError> {
     match role {
-        acquirer::ROLE => acquirer::build(configured(acquirer::ROLE, settings)?, env).await,
-        user::ROLE => user::build(configured(user::ROLE, settings)?, env).await,
-        product::ROLE => product::build(configured(product::ROLE, settings)?, env).await,
-        inventory::ROLE => inventory::build(configured(inventory::ROLE, settings)?, env).await,
-        payment::ROLE => payment::build(configured(payment::ROLE, settings)?, env).await,
-        order::ROLE => order::build(configured(order::ROLE, settings)?, env).await,
-        notification::ROLE => notification::build(configured(notification::ROLE, settings)?, env).await,
-        gateway::ROLE => gateway::build(configured(gateway::ROLE, settings)?, env).await,
+        acquirer::ROLE => acquirer::build(configured(acquirer::ROLE, settings)?, env, backing).await,
+        user::ROLE => user::build(configured(user::ROLE, settings)?, env, backing).await,
+        product::ROLE => product::build(configured(product::ROLE, settings)?, env, backing).await,
+        inventory::ROLE => inventory::build(configured(inventory::ROLE, settings)?, env, backing).await,
+        payment::ROLE => payment::build(configured(payment::ROLE, settings)?, env, backing).await,
+        order::ROLE => order::build(configured(order::ROLE, settings)?, env, backing).await,
+        notification::ROLE => notification::build(configured(notification::ROLE, settings)?, env, backing).await,
+        gateway::ROLE => gateway::build(configured(gateway::ROLE, settings)?, env, backing).await,
         other => Err(StartError(format!("there is no role `{other}`"))),
     }
 }
@@ -139,17 +143,18 @@ fn check(name: &str, value: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::sync::Arc;
 
     use chassis::auth::Keys;
     use chassis::clock::SystemClock;
     use chassis::context::Tracer;
-    use chassis::events::sqlite::SqliteEventLog;
     use chassis::metrics::Metrics;
     use chassis::net::SystemNetwork;
     use chassis::rng::Seeds;
-    use chassis::sqlite::Storage;
-    use chassis::{Backing, Embedded};
+    use eventlog::Embedded;
+    use eventlog::sqlite::SqliteEventLog;
+    use store::sqlite::Storage;
 
     use super::*;
 
@@ -157,6 +162,7 @@ mod tests {
         let storage = Storage::Memory(format!("needs-{role}-{}", peers.len()));
         let clock = Arc::new(SystemClock);
         let log = Arc::new(SqliteEventLog::open(&storage, clock.clone()).unwrap());
+        let backing = Backing::Embedded(Embedded { storage, log });
         let seeds = Seeds::from_number(1);
         let env = Env {
             role,
@@ -168,11 +174,10 @@ mod tests {
             ops: Arc::default(),
             chaos: false,
             keys: Keys::new(&[1; 32]).unwrap(),
-            backing: Backing::Embedded(Embedded { storage, log }),
             metrics: Metrics::new(role),
             shutdown: Default::default(),
         };
-        build(role, &BTreeMap::new(), env).await.is_ok()
+        build(role, &BTreeMap::new(), env, backing).await.is_ok()
     }
 
     /// What the role's configuration is, in words.
@@ -219,6 +224,21 @@ mod tests {
                 assert_eq!(config_of(other, &set), config_of(other, &Settings::new()), "{name} reaches {other}");
             }
         }
+    }
+
+    #[test]
+    fn every_stream_that_a_role_consumes_is_published_by_another() {
+        let consumed = [(order::ROLE, order::CONSUMED), (notification::ROLE, notification::CONSUMED)];
+        for (role, stream) in consumed.into_iter().flat_map(|(role, streams)| streams.map(|stream| (role, stream))) {
+            assert!(STREAMS.contains(&stream), "{role} consumes {stream:?}, which no role publishes");
+        }
+    }
+
+    #[test]
+    fn no_two_streams_share_a_name_or_a_subject() {
+        let names: BTreeSet<_> = STREAMS.iter().map(|stream| stream.name()).collect();
+        let subjects: BTreeSet<_> = STREAMS.iter().map(|stream| stream.subject("1")).collect();
+        assert_eq!((names.len(), subjects.len()), (STREAMS.len(), STREAMS.len()));
     }
 
     #[tokio::test]

@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use chassis::sqlite::Storage;
 use shopctl::audit::books::{Books as _, InFlight};
 use shopctl::audit::sqlite::SqliteBooks;
+use store::sqlite::Storage;
 
 use crate::harness::{Bench, Running, TINY};
 use crate::rush::{Rush, witness};

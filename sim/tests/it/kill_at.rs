@@ -5,8 +5,8 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
-use chassis::sqlite::Storage;
 use shopctl::audit::books::InFlight;
+use store::sqlite::Storage;
 
 use crate::harness::{Bench, Running, TINY};
 use crate::kill::{in_flight, put_up, until};

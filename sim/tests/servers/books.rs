@@ -3,9 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use chassis::Servers;
-use chassis::redis::Redis;
-use chassis::sqlite::Storage;
 use servers::Borrowed;
 use shopctl::audit::Finding;
 use shopctl::audit::books::Books;
@@ -16,6 +13,9 @@ use shopctl::explain::Story;
 use shopctl::explain::folder::Folder;
 use shopctl::explain::render::render;
 use sqlx::AssertSqlSafe;
+use store::Servers;
+use store::redis::Redis;
+use store::sqlite::Storage;
 use tempfile::TempDir;
 
 use crate::harness::{Bench, TINY, copy_folder};

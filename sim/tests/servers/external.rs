@@ -4,10 +4,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use chassis::Servers;
-use chassis::gather::BATCH_MAX;
 use chassis::hazard::Hazards;
 use shopctl::infra::external::{self, check};
+use store::Servers;
+use store::gather::BATCH_MAX;
 
 /// What is put into a URL instead of its password.
 const WRONG: &str = "not-the-password";

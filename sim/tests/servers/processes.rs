@@ -6,10 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::gather::BATCH_MAX;
+use chassis::Instruments;
 use chassis::hazard::Hazards;
 use chassis::net::SystemNetwork;
-use chassis::{Instruments, Servers};
 use shopctl::load::api::{Api, Item};
 use shopctl::load::client::HttpClient;
 use shopctl::load::journey::seen;
@@ -18,6 +17,8 @@ use shopctl::world::processes::{Processes, ProcessesOptions};
 use shopctl::world::secret::Secret;
 use shopctl::world::{Admin, shop};
 use sqlx::Connection as _;
+use store::Servers;
+use store::gather::BATCH_MAX;
 use tokio::sync::Mutex;
 
 use crate::{SECRET, soon};
@@ -113,7 +114,7 @@ async fn a_shop_without_instruments_sells_and_neither_measures_nor_traces() {
         let shown = async |path: &str| ops.get(path, None, Duration::from_secs(5)).await.unwrap().body;
         let (steps, metrics) = (shown("/steps").await, shown("/metrics").await);
         let (steps, metrics) = (String::from_utf8_lossy(&steps), String::from_utf8_lossy(&metrics));
-        let postgres = chassis::postgres::options(&connections.postgres).unwrap();
+        let postgres = store::postgres::options(&connections.postgres).unwrap();
         let database = postgres.database(&connections.database("order_db"));
         let mut books = sqlx::PgConnection::connect_with(&database).await.unwrap();
         let sql = "SELECT count(*), count(traceparent) FROM order_events";

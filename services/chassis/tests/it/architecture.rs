@@ -5,13 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates beside the services that are no services themselves.
-const SHARED: [&str; 2] = ["kernel", "chassis"];
+const SHARED: [&str; 4] = ["kernel", "chassis", "store", "eventlog"];
 const SERVICES: [&str; 8] = ["user", "product", "order", "payment", "inventory", "notification", "acquirer", "gateway"];
 const PLACES: [&str; 4] = ["config.rs", "domain", "application", "adapters"];
 
 /// The domain is pure and synchronous.
-const NOT_IN_DOMAIN: [&str; 12] = [
+const NOT_IN_DOMAIN: [&str; 14] = [
     "chassis::",
+    "store::",
+    "eventlog::",
     "tonic",
     "rusqlite",
     "axum",
@@ -25,13 +27,27 @@ const NOT_IN_DOMAIN: [&str; 12] = [
     "std::env",
 ];
 /// Use cases know ports, never what is behind them.
-const NOT_IN_APPLICATION: [&str; 8] =
-    ["tonic", "rusqlite", "axum::", "hyper", "proto::", "crate::adapters", "std::fs", "std::net"];
+const NOT_IN_APPLICATION: [&str; 13] = [
+    "tonic",
+    "rusqlite",
+    "axum::",
+    "hyper",
+    "proto::",
+    "store::sqlite",
+    "store::postgres",
+    "store::redis",
+    "eventlog::sqlite",
+    "eventlog::jetstream",
+    "crate::adapters",
+    "std::fs",
+    "std::net",
+];
 /// The kernel holds values: nothing asynchronous, nothing that reads or writes, none of our other crates.
-const NOT_IN_KERNEL: [&str; 17] = [
+const NOT_IN_KERNEL: [&str; 19] = [
     "async-trait",
     "axum",
     "chassis",
+    "eventlog",
     "futures",
     "hyper",
     "hyper-util",
@@ -42,6 +58,7 @@ const NOT_IN_KERNEL: [&str; 17] = [
     "rusqlite",
     "socket2",
     "sqlx",
+    "store",
     "tokio",
     "tokio-util",
     "tonic",

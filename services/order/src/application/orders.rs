@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::StoreError;
 use chassis::clock::SharedClock;
 use kernel::{OrderId, Quantity, UserId};
+use store::StoreError;
 use tokio::time::Instant;
 
 use super::driver::{Driver, single};
