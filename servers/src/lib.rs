@@ -4,6 +4,7 @@
 //! however that ends.
 //!
 //! - [`binaries`] finds the programs and says what to install;
+//! - `failure` is the error that all of them answer;
 //! - `folder` is where servers live, one owner at a time, and sweeps up after owners that are gone;
 //!   `guardian` is the process that does the same at once;
 //! - `server` is one process: started, stopped, paused, killed, started again on the same port;
@@ -11,6 +12,7 @@
 //! - [`LocalServers`] is the three together.
 
 pub mod binaries;
+mod failure;
 mod folder;
 mod give_up;
 mod guardian;
@@ -31,6 +33,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use binaries::Binaries;
+pub use failure::ServerError;
 pub use folder::{sweep, throwaway_ground};
 pub use give_up::GiveUp;
 pub use meddling::Meddling;
@@ -38,11 +41,6 @@ pub use server::{Server, free_port};
 
 use folder::Place;
 use guardian::Guardian;
-
-/// Why a server is not there, in one line for a person.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub struct ServerError(pub String);
 
 /// PostgreSQL, NATS with JetStream, and Redis. Dropping it stops them; a throwaway folder goes too. The
 /// same happens, at once, when this process is killed.

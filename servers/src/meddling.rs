@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use store::{Servers, postgres};
 use tokio::time::{sleep, timeout};
 
-use crate::ServerError;
+use crate::failure::ServerError;
 
 /// How long somebody may take until they wait.
 const PATIENCE: Duration = Duration::from_secs(20);
