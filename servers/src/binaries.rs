@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use rustix::process::{Signal, geteuid};
 
-use crate::{ServerError, processes, wait};
+use crate::failure::ServerError;
+use crate::{processes, wait};
 
 /// How long a program may take to say its version.
 const VERSION_DEADLINE: Duration = Duration::from_secs(5);

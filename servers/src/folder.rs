@@ -3,7 +3,7 @@
 //! ends: so anybody can see that a folder is abandoned, and whoever starts servers next sweeps it away.
 
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
-use std::io::{Error, ErrorKind};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,10 +11,11 @@ use std::time::Duration;
 use rustix::fs::statvfs;
 use rustix::process::geteuid;
 
+use crate::failure::{ServerError, failed, parent_name};
 use crate::give_up::GiveUp;
 use crate::log::Log;
 use crate::user::User;
-use crate::{ServerError, processes, secret, wait};
+use crate::{processes, secret, wait};
 
 const LOCK: &str = "servers.lock";
 const PREFIX: &str = "servers-";
@@ -224,30 +225,4 @@ fn remove(folder: &Path) {
     if let (false, Err(error)) = (gone, outcome) {
         tracing::warn!(%error, folder = %folder.display(), "cannot be removed; the next start tries again");
     }
-}
-
-/// A failure of the file system: where, what, what to do.
-pub(crate) fn failed(path: &Path, error: &Error) -> ServerError {
-    let why = match error.kind() {
-        ErrorKind::StorageFull => "no space is left on the disk",
-        ErrorKind::PermissionDenied => "this user may not do that there",
-        ErrorKind::ReadOnlyFilesystem => "the file system is read-only",
-        ErrorKind::WouldBlock => {
-            let path = path.display();
-            return ServerError(format!("{path}: another process holds this lock; try again when it has ended"));
-        }
-        _ => return ServerError(format!("{}: {error}", path.display())),
-    };
-    ServerError(format!("{}: {why}; {}", path.display(), elsewhere(path)))
-}
-
-/// How another place is chosen than that of this path.
-pub(crate) fn elsewhere(path: &Path) -> &'static str {
-    let parent = parent_name();
-    let is_throwaway = path.iter().any(|step| step.to_str() == Some(&parent));
-    if is_throwaway { "set TMPDIR to another folder" } else { "choose another folder" }
-}
-
-fn parent_name() -> String {
-    format!("shopctl-{}", geteuid().as_raw())
 }

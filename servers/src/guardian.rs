@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::folder::failed;
-use crate::{ServerError, wait};
+use crate::failure::{ServerError, failed};
+use crate::wait;
 
 const SCRIPT: &str = include_str!("guardian.sh");
 

@@ -4,6 +4,7 @@
 //! however that ends.
 //!
 //! - [`binaries`] finds the programs and says what to install;
+//! - `failure` is the error that all of them answer;
 //! - `folder` is where servers live, one owner at a time, and sweeps up after owners that are gone;
 //!   `guardian` is the process that does the same at once;
 //! - `server` is one process: started, stopped, paused, killed, started again on the same port;
@@ -11,6 +12,7 @@
 //! - [`LocalServers`] is the three together.
 
 pub mod binaries;
+mod failure;
 mod folder;
 mod give_up;
 mod guardian;
@@ -31,6 +33,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use binaries::Binaries;
+pub use failure::ServerError;
 pub use folder::{sweep, throwaway_ground};
 pub use give_up::GiveUp;
 pub use meddling::Meddling;
@@ -38,11 +41,6 @@ pub use server::{Server, free_port};
 
 use folder::Place;
 use guardian::Guardian;
-
-/// Why a server is not there, in one line for a person.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub struct ServerError(pub String);
 
 /// PostgreSQL, NATS with JetStream, and Redis. Dropping it stops them; a throwaway folder goes too. The
 /// same happens, at once, when this process is killed.
@@ -119,10 +117,10 @@ impl LocalServers {
     }
 
     /// What services connect to. `namespace` sets shops apart that share these servers.
-    pub fn connections(&self, namespace: &str) -> chassis::Servers {
+    pub fn connections(&self, namespace: &str) -> store::Servers {
         // Whatever PGSSLMODE asks of other servers: these have no certificate, and none is needed.
         let url = format!("{}?sslmode=disable", self.postgres.url());
-        chassis::Servers {
+        store::Servers {
             postgres: match postgres::socket(&self.place) {
                 Some(folder) => format!("{url}&host={folder}"),
                 None => url,
@@ -131,7 +129,7 @@ impl LocalServers {
             redis: self.redis.url().to_owned(),
             namespace: namespace.to_owned(),
             create: true,
-            batch_max: chassis::gather::BATCH_MAX,
+            batch_max: store::gather::BATCH_MAX,
             hazards: chassis::hazard::Hazards::default(),
         }
     }
@@ -179,7 +177,7 @@ static NAMESPACES: AtomicU64 = AtomicU64::new(0);
 pub struct Borrowed {
     pub servers: Arc<LocalServers>,
     /// In a namespace that nobody else has.
-    pub connections: chassis::Servers,
+    pub connections: store::Servers,
 }
 
 /// Servers for one test.
@@ -194,6 +192,6 @@ pub fn for_test() -> Result<Borrowed, ServerError> {
     };
     let connections = servers.connections(&format!("t{}", NAMESPACES.fetch_add(1, Ordering::Relaxed)));
     // By its address, which a test may put a proxy in front of.
-    let connections = chassis::Servers { postgres: servers.postgres.url().to_owned(), ..connections };
+    let connections = store::Servers { postgres: servers.postgres.url().to_owned(), ..connections };
     Ok(Borrowed { servers, connections })
 }

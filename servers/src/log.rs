@@ -5,8 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::ServerError;
-use crate::folder::{elsewhere, failed};
+use crate::failure::{ServerError, elsewhere, failed};
 
 /// A log that is longer is begun anew when its server starts.
 const LENGTH_MAX: u64 = 4 << 20;

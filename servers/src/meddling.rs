@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use chassis::{Servers, postgres};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use store::{Servers, postgres};
 use tokio::time::{sleep, timeout};
 
-use crate::ServerError;
+use crate::failure::ServerError;
 
 /// How long somebody may take until they wait.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -8,9 +8,10 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::binaries::Binaries;
-use crate::folder::{Place, failed};
+use crate::failure::{ServerError, failed};
+use crate::folder::Place;
+use crate::secret;
 use crate::server::{Recipe, Server};
-use crate::{ServerError, secret};
 
 const NAME: &str = "nats";
 

@@ -11,10 +11,11 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::binaries::{self, Binaries};
-use crate::folder::{Place, failed};
+use crate::failure::{ServerError, failed};
+use crate::folder::Place;
 use crate::server::{Recipe, Server, given_up};
 use crate::user::User;
-use crate::{ServerError, processes, secret, wait};
+use crate::{processes, secret, wait};
 
 const NAME: &str = "postgres";
 /// The superuser of the private cluster.

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use crate::ServerError;
-use crate::folder::failed;
+use crate::failure::{ServerError, failed};
 
 /// 128 bits from the operating system, in hexadecimal.
 pub(crate) fn fresh() -> Result<String, ServerError> {

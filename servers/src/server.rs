@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::failure::ServerError;
 use crate::give_up::GiveUp;
 use crate::log::Log;
-use crate::processes;
-use crate::{ServerError, secret, wait};
+use crate::{processes, secret, wait};
 
 /// How long a server may take until it answers.
 const START_DEADLINE: Duration = Duration::from_secs(30);

@@ -7,8 +7,7 @@ use std::path::Path;
 
 use rustix::process::geteuid;
 
-use crate::ServerError;
-use crate::folder::{elsewhere, failed};
+use crate::failure::{ServerError, elsewhere, failed};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct User {

@@ -19,11 +19,11 @@ mod faults;
 
 use std::sync::Arc;
 
-use chassis::Backing;
 use chassis::chaos;
 use chassis::env::{Env, StartError};
 use chassis::grpc::serving;
 use chassis::serve::{App, Service};
+use eventlog::Backing;
 use proto::acquirer::v1::acquirer_service_server::AcquirerServiceServer;
 
 use adapters::inbound::grpc::Handler;
@@ -43,8 +43,8 @@ pub const ROLE: &str = "acquirer";
 ///
 /// # Errors
 /// When the ledger cannot be opened.
-pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
-    let ledger: Arc<dyn Ledger> = match &env.backing {
+pub async fn build(config: Config, env: Env, backing: Backing) -> Result<Service, StartError> {
+    let ledger: Arc<dyn Ledger> = match &backing {
         Backing::Embedded(embedded) => {
             let ledger = SqliteLedger::open(&embedded.storage, &env.metrics)?;
             #[cfg(feature = "planted-bugs")]

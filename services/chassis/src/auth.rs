@@ -202,14 +202,14 @@ mod tests {
 
     #[test]
     fn accepts_its_own_token_until_it_expires() {
-        let token = keys(1).issue("someone", Role::Customer, HOUR, NOW);
+        let token = keys(1).issue("someone", Role::Staff, HOUR, NOW);
         assert_eq!(keys(1).verify(&token, NOW).map(|claims| claims.sub), Ok("someone".to_owned()));
         assert_eq!(keys(1).verify(&token, NOW.plus(HOUR)), Err(AuthError::Expired));
     }
 
     #[test]
     fn refuses_a_foreign_key_a_changed_body_and_no_algorithm() {
-        let token = keys(1).issue("someone", Role::Customer, HOUR, NOW);
+        let token = keys(1).issue("someone", Role::Staff, HOUR, NOW);
         assert_eq!(keys(2).verify(&token, NOW), Err(AuthError::Signature));
 
         let admin = URL_SAFE_NO_PAD.encode(r#"{"sub":"someone","role":"admin","iat":0,"exp":9999999999}"#);

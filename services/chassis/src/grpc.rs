@@ -46,7 +46,7 @@ pub type PeerChannel = InterceptedService<Road, Signer>;
 pub enum Identity {
     /// In the service's own name, with a short-lived token of its own.
     Service(Env),
-    /// In the name of whoever made the current request (the gateway).
+    /// In the name of whoever made the current request.
     Caller(Env),
 }
 
@@ -183,7 +183,7 @@ pub(crate) async fn guard(
     Ok(response)
 }
 
-/// The last part of a method's path: `ProcessPayment`.
+/// The last part of a method's path: `Check` of `grpc.health.v1.Health/Check`.
 fn name_of(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, name)| name)
 }

@@ -13,7 +13,10 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::store::StoreError;
+/// What befell the role's storage, in words: it refuses, or the answer to a commit is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StorageFault(pub &'static str);
 
 /// What becomes of whoever passes a crash point.
 #[derive(Debug, Clone)]
@@ -173,18 +176,16 @@ impl Hazards {
 
     /// # Errors
     /// When the role's database does not answer.
-    pub fn storage(&self, write: bool) -> Result<(), StoreError> {
+    pub fn storage(&self, write: bool) -> Result<(), StorageFault> {
         let refusal = self.0.as_ref().and_then(|fate| fate.storage_refuses(write));
-        refusal.map_or(Ok(()), |why| Err(StoreError::Unavailable(why.to_owned())))
+        refusal.map_or(Ok(()), |why| Err(StorageFault(why)))
     }
 
     /// # Errors
     /// When the commit that has just happened is not heard of.
-    pub fn storage_answer(&self) -> Result<(), StoreError> {
+    pub fn storage_answer(&self) -> Result<(), StorageFault> {
         match &self.0 {
-            Some(fate) if fate.storage_loses_answer() => {
-                Err(StoreError::Unavailable("the connection was lost during the commit".to_owned()))
-            }
+            Some(fate) if fate.storage_loses_answer() => Err(StorageFault("the connection was lost during the commit")),
             _ => Ok(()),
         }
     }

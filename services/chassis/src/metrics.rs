@@ -258,20 +258,20 @@ mod tests {
 
     #[test]
     fn a_scrape_sees_the_connections_of_that_moment() {
-        let metrics = Metrics::new("order");
+        let metrics = Metrics::new("house");
         assert!(!metrics.render().contains("store_connections"), "there is no store");
         let busy = Arc::new(std::sync::atomic::AtomicU32::new(0));
         let seen = busy.clone();
-        metrics.connections("order_db", move || {
+        metrics.connections("house_db", move || {
             let busy = seen.load(std::sync::atomic::Ordering::Relaxed);
             Connections { busy, idle: 4 - busy, max: 11 }
         });
         busy.store(3, std::sync::atomic::Ordering::Relaxed);
         let text = metrics.render();
         for line in [
-            r#"store_connections{service="order",store="order_db",state="busy"} 3"#,
-            r#"store_connections{service="order",store="order_db",state="idle"} 1"#,
-            r#"store_connections_max{service="order",store="order_db"} 11"#,
+            r#"store_connections{service="house",store="house_db",state="busy"} 3"#,
+            r#"store_connections{service="house",store="house_db",state="idle"} 1"#,
+            r#"store_connections_max{service="house",store="house_db"} 11"#,
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
@@ -281,13 +281,13 @@ mod tests {
     fn what_is_off_measures_nothing() {
         let text_after = |metrics: Metrics| {
             metrics.rpc("Do", "Ok", Duration::from_millis(1));
-            metrics.commit("order_db", "create", Duration::from_millis(1));
-            metrics.gathered("order_db", 3, 1);
-            metrics.published("ORDERS", 2);
-            metrics.consumed("ORDERS", "notify", 2);
+            metrics.commit("house_db", "create", Duration::from_millis(1));
+            metrics.gathered("house_db", 3, 1);
+            metrics.published("THINGS", 2);
+            metrics.consumed("THINGS", "notify", 2);
             metrics.render()
         };
-        let (on, off) = (text_after(Metrics::new("order")), text_after(Metrics::off("order")));
+        let (on, off) = (text_after(Metrics::new("house")), text_after(Metrics::off("house")));
         for sample in
             ["_seconds_count{", "store_batch_commands_count{", "events_published_total{", "events_consumed_total{"]
         {
@@ -297,13 +297,13 @@ mod tests {
 
     #[test]
     fn hits_and_misses_are_there_before_anybody_looked_anything_up() {
-        let metrics = Metrics::new("product");
-        let counters = CacheCounters::register(&metrics, "product_cache_requests", "Products");
+        let metrics = Metrics::new("house");
+        let counters = CacheCounters::register(&metrics, "thing_cache_requests", "Things");
         counters.count(true);
         let text = metrics.render();
         for line in [
-            r#"product_cache_requests_total{service="product",result="hit"} 1"#,
-            r#"product_cache_requests_total{service="product",result="miss"} 0"#,
+            r#"thing_cache_requests_total{service="house",result="hit"} 1"#,
+            r#"thing_cache_requests_total{service="house",result="miss"} 0"#,
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

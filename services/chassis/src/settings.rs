@@ -1,5 +1,5 @@
 //! Service settings by name. Each service's configuration is one clap struct; a setting
-//! `gateway.rate_limit_per_minute` is that struct's flag `--rate-limit-per-minute`, so that flags,
+//! `<role>.rate_limit_per_minute` is that struct's flag `--rate-limit-per-minute`, so that flags,
 //! environment variables and scenario files share names, checks and help.
 
 use std::collections::BTreeMap;

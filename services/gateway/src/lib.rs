@@ -24,9 +24,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use chassis::Env;
-use chassis::env::{Backing, StartError};
-use chassis::redis::Redis;
+use chassis::env::StartError;
 use chassis::serve::{App, Service};
+use eventlog::Backing;
+use store::redis::Redis;
 
 pub use config::Config;
 
@@ -48,9 +49,9 @@ pub const ROLE: &str = "gateway";
 ///
 /// # Errors
 /// When nobody said where one of its peers is, or Redis cannot be reached.
-pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
+pub async fn build(config: Config, env: Env, backing: Backing) -> Result<Service, StartError> {
     let clients = Clients::connect(&env, config.peer_timeout)?;
-    let limiter: Arc<dyn RateLimiter> = match &env.backing {
+    let limiter: Arc<dyn RateLimiter> = match &backing {
         Backing::Embedded(_) => Arc::new(InProcessRateLimiter::default()),
         Backing::Servers(servers) => {
             let redis = Arc::new(Redis::connect(servers).await?);

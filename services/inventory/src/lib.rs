@@ -28,14 +28,14 @@ pub mod domain;
 
 use std::sync::Arc;
 
+use chassis::Env;
 use chassis::env::StartError;
-use chassis::events::relay::Relay;
-use chassis::events::{Outbox, Stream};
 use chassis::grpc::serving;
-use chassis::redis::Redis;
 use chassis::serve::{App, Service, Task};
-use chassis::{Backing, Env};
+use eventlog::relay::Relay;
+use eventlog::{Backing, Outbox, Stream};
 use proto::inventory::v1::inventory_service_server::InventoryServiceServer;
+use store::redis::Redis;
 
 use crate::adapters::inbound::grpc::InventoryHandler;
 use crate::adapters::outbound::counted::CountedStockCache;
@@ -51,15 +51,17 @@ pub use config::{Config, Strategy};
 
 /// The name this service goes by.
 pub const ROLE: &str = "inventory";
+/// The stream that this service publishes to.
+pub const STREAM: Stream = Stream::new("INVENTORY", "inventory");
 
 /// Wires the service; opens its database and connects to the servers, binds nothing, runs nothing.
 ///
 /// # Errors
 /// When the database cannot be opened, or a server cannot be reached.
-pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
-    let (store, outbox) = store(&config, &env).await?;
-    let (cache, lock) = cache_and_lock(&config, &env).await?;
-    let relay = Relay { stream: Stream::Inventory, outbox, log: env.event_log().await? };
+pub async fn build(config: Config, env: Env, backing: Backing) -> Result<Service, StartError> {
+    let (store, outbox) = store(&config, &env, &backing).await?;
+    let (cache, lock) = cache_and_lock(&config, &env, &backing).await?;
+    let relay = Relay { stream: STREAM, outbox, log: backing.event_log(&env).await? };
     let cache = Arc::new(CountedStockCache::over(cache, &env.metrics));
     let stock_keeping = StockKeeping { store, cache, lock, clock: env.clock.clone() };
 
@@ -69,8 +71,12 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
     Ok(Service { env, app, ops: Default::default(), tasks: vec![relay] })
 }
 
-async fn store(config: &Config, env: &Env) -> Result<(Arc<dyn StockStore>, Arc<dyn Outbox>), StartError> {
-    Ok(match &env.backing {
+async fn store(
+    config: &Config,
+    env: &Env,
+    backing: &Backing,
+) -> Result<(Arc<dyn StockStore>, Arc<dyn Outbox>), StartError> {
+    Ok(match backing {
         Backing::Embedded(embedded) => {
             let store = SqliteStock::open(&embedded.storage, &env.metrics)?.with_strategy(config.strategy);
             #[cfg(feature = "planted-bugs")]
@@ -97,8 +103,12 @@ async fn store(config: &Config, env: &Env) -> Result<(Arc<dyn StockStore>, Arc<d
     })
 }
 
-async fn cache_and_lock(config: &Config, env: &Env) -> Result<(Arc<dyn StockCache>, Arc<dyn RestockLock>), StartError> {
-    Ok(match &env.backing {
+async fn cache_and_lock(
+    config: &Config,
+    env: &Env,
+    backing: &Backing,
+) -> Result<(Arc<dyn StockCache>, Arc<dyn RestockLock>), StartError> {
+    Ok(match backing {
         Backing::Embedded(_) => {
             (Arc::new(MemoryStockCache::new(config.cache_capacity, config.cache_ttl)), Arc::new(MemoryLocks::default()))
         }

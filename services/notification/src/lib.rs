@@ -20,13 +20,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use chassis::Backing;
 use chassis::clock::SteadyClock;
 use chassis::env::{Env, StartError};
-use chassis::events::consume::{self, Handler};
-use chassis::events::{ConsumerSettings, Stream};
 use chassis::grpc::{Identity, channel, serving_nothing};
 use chassis::serve::{App, Service, Task};
+use eventlog::consume::{self, Handler};
+use eventlog::{Backing, ConsumerSettings};
 
 use adapters::inbound::events::{Announce, KINDS};
 use adapters::outbound::buyers::LogBuyers;
@@ -38,6 +37,7 @@ use application::notify::Notifier;
 
 pub use adapters::inbound::events::CONSUMER;
 pub use adapters::outbound::courier::DATABASE;
+pub use adapters::streams::CONSUMED;
 pub use config::Config;
 
 /// The name of this role in addresses, logs and settings.
@@ -52,8 +52,8 @@ const ACK_WAIT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// When nobody said where the user service is, or the provider's ledger cannot be opened.
-pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
-    let ledger: Arc<dyn Ledger> = match &env.backing {
+pub async fn build(config: Config, env: Env, backing: Backing) -> Result<Service, StartError> {
+    let ledger: Arc<dyn Ledger> = match &backing {
         Backing::Embedded(embedded) => Arc::new(SqliteLedger::open(&embedded.storage, &env.metrics)?),
         Backing::Servers(servers) => Arc::new(PostgresLedger::open(servers, &env.metrics).await?),
     };
@@ -61,7 +61,7 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
     let steady = Arc::new(SteadyClock::start(env.clock.clone()));
     let courier = SimulatedCourier::new(ledger, env.clock.clone(), &env.seeds, manners);
     let to_users = channel(&env, "user", Identity::Service(env.clone()), RECIPIENT_DEADLINE)?;
-    let log = env.event_log().await?;
+    let log = backing.event_log(&env).await?;
     let notifier = Notifier {
         buyers: Arc::new(LogBuyers { log: log.clone() }),
         recipients: Arc::new(GrpcRecipients::new(to_users, steady, &env.metrics)),
@@ -73,7 +73,7 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
     let handler = adapters::inbound::planted::handler(handler, config.planted_bug);
     let settings =
         ConsumerSettings { name: CONSUMER, ack_wait: ACK_WAIT, deliveries_max: config.deliveries, kinds: KINDS };
-    let tasks = [Stream::Orders, Stream::Payments].map(|stream| -> Task {
+    let tasks = CONSUMED.map(|stream| -> Task {
         let (log, settings, handler) = (log.clone(), settings.clone(), handler.clone());
         Box::pin(consume::listen(log, stream, settings, handler, config.concurrency as usize, env.shutdown.clone()))
     });

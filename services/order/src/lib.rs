@@ -17,19 +17,21 @@ pub mod domain;
 
 use std::sync::Arc;
 
+use chassis::Env;
 use chassis::clock::{SharedClock, SteadyClock};
 use chassis::env::StartError;
-use chassis::events::consume::{self, Handler};
-use chassis::events::relay::Relay;
-use chassis::events::{Outbox, Stream};
 use chassis::grpc::{Identity, channel, serving};
-use chassis::postgres::outbox::PostgresOutbox;
-use chassis::redis::Redis;
 use chassis::serve::{App, Service, Task};
-use chassis::sqlite::outbox::SqliteOutbox;
-use chassis::{Backing, Env, postgres, sqlite};
+use eventlog::consume::{self, Handler};
+use eventlog::outbox::postgres::PostgresOutbox;
+use eventlog::outbox::sqlite::SqliteOutbox;
+use eventlog::relay::Relay;
+use eventlog::{Backing, Outbox};
 use proto::order::v1::order_service_server::OrderServiceServer;
+use store::redis::Redis;
+use store::{postgres, sqlite};
 
+pub use adapters::streams::{CONSUMED, ORDERS as STREAM};
 pub use config::Config;
 
 use adapters::inbound::events::{CONSUMER, Ignored, WakeOrders};
@@ -45,6 +47,7 @@ pub use adapters::outbound::rows::DATABASE;
 use adapters::outbound::rows::EVENTS;
 use adapters::outbound::sqlite::{MIGRATIONS as SQLITE_MIGRATIONS, SqliteOrders};
 use adapters::outbound::stock::GrpcStock;
+use adapters::streams::{INVENTORY, PAYMENTS};
 use application::driver::{Driver, Pace, Parts};
 use application::orders::OrderDesk;
 use application::ports::{IdempotencyKeys, Orders, Projection};
@@ -65,12 +68,12 @@ pub const ROLE: &str = "order";
 ///
 /// # Errors
 /// When a peer's address is missing, or a database or a server cannot be opened.
-pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
+pub async fn build(config: Config, env: Env, backing: Backing) -> Result<Service, StartError> {
     config.check().map_err(StartError)?;
     // What is due and what is too old is for this process to say, whatever the wall clock does meanwhile.
     let clock: SharedClock = Arc::new(SteadyClock::start(env.clock.clone()));
-    let Stores { orders, projection, outbox, keys } = stores(&config, &env, clock.clone()).await?;
-    let log = env.event_log().await?;
+    let Stores { orders, projection, outbox, keys } = stores(&config, &env, &backing, clock.clone()).await?;
+    let log = backing.event_log(&env).await?;
     let peer = |role: &str| channel(&env, role, Identity::Service(env.clone()), config.step_timeout);
 
     let (steps, ignored, waiters) = (StepRecorder::new(env.metrics.is_on()), Ignored::default(), Waiters::default());
@@ -114,11 +117,11 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
     let listen = |stream| -> Task {
         Box::pin(consume::listen(log.clone(), stream, CONSUMER, wake.clone(), NEWS_AT_ONCE, env.shutdown.clone()))
     };
-    let relay = Relay { stream: Stream::Orders, outbox, log: log.clone() };
+    let relay = Relay { stream: STREAM, outbox, log: log.clone() };
     let tasks: Vec<Task> = vec![
         Box::pin(relay.run(env.shutdown.clone())),
-        listen(Stream::Payments),
-        listen(Stream::Inventory),
+        listen(PAYMENTS),
+        listen(INVENTORY),
         Box::pin(driver.run(env.shutdown.clone())),
     ];
     let app = App::Grpc(serving(&env, OrderServiceServer::new(OrderGrpc { desk, rebuilder }), proto::DESCRIPTORS)?);
@@ -133,8 +136,8 @@ struct Stores {
     keys: Arc<dyn IdempotencyKeys>,
 }
 
-async fn stores(config: &Config, env: &Env, clock: SharedClock) -> Result<Stores, StartError> {
-    match &env.backing {
+async fn stores(config: &Config, env: &Env, backing: &Backing, clock: SharedClock) -> Result<Stores, StartError> {
+    match backing {
         Backing::Embedded(embedded) => {
             let db = Arc::new(sqlite::Db::open(&embedded.storage, DATABASE, SQLITE_MIGRATIONS, &env.metrics)?);
             let orders = SqliteOrders::new(db.clone());

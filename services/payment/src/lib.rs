@@ -19,15 +19,14 @@ mod faults;
 
 use std::sync::Arc;
 
-use chassis::Backing;
 use chassis::chaos;
 use chassis::env::{Env, StartError};
-use chassis::events::relay::Relay;
-use chassis::events::{Outbox, Stream};
 use chassis::grpc::{Identity, channel, serving};
-use chassis::postgres::outbox::PostgresOutbox;
 use chassis::serve::{App, Service, Task};
-use chassis::sqlite::outbox::SqliteOutbox;
+use eventlog::outbox::postgres::PostgresOutbox;
+use eventlog::outbox::sqlite::SqliteOutbox;
+use eventlog::relay::Relay;
+use eventlog::{Backing, Outbox, Stream};
 use proto::payment::v1::payment_service_server::PaymentServiceServer;
 
 use adapters::counters::PaymentCounters;
@@ -48,22 +47,24 @@ pub use faults::FAULTS;
 
 /// The name of this role in addresses, logs and settings.
 pub const ROLE: &str = "payment";
+/// The stream that this service publishes to.
+pub const STREAM: Stream = Stream::new("PAYMENTS", "payment");
 
 /// Wires the service; nothing is bound or spawned.
 ///
 /// # Errors
 /// When the settings make no sense together, nobody said where the acquirer is, or the database
 /// cannot be opened.
-pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
+pub async fn build(config: Config, env: Env, backing: Backing) -> Result<Service, StartError> {
     let breaker_settings = config.breaker();
     breaker_settings.check().map_err(|error| StartError(format!("{ROLE}: {error}")))?;
 
-    let (store, outbox) = open(&env).await?;
+    let (store, outbox) = open(&env, &backing).await?;
     let counters = PaymentCounters::register(&env.metrics);
     let store = Arc::new(CountedPayments::over(store, counters.clone()));
     let to_acquirer = channel(&env, "acquirer", Identity::Service(env.clone()), config.provider_timeout)?;
     let provider = Arc::new(Acquirer::new(to_acquirer, config.provider_timeout));
-    let relay = Relay { stream: Stream::Payments, outbox, log: env.event_log().await? };
+    let relay = Relay { stream: STREAM, outbox, log: backing.event_log(&env).await? };
 
     let breaker = CircuitBreaker::new(breaker_settings, env.clock.clone());
     let payments = Payments::new(store, provider, breaker.clone(), env.clock.clone(), config.charge_window);
@@ -87,8 +88,8 @@ pub async fn build(config: Config, env: Env) -> Result<Service, StartError> {
 }
 
 /// The store of the adapter family at hand, and the outbox that stands in it.
-async fn open(env: &Env) -> Result<(Arc<dyn PaymentStore>, Arc<dyn Outbox>), StartError> {
-    Ok(match &env.backing {
+async fn open(env: &Env, backing: &Backing) -> Result<(Arc<dyn PaymentStore>, Arc<dyn Outbox>), StartError> {
+    Ok(match backing {
         Backing::Embedded(embedded) => {
             let store = Arc::new(SqlitePayments::open(&embedded.storage, &env.metrics)?);
             let outbox = SqliteOutbox::new(store.db(), OUTBOX, env.clock.clone());

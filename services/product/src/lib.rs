@@ -19,15 +19,17 @@ pub mod domain;
 
 use std::sync::Arc;
 
+use chassis::Env;
 use chassis::clock::SteadyClock;
-use chassis::env::{Backing, StartError};
+use chassis::env::StartError;
 use chassis::grpc::serving;
 use chassis::metrics::CacheCounters;
-use chassis::redis::Redis;
-use chassis::redis::versioned::VersionedCache;
 use chassis::serve::{App, Service, Task};
-use chassis::{postgres, sqlite};
+use eventlog::Backing;
 use proto::product::v1::product_service_server::ProductServiceServer;
+use store::redis::Redis;
+use store::redis::versioned::VersionedCache;
+use store::{postgres, sqlite};
 
 use adapters::inbound::grpc::Handler;
 use adapters::outbound::cache::InProcessProducts;
@@ -46,10 +48,10 @@ pub const ROLE: &str = "product";
 ///
 /// # Errors
 /// When a server or the database cannot be reached.
-pub async fn build(config: Config, env: chassis::Env) -> Result<Service, StartError> {
+pub async fn build(config: Config, env: Env, backing: Backing) -> Result<Service, StartError> {
     let metrics = CacheCounters::register(&env.metrics, "product_cache_requests", "Products");
     let clock = env.clock.clone();
-    let (catalogue, tasks) = match &env.backing {
+    let (catalogue, tasks) = match &backing {
         Backing::Embedded(embedded) => {
             let migrations = &adapters::outbound::sqlite::MIGRATIONS;
             let db = sqlite::Db::open(&embedded.storage, DATABASE, migrations, &env.metrics)?;

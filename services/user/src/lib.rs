@@ -18,18 +18,21 @@ pub mod domain;
 
 use std::sync::Arc;
 
+use chassis::Env;
 use chassis::auth::Role;
 use chassis::clock::SteadyClock;
-use chassis::env::{Backing, StartError};
-use chassis::events::relay::Relay;
-use chassis::events::{EventLog, Outbox, Stream};
+use chassis::env::StartError;
 use chassis::grpc::serving;
 use chassis::metrics::CacheCounters;
-use chassis::redis::Redis;
-use chassis::redis::versioned::VersionedCache;
 use chassis::serve::{App, Service, Task};
-use chassis::{postgres, sqlite};
+use eventlog::outbox::postgres::PostgresOutbox;
+use eventlog::outbox::sqlite::SqliteOutbox;
+use eventlog::relay::Relay;
+use eventlog::{Backing, EventLog, Outbox, Stream};
 use proto::user::v1::user_service_server::UserServiceServer;
+use store::redis::Redis;
+use store::redis::versioned::VersionedCache;
+use store::{postgres, sqlite};
 
 use adapters::inbound::grpc::Handler;
 use adapters::outbound::argon2::Argon2id;
@@ -50,6 +53,8 @@ pub use domain::{Email, Password};
 
 /// The name that this service goes by.
 pub const ROLE: &str = "user";
+/// The stream that this service publishes to.
+pub const STREAM: Stream = Stream::new("USERS", "user");
 
 impl From<HashError> for StartError {
     fn from(error: HashError) -> Self {
@@ -62,17 +67,22 @@ impl From<HashError> for StartError {
 ///
 /// # Errors
 /// When a server or the database cannot be reached, or the settings contradict each other.
-pub async fn build(config: Config, env: chassis::Env) -> Result<Service, StartError> {
-    let log = env.event_log().await?;
-    build_on(config, env, log).await
+pub async fn build(config: Config, env: Env, backing: Backing) -> Result<Service, StartError> {
+    let log = backing.event_log(&env).await?;
+    build_on(config, env, backing, log).await
 }
 
 /// [`build`] with an event log of the caller's.
 ///
 /// # Errors
 /// As [`build`].
-pub async fn build_on(config: Config, env: chassis::Env, log: Arc<dyn EventLog>) -> Result<Service, StartError> {
-    let Outbound { store, sessions, attempts, outbox, mut tasks } = Outbound::connect(&config, &env).await?;
+pub async fn build_on(
+    config: Config,
+    env: Env,
+    backing: Backing,
+    log: Arc<dyn EventLog>,
+) -> Result<Service, StartError> {
+    let Outbound { store, sessions, attempts, outbox, mut tasks } = Outbound::connect(&config, &env, &backing).await?;
     let salts = env.seeds.stream("password-salts");
     let hasher = Arc::new(Argon2id::new(config.argon2_memory_kib, config.argon2_iterations, salts)?);
     let chars_min = usize::try_from(config.password_min).unwrap_or(usize::MAX);
@@ -82,7 +92,7 @@ pub async fn build_on(config: Config, env: chassis::Env, log: Arc<dyn EventLog>)
     let users = Users::new(store, hasher, sessions, attempts, env.clock.clone(), env.keys.clone(), settings);
     let handler = UserServiceServer::new(Handler::new(users, &env.metrics));
     let routes = serving(&env, handler, proto::DESCRIPTORS)?;
-    let relay = Relay { stream: Stream::Users, outbox, log };
+    let relay = Relay { stream: STREAM, outbox, log };
     tasks.push(Box::pin(relay.run(env.shutdown.clone())));
     Ok(Service { env, app: App::Grpc(routes), ops: Default::default(), tasks })
 }
@@ -97,10 +107,10 @@ struct Outbound {
 }
 
 impl Outbound {
-    async fn connect(config: &Config, env: &chassis::Env) -> Result<Self, StartError> {
+    async fn connect(config: &Config, env: &Env, backing: &Backing) -> Result<Self, StartError> {
         let policy = LockoutPolicy { failures_max: config.login_failures_max, lock: config.login_lock };
         let looked_up = CacheCounters::register(&env.metrics, "session_cache_requests", "Profiles");
-        match &env.backing {
+        match backing {
             Backing::Embedded(embedded) => {
                 let migrations = &adapters::outbound::sqlite::MIGRATIONS;
                 let steady = Arc::new(SteadyClock::start(env.clock.clone()));
@@ -110,7 +120,7 @@ impl Outbound {
                     store: Arc::new(SqliteUsers::new(db.clone())),
                     attempts: Arc::new(InProcessAttempts::new(capacity, policy, steady.clone())),
                     sessions: Arc::new(InProcessSessions::new(capacity, config.session_ttl, steady, looked_up)),
-                    outbox: Arc::new(sqlite::outbox::SqliteOutbox::new(db, OUTBOX, env.clock.clone())),
+                    outbox: Arc::new(SqliteOutbox::new(db, OUTBOX, env.clock.clone())),
                     tasks: Vec::new(),
                 })
             }
@@ -123,7 +133,7 @@ impl Outbound {
                     store: Arc::new(PostgresUsers::new(db.clone())),
                     attempts: Arc::new(RedisAttempts::new(redis, policy)),
                     sessions: Arc::new(RedisSessions::new(cache.clone(), looked_up)),
-                    outbox: Arc::new(postgres::outbox::PostgresOutbox::new(db, OUTBOX, env.clock.clone())),
+                    outbox: Arc::new(PostgresOutbox::new(db, OUTBOX, env.clock.clone())),
                     tasks: vec![Box::pin(cache.catch_up(env.shutdown.clone()))],
                 })
             }
@@ -136,7 +146,7 @@ impl Outbound {
 async fn make_admin(
     config: &Config,
     policy: PasswordPolicy,
-    env: &chassis::Env,
+    env: &Env,
     store: &dyn UserStore,
     hasher: &dyn PasswordHasher,
 ) -> Result<(), StartError> {

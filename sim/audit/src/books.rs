@@ -1,8 +1,8 @@
 //! The books: what the services and the acquirer wrote down, read through one port.
 
 use async_trait::async_trait;
-use chassis::StoreError;
-use chassis::events::Event;
+use eventlog::Event;
+use store::StoreError;
 use tokio::time::Duration;
 
 /// A product's stock, and what its reservations add up to.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use chassis::StoreError;
-use chassis::redis::{Redis, versioned};
 use inventory::domain::Stock;
 use rusqlite::{Connection, params};
+use store::StoreError;
+use store::redis::{Redis, versioned};
 use tokio::time::Duration;
 
 use super::books::{CACHE_ENTRIES_MAX, CacheEntry, Held, Versioned};

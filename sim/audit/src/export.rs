@@ -6,19 +6,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chassis::clock::SystemClock;
-use chassis::events::jetstream::JetStreamLog;
-use chassis::events::sqlite::SqliteEventLog;
-use chassis::events::{EventLog, Stream, sqlite as event_log};
 use chassis::metrics::Metrics;
-use chassis::redis::Redis;
-use chassis::sqlite::{Db, Storage};
-use chassis::{Servers, StoreError};
+use eventlog::jetstream::JetStreamLog;
+use eventlog::sqlite::SqliteEventLog;
+use eventlog::{EventLog, sqlite as event_log};
 use futures_util::TryStreamExt as _;
 use rusqlite::{Connection, params, params_from_iter};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
+use store::redis::Redis;
+use store::sqlite::{Db, Storage};
+use store::{Servers, StoreError};
 
 use super::{cache, messages, postgres, rows};
+use shop::STREAMS;
 
 /// How many rows are copied at once.
 const BATCH: usize = 1_000;
@@ -177,7 +178,7 @@ async fn copy_log(log: &dyn EventLog, storage: &Storage) -> Result<(), StoreErro
     // Makes the tables.
     drop(SqliteEventLog::open(storage, Arc::new(SystemClock))?);
     let mut copy = storage.open(event_log::DATABASE)?;
-    for stream in Stream::ALL {
+    for stream in STREAMS {
         let last = messages::copy_stream(log, stream, &mut copy).await?;
         for lag in log.lag(stream).await? {
             // Which messages are not acknowledged is not told, only how many: in the copy, the last ones.

@@ -3,10 +3,10 @@
 //! JetStream finds one aggregate's messages one by one; an audit wants those of every order. So the
 //! streams are copied once, in their own order and in batches, into such tables.
 
-use chassis::StoreError;
-use chassis::events::{Event, EventLog, Message, Stream, sqlite};
+use eventlog::{DEAD_LETTERS, Event, EventLog, Message, Stream, sqlite};
 use kernel::Timestamp;
 use rusqlite::{Connection, params};
+use store::StoreError;
 
 use super::rows::all;
 
@@ -32,7 +32,7 @@ pub fn of(log: &Connection, stream: Stream, aggregate: &str) -> Result<Vec<Event
 /// Events of the order that the notification service gave up on, as `<STREAM>/<aggregate>/<version>`.
 pub fn given_up(log: &Connection, order: &str) -> Result<Vec<String>, StoreError> {
     let mut given_up = Vec::new();
-    for stream in [Stream::Orders, Stream::Payments] {
+    for stream in [order::STREAM, payment::STREAM] {
         // A dead letter is filed under `<stream>.<consumer>.<event>`; `0` comes right after `/`.
         let filed = format!("{stream}.{}.", notification::CONSUMER);
         let sql = "SELECT aggregate FROM messages INDEXED BY messages_by_aggregate
@@ -54,7 +54,7 @@ pub async fn copy(log: &dyn EventLog) -> Result<Connection, StoreError> {
     let mut copy = Connection::open("")?;
     copy.execute_batch("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-32000;")?;
     copy.execute_batch(sqlite::SCHEMA)?;
-    for stream in [Stream::Orders, Stream::Payments, Stream::Inventory, Stream::DeadLetters] {
+    for stream in [order::STREAM, payment::STREAM, inventory::STREAM, DEAD_LETTERS] {
         copy_stream(log, stream, &mut copy).await?;
     }
     Ok(copy)

@@ -8,16 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chassis::events::jetstream::JetStreamLog;
-use chassis::events::{Event, EventLog, Stream};
-use chassis::postgres::{options, plain};
-use chassis::redis::Redis;
-use chassis::{Servers, StoreError};
+use eventlog::jetstream::JetStreamLog;
+use eventlog::{Event, EventLog};
 use futures_util::TryStreamExt as _;
 use kernel::{OrderId, Timestamp};
 use rusqlite::Connection;
 use sqlx::postgres::{PgPoolOptions, PgRow};
 use sqlx::{PgPool, Row as _};
+use store::postgres::{options, plain};
+use store::redis::Redis;
+use store::{Servers, StoreError};
 use tokio::sync::Mutex;
 
 use super::books::{
@@ -26,6 +26,7 @@ use super::books::{
 };
 use super::rows::all;
 use super::{cache, messages};
+use shop::STREAMS;
 
 /// What the server itself sees to: nothing is written, no question is asked for ever, and each is planned for what it
 /// asks. A plan that is made once for any page of orders takes a page for a tenth of them.
@@ -213,12 +214,12 @@ impl Page {
         let id = row.id.as_str();
         Ok(OrderBook {
             events: self.events.remove(id).unwrap_or_default(),
-            stream: messages::of(log, Stream::Orders, id)?,
+            stream: messages::of(log, order::STREAM, id)?,
             payment: self.payments.remove(id).and_then(|mut rows| rows.pop()),
             payment_events: self.payment_events.remove(id).unwrap_or_default(),
-            payment_stream: messages::of(log, Stream::Payments, id)?,
+            payment_stream: messages::of(log, payment::STREAM, id)?,
             inventory_events: self.inventory_events.remove(id).unwrap_or_default(),
-            inventory_stream: messages::of(log, Stream::Inventory, id)?,
+            inventory_stream: messages::of(log, inventory::STREAM, id)?,
             ledger: self.ledger.remove(id).unwrap_or_default(),
             charge_state: self.charges.remove(id).and_then(|mut rows| rows.pop()),
             reservations: self.reservations.remove(id).unwrap_or_default(),
@@ -292,7 +293,7 @@ impl ServerBooks {
 
     async fn unacknowledged(&self) -> Result<u64, StoreError> {
         let mut waiting = 0;
-        for stream in Stream::ALL {
+        for stream in STREAMS {
             waiting += self.log.lag(stream).await?.iter().map(|lag| lag.unacknowledged).sum::<u64>();
         }
         Ok(waiting)
@@ -354,7 +355,7 @@ impl Books for ServerBooks {
             Some(log) => log,
             None => messages::copy(&*self.log).await?,
         };
-        for stream in [Stream::Orders, Stream::Payments] {
+        for stream in [order::STREAM, payment::STREAM] {
             let sql = "SELECT DISTINCT aggregate FROM messages WHERE stream = ?1 ORDER BY 1";
             let aggregates: Vec<String> = all(&log, sql, [stream.name()], |row| row.get(0))?;
             for ids in aggregates.chunks(IDS) {

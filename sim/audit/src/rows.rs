@@ -1,7 +1,7 @@
 //! Rows of SQLite books.
 
-use chassis::StoreError;
 use rusqlite::{Connection, Row};
+use store::StoreError;
 
 /// Every row that `sql` finds, as `read` takes it.
 ///

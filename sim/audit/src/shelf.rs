@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chassis::sqlite::Storage;
+use store::sqlite::Storage;
 
 use super::books::Books;
 use super::postgres::ServerBooks;
@@ -13,7 +13,7 @@ use super::sqlite::SqliteBooks;
 #[derive(Debug, Clone)]
 pub enum BookShelf {
     Sqlite(Storage),
-    Servers(chassis::Servers),
+    Servers(store::Servers),
 }
 
 impl BookShelf {
@@ -28,7 +28,7 @@ impl BookShelf {
     /// # Errors
     /// One line: what is missing, or cannot be reached.
     pub async fn open(&self) -> Result<Arc<dyn Books>, String> {
-        let said = |error: chassis::StoreError| error.to_string();
+        let said = |error: store::StoreError| error.to_string();
         Ok(match self {
             Self::Sqlite(storage) => Arc::new(SqliteBooks::open(storage).map_err(said)?),
             Self::Servers(servers) => Arc::new(ServerBooks::open(servers).await.map_err(said)?),

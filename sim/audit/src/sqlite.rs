@@ -3,10 +3,10 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use chassis::StoreError;
-use chassis::events::Stream;
-use chassis::sqlite::{Storage, outbox};
+use eventlog::outbox::sqlite as outbox;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use store::StoreError;
+use store::sqlite::Storage;
 
 use super::books::{
     AcceptedMessage, Books, CacheEntry, InFlight, LedgerLine, Notices, ORPHANS_MAX, OrderBook, OrderRow, Orphans,
@@ -120,11 +120,11 @@ impl Connections {
         let reservations = all(&self.inventory, held, [id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         Ok(OrderBook {
             events: outbox::events_of(&self.order, "order_events", id)?,
-            stream: messages::of(&self.log, Stream::Orders, id)?,
+            stream: messages::of(&self.log, order::STREAM, id)?,
             payment,
-            payment_stream: messages::of(&self.log, Stream::Payments, id)?,
+            payment_stream: messages::of(&self.log, payment::STREAM, id)?,
             payment_events: outbox::events_of(&self.payment, "payment_events", id)?,
-            inventory_stream: messages::of(&self.log, Stream::Inventory, id)?,
+            inventory_stream: messages::of(&self.log, inventory::STREAM, id)?,
             inventory_events: outbox::events_of(&self.inventory, "inventory_events", id)?,
             ledger,
             charge_state,

@@ -9,7 +9,7 @@ mod roles;
 use serde::{Deserialize, Serialize};
 
 pub use roles::{
-    Needs, REGISTRY, ROLES, Role, TARGETS, build, check, databases, described_settings, needs, role, variable,
+    Needs, REGISTRY, ROLES, Role, STREAMS, TARGETS, build, check, databases, described_settings, needs, role, variable,
 };
 
 /// The port, in a simulation, on which every host serves its role.

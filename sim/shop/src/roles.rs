@@ -10,6 +10,7 @@ use chassis::chaos::Target;
 use chassis::env::StartError;
 use chassis::serve::Service;
 use chassis::settings::{self, Described};
+use eventlog::{Backing, DEAD_LETTERS, Stream};
 
 type Settings = BTreeMap<String, String>;
 type Building = Pin<Box<dyn Future<Output = Result<Service, StartError>>>>;
@@ -25,7 +26,7 @@ pub struct Role {
     pub faults: Option<&'static Target>,
     described: fn(&'static str) -> Vec<Described>,
     check: fn(&'static str, &Settings) -> Result<(), String>,
-    build: fn(&'static str, &Settings, Env) -> Building,
+    build: fn(&'static str, &Settings, Env, Backing) -> Building,
 }
 
 /// What a role cannot start without.
@@ -53,7 +54,7 @@ pub const REGISTRY: [Role; 8] = [
         faults: Some(&acquirer::FAULTS),
         described: settings::describe::<acquirer::Config>,
         check: check_as::<acquirer::Config>,
-        build: |role, settings, env| start(parsed(role, settings), env, acquirer::build),
+        build: |role, settings, env, backing| start(parsed(role, settings), env, backing, acquirer::build),
     },
     Role {
         name: user::ROLE,
@@ -62,7 +63,7 @@ pub const REGISTRY: [Role; 8] = [
         faults: None,
         described: settings::describe::<user::Config>,
         check: check_as::<user::Config>,
-        build: |role, settings, env| start(parsed(role, settings), env, user::build),
+        build: |role, settings, env, backing| start(parsed(role, settings), env, backing, user::build),
     },
     Role {
         name: product::ROLE,
@@ -71,7 +72,7 @@ pub const REGISTRY: [Role; 8] = [
         faults: None,
         described: settings::describe::<product::Config>,
         check: check_as::<product::Config>,
-        build: |role, settings, env| start(parsed(role, settings), env, product::build),
+        build: |role, settings, env, backing| start(parsed(role, settings), env, backing, product::build),
     },
     Role {
         name: inventory::ROLE,
@@ -80,7 +81,7 @@ pub const REGISTRY: [Role; 8] = [
         faults: None,
         described: settings::describe::<inventory::Config>,
         check: check_as::<inventory::Config>,
-        build: |role, settings, env| start(parsed(role, settings), env, inventory::build),
+        build: |role, settings, env, backing| start(parsed(role, settings), env, backing, inventory::build),
     },
     Role {
         name: payment::ROLE,
@@ -89,7 +90,7 @@ pub const REGISTRY: [Role; 8] = [
         faults: Some(&payment::FAULTS),
         described: settings::describe::<payment::Config>,
         check: check_as::<payment::Config>,
-        build: |role, settings, env| start(parsed(role, settings), env, payment::build),
+        build: |role, settings, env, backing| start(parsed(role, settings), env, backing, payment::build),
     },
     Role {
         name: order::ROLE,
@@ -98,7 +99,7 @@ pub const REGISTRY: [Role; 8] = [
         faults: None,
         described: settings::describe::<order::Config>,
         check: check_as::<order::Config>,
-        build: |role, settings, env| start(parsed(role, settings), env, order::build),
+        build: |role, settings, env, backing| start(parsed(role, settings), env, backing, order::build),
     },
     Role {
         name: notification::ROLE,
@@ -107,7 +108,7 @@ pub const REGISTRY: [Role; 8] = [
         faults: None,
         described: settings::describe::<notification::Config>,
         check: check_as::<notification::Config>,
-        build: |role, settings, env| start(parsed(role, settings), env, notification::build),
+        build: |role, settings, env, backing| start(parsed(role, settings), env, backing, notification::build),
     },
     Role {
         name: gateway::ROLE,
@@ -119,7 +120,7 @@ pub const REGISTRY: [Role; 8] = [
         faults: None,
         described: settings::describe::<gateway::Config>,
         check: check_as::<gateway::Config>,
-        build: |role, settings, env| start(parsed(role, settings), env, gateway::build),
+        build: |role, settings, env, backing| start(parsed(role, settings), env, backing, gateway::build),
     },
 ];
 
@@ -133,6 +134,9 @@ pub const ROLES: [&str; REGISTRY.len()] = {
     }
     names
 };
+
+/// The streams of the event log: one of each role that publishes, and the log's own.
+pub const STREAMS: [Stream; 5] = [order::STREAM, payment::STREAM, inventory::STREAM, user::STREAM, DEAD_LETTERS];
 
 /// What roles declare that faults can be told of. The world's own targets are in
 /// [`vocabulary`](crate::fault::vocabulary).
@@ -166,18 +170,23 @@ pub fn variable(setting: &str) -> String {
 ///
 /// # Errors
 /// When there is no such role, a setting is wrong, or the service's storage cannot be opened.
-pub async fn build(name: &str, settings: &Settings, env: Env) -> Result<Service, StartError> {
+pub async fn build(name: &str, settings: &Settings, env: Env, backing: Backing) -> Result<Service, StartError> {
     match role(name) {
-        Some(role) => (role.build)(role.name, settings, env).await,
+        Some(role) => (role.build)(role.name, settings, env, backing).await,
         None => Err(StartError(format!("there is no role `{name}`"))),
     }
 }
 
-fn start<C: 'static, F>(config: Result<C, StartError>, env: Env, build: fn(C, Env) -> F) -> Building
+fn start<C: 'static, F>(
+    config: Result<C, StartError>,
+    env: Env,
+    backing: Backing,
+    build: fn(C, Env, Backing) -> F,
+) -> Building
 where
     F: Future<Output = Result<Service, StartError>> + 'static,
 {
-    Box::pin(async move { build(config?, env).await })
+    Box::pin(async move { build(config?, env, backing).await })
 }
 
 fn parsed<C: clap::Args>(role: &'static str, values: &Settings) -> Result<C, StartError> {
@@ -207,17 +216,18 @@ pub fn check(name: &str, value: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::sync::Arc;
 
     use chassis::auth::Keys;
     use chassis::clock::SystemClock;
     use chassis::context::Tracer;
-    use chassis::events::sqlite::SqliteEventLog;
     use chassis::metrics::Metrics;
     use chassis::net::SystemNetwork;
     use chassis::rng::Seeds;
-    use chassis::sqlite::Storage;
-    use chassis::{Backing, Embedded};
+    use eventlog::Embedded;
+    use eventlog::sqlite::SqliteEventLog;
+    use store::sqlite::Storage;
 
     use super::*;
 
@@ -225,6 +235,7 @@ mod tests {
         let storage = Storage::Memory(format!("needs-{role}-{}", peers.len()));
         let clock = Arc::new(SystemClock);
         let log = Arc::new(SqliteEventLog::open(&storage, clock.clone()).unwrap());
+        let backing = Backing::Embedded(Embedded { storage, log });
         let seeds = Seeds::from_number(1);
         let env = Env {
             role,
@@ -236,11 +247,10 @@ mod tests {
             ops: Arc::default(),
             chaos: false,
             keys: Keys::new(&[1; 32]).unwrap(),
-            backing: Backing::Embedded(Embedded { storage, log }),
             metrics: Metrics::new(role),
             shutdown: Default::default(),
         };
-        build(role, &BTreeMap::new(), env).await.is_ok()
+        build(role, &BTreeMap::new(), env, backing).await.is_ok()
     }
 
     /// What the role's configuration is, in words.
@@ -299,6 +309,21 @@ mod tests {
         }
         let declared: Vec<&str> = REGISTRY.into_iter().filter_map(|row| Some(row.faults?.name)).collect();
         assert_eq!(declared, TARGETS.map(|target| target.name));
+    }
+
+    #[test]
+    fn every_stream_that_a_role_consumes_is_published_by_another() {
+        let consumed = [(order::ROLE, order::CONSUMED), (notification::ROLE, notification::CONSUMED)];
+        for (role, stream) in consumed.into_iter().flat_map(|(role, streams)| streams.map(|stream| (role, stream))) {
+            assert!(STREAMS.contains(&stream), "{role} consumes {stream:?}, which no role publishes");
+        }
+    }
+
+    #[test]
+    fn no_two_streams_share_a_name_or_a_subject() {
+        let names: BTreeSet<_> = STREAMS.iter().map(|stream| stream.name()).collect();
+        let subjects: BTreeSet<_> = STREAMS.iter().map(|stream| stream.subject("1")).collect();
+        assert_eq!((names.len(), subjects.len()), (STREAMS.len(), STREAMS.len()));
     }
 
     #[tokio::test]

@@ -10,9 +10,8 @@ use chassis::auth::Keys;
 use chassis::clock::SystemClock;
 use chassis::grpc::{Identity, PeerChannel};
 use chassis::net::SystemNetwork;
-use chassis::postgres::POOL;
 use chassis::rng::{Seeds, Stream};
-use chassis::{Backing, Env, Instruments, Servers};
+use chassis::{Env, Instruments};
 use futures_util::future::join_all;
 use kernel::OrderId;
 use proto::inventory::v1::inventory_service_client::InventoryServiceClient;
@@ -20,6 +19,8 @@ use proto::inventory::v1::reserve_stock_response::Outcome;
 use proto::inventory::v1::{Line, ReserveStockRequest, RestockRequest};
 use rand::Rng as _;
 use sqlx::{Connection as _, PgConnection};
+use store::Servers;
+use store::postgres::POOL;
 use tokio::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -164,7 +165,7 @@ impl Contender {
             instruments: Instruments::On,
         };
         let processes = Processes::start(options).await.map_err(|error| error.to_string())?;
-        let (client, ids) = client(&processes, connections.clone(), secret.keys()?)?;
+        let (client, ids) = client(&processes, secret.keys()?)?;
         let own = servers.with(|servers| {
             [&servers.postgres, &servers.nats, &servers.redis]
                 .map(|server| server.pid().map(|pid| (server.name().to_owned(), Part::Tree(pid))))
@@ -221,8 +222,7 @@ impl Contender {
         let began = Instant::now();
         loop {
             let left = sqlx::query_scalar(UNPUBLISHED).fetch_one(&mut self.books).await;
-            let left: bool =
-                left.map_err(|error| format!("{}: {}", self.strategy, chassis::postgres::plain(&error)))?;
+            let left: bool = left.map_err(|error| format!("{}: {}", self.strategy, store::postgres::plain(&error)))?;
             if !left {
                 return Ok(());
             }
@@ -236,7 +236,7 @@ impl Contender {
     async fn read(&mut self) -> Result<Books, String> {
         let row = sqlx::query_as(BOOKS).bind(PRODUCT).fetch_one(&mut self.books).await;
         let (available, held, reserved, keys, events) =
-            row.map_err(|error| format!("{}: its books: {}", self.strategy, chassis::postgres::plain(&error)))?;
+            row.map_err(|error| format!("{}: its books: {}", self.strategy, store::postgres::plain(&error)))?;
         Ok(Books { available, held, reserved, keys, events })
     }
 
@@ -283,17 +283,13 @@ const BOOKS: &str = "SELECT s.available, s.reserved,
 const UNPUBLISHED: &str = "SELECT EXISTS (SELECT FROM inventory_events WHERE published_at IS NULL)";
 
 async fn books_of(servers: &Servers) -> Result<PgConnection, String> {
-    let options = chassis::postgres::options(&servers.postgres).map_err(|error| error.to_string())?;
+    let options = store::postgres::options(&servers.postgres).map_err(|error| error.to_string())?;
     let options = options.database(&servers.database(inventory::DATABASE));
-    PgConnection::connect_with(&options).await.map_err(|error| chassis::postgres::plain(&error))
+    PgConnection::connect_with(&options).await.map_err(|error| store::postgres::plain(&error))
 }
 
 /// Calls in the name of the order service, which is who reserves.
-fn client(
-    processes: &Processes,
-    servers: Servers,
-    keys: Keys,
-) -> Result<(InventoryServiceClient<PeerChannel>, Stream), String> {
+fn client(processes: &Processes, keys: Keys) -> Result<(InventoryServiceClient<PeerChannel>, Stream), String> {
     let seeds = Seeds::from_entropy().map_err(|error| format!("no randomness: {error}"))?;
     let ids = seeds.stream("orders");
     let env = Env {
@@ -306,7 +302,6 @@ fn client(
         ops: Arc::default(),
         chaos: false,
         keys,
-        backing: Backing::Servers(servers),
         metrics: Instruments::On.metrics(order::ROLE),
         shutdown: Default::default(),
     };

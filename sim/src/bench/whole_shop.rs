@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use chassis::Instruments;
-use chassis::gather::BATCH_MAX;
+use store::gather::BATCH_MAX;
 
 use super::{Comparison, Round, Side, VERSION, cpu_ratio, ratio};
 use experiment::report::Summary;

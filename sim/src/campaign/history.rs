@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use chassis::StoreError;
-use chassis::sqlite::Storage;
 use kernel::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use store::StoreError;
+use store::sqlite::Storage;
 
 use crate::explain::facts::Fault;
 use crate::explain::folder::{Around, Folder};

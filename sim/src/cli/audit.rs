@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use chassis::sqlite::Storage;
+use store::sqlite::Storage;
 use tempfile::TempDir;
 
 use super::args::{AuditArgs, Readable};

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 
-use chassis::{Instruments, Servers};
+use chassis::Instruments;
+use store::Servers;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;

@@ -8,15 +8,17 @@ use std::sync::Arc;
 use chassis::auth::Keys;
 use chassis::clock::SystemClock;
 use chassis::env::StartError;
-use chassis::gather::BATCH_MAX;
 use chassis::hazard::Hazards;
 use chassis::net::{BoundPort, ExposedNetwork, Listener, Network, SystemNetwork};
 use chassis::rng::Seeds;
 use chassis::serve::Service;
-use chassis::{Backing, Env, Instruments, Servers};
+use chassis::{Env, Instruments};
 use clap::builder::BoolishValueParser;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgMatches, Args, FromArgMatches, Subcommand};
+use eventlog::Backing;
+use store::Servers;
+use store::gather::BATCH_MAX;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 use tokio::time::Duration;
@@ -266,7 +268,7 @@ pub fn refusal(command: &clap::Command, error: &clap::Error) -> Option<String> {
 pub fn run(role: Role) -> Result<ExitCode, Failure> {
     match role {
         Role::Acquirer(it) => it.run(acquirer::ROLE, |_| Ok(()), acquirer::build),
-        Role::User(it) => it.run(user::ROLE, |_| Ok(()), |config, env| user::build(config.0, env)),
+        Role::User(it) => it.run(user::ROLE, |_| Ok(()), |config, env, backing| user::build(config.0, env, backing)),
         Role::Product(it) => it.run(product::ROLE, |_| Ok(()), product::build),
         Role::Inventory(it) => it.run(inventory::ROLE, |_| Ok(()), inventory::build),
         Role::Payment(it) => it.run(payment::ROLE, |config| config.breaker().check(), payment::build),
@@ -281,18 +283,18 @@ impl<C: Args> Serving<C> {
         self,
         role: &'static str,
         check: impl FnOnce(&C) -> Result<(), String>,
-        build: impl FnOnce(C, Env) -> B,
+        build: impl FnOnce(C, Env, Backing) -> B,
     ) -> Result<ExitCode, Failure> {
         let Self { process, config } = self;
         logs::start_as(process.format());
         let invalid = |why: String| Failure::invalid(format!("error: serve {role}: {why}"));
         check(&config).map_err(invalid)?;
         let asked = |variable: &str| std::env::var(variable).ok();
-        let (env, servers) = process.env(role, &asked).map_err(invalid)?;
+        let (env, backing, servers) = process.env(role, &asked).map_err(invalid)?;
         runtime()?.block_on(async {
             let parent = process.until_eof.then(Parent::on_standard_input).transpose().map_err(invalid)?;
             let stop = Stop { signals: Signals::listen()?, parent };
-            serve(role, &process, stop, env.shutdown.clone(), build(config, env), &servers).await
+            serve(role, &process, stop, env.shutdown.clone(), build(config, env, backing), &servers).await
         })
     }
 }
@@ -303,8 +305,12 @@ impl ProcessArgs {
         self.log_format.unwrap_or_else(|| if for_people() { Format::Text } else { Format::Json })
     }
 
-    /// What the role is lent, and its servers in words.
-    fn env(&self, role: &'static str, asked: &dyn Fn(&str) -> Option<String>) -> Result<(Env, String), String> {
+    /// What the role is lent, its servers, and those in words.
+    fn env(
+        &self,
+        role: &'static str,
+        asked: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<(Env, Backing, String), String> {
         let needs = shop::needs(role);
         let missing = needs.peers.iter().find(|name| !self.peer.iter().any(|peer| peer.role == **name));
         if let Some(name) = missing {
@@ -336,11 +342,10 @@ impl ProcessArgs {
             ops: addresses(&self.ops_peer),
             chaos: self.chaos,
             keys,
-            backing: Backing::Servers(Servers { hazards, ..servers }),
             metrics: instruments.metrics(role),
             shutdown: CancellationToken::new(),
         };
-        Ok((env, places))
+        Ok((env, Backing::Servers(Servers { hazards, ..servers }), places))
     }
 
     /// What befalls this role: nothing, unless it is to die at a point that it passes.
@@ -371,7 +376,7 @@ impl ProcessArgs {
             places.push(server.place(&url));
             match server.variable {
                 "DATABASE_URL" => {
-                    chassis::postgres::options(&url).map_err(|error| error.to_string())?;
+                    store::postgres::options(&url).map_err(|error| error.to_string())?;
                     servers.postgres = url;
                 }
                 "NATS_URL" => servers.nats = url,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use chassis::Servers;
+use store::Servers;
 use tempfile::TempDir;
 
 use audit::export;

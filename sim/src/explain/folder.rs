@@ -3,11 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use chassis::StoreError;
-use chassis::sqlite::Storage;
 use kernel::{Money, Timestamp};
 use order::domain::Line;
 use rusqlite::{Connection, OptionalExtension, Row};
+use store::StoreError;
+use store::sqlite::Storage;
 use tokio::time::Duration;
 
 use super::facts::{Attempt, Behind, Client, Facts, Fault, Happened, LedgerLine, Message, OrderFacts, Reservation};

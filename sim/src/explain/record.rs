@@ -6,7 +6,7 @@ use std::io::{BufReader, Cursor};
 use std::path::{Path, PathBuf};
 
 use kernel::{OrderId, Timestamp};
-use order::application::orders::TENANT;
+use order::domain::order::TENANT;
 use tokio::time::Duration;
 
 use super::facts::Client;

@@ -7,13 +7,15 @@ use std::path::PathBuf;
 use crate::source::{dependencies, files_of, offences, root, rust_files};
 
 /// Crates beside the services that are no services themselves.
-const SHARED: [&str; 2] = ["kernel", "chassis"];
+const SHARED: [&str; 4] = ["kernel", "chassis", "store", "eventlog"];
 const SERVICES: [&str; 8] = ["user", "product", "order", "payment", "inventory", "notification", "acquirer", "gateway"];
 const PLACES: [&str; 4] = ["config.rs", "domain", "application", "adapters"];
 
 /// The domain is pure and synchronous.
-const NOT_IN_DOMAIN: [&str; 12] = [
+const NOT_IN_DOMAIN: [&str; 14] = [
     "chassis::",
+    "store::",
+    "eventlog::",
     "tonic",
     "rusqlite",
     "axum",
@@ -27,13 +29,27 @@ const NOT_IN_DOMAIN: [&str; 12] = [
     "std::env",
 ];
 /// Use cases know ports, never what is behind them.
-const NOT_IN_APPLICATION: [&str; 8] =
-    ["tonic", "rusqlite", "axum::", "hyper", "proto::", "crate::adapters", "std::fs", "std::net"];
+const NOT_IN_APPLICATION: [&str; 13] = [
+    "tonic",
+    "rusqlite",
+    "axum::",
+    "hyper",
+    "proto::",
+    "store::sqlite",
+    "store::postgres",
+    "store::redis",
+    "eventlog::sqlite",
+    "eventlog::jetstream",
+    "crate::adapters",
+    "std::fs",
+    "std::net",
+];
 /// The kernel holds values: nothing asynchronous, nothing that reads or writes, none of our other crates.
-const NOT_IN_KERNEL: [&str; 17] = [
+const NOT_IN_KERNEL: [&str; 19] = [
     "async-trait",
     "axum",
     "chassis",
+    "eventlog",
     "futures",
     "hyper",
     "hyper-util",
@@ -44,6 +60,7 @@ const NOT_IN_KERNEL: [&str; 17] = [
     "rusqlite",
     "socket2",
     "sqlx",
+    "store",
     "tokio",
     "tokio-util",
     "tonic",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use audit::books::{Books as _, InFlight};
 use audit::sqlite::SqliteBooks;
-use chassis::sqlite::Storage;
+use store::sqlite::Storage;
 
 use crate::harness::{Bench, Running, TINY};
 use crate::rush::{Rush, witness};

@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
 use audit::books::InFlight;
-use chassis::sqlite::Storage;
+use store::sqlite::Storage;
 
 use crate::harness::{Bench, Running, TINY};
 use crate::kill::{in_flight, put_up, until};

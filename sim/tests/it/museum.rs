@@ -37,8 +37,8 @@ const EXHIBITS: &[Exhibit] = &[
     exhibit("order", "id-per-request", "order/src/application/orders.rs", "answers_hold"),
     exhibit("order", "last-writer-wins", "order/src/adapters/outbound/sqlite.rs", "legal_transitions"),
     exhibit("order", "ignore-epoch", "order/src/adapters/outbound/sqlite.rs", "nothing_in_flight"),
-    exhibit("order", "relay-marks-first", "chassis/src/events/relay.rs", "stream_matches_events"),
-    exhibit("order", "relay-time-cursor", "chassis/src/sqlite/outbox.rs", "stream_matches_events"),
+    exhibit("order", "relay-marks-first", "eventlog/src/relay.rs", "stream_matches_events"),
+    exhibit("order", "relay-time-cursor", "eventlog/src/outbox/sqlite.rs", "stream_matches_events"),
     exhibit("inventory", "skip-stock-predicate", "inventory/src/adapters/outbound/sqlite.rs", "stock_not_negative"),
     exhibit("inventory", "reserve-again", "inventory/src/domain/order.rs", "stock_conserved"),
     exhibit("inventory", "no-barrier", "inventory/src/domain/order.rs", "cancelled_net_zero"),
@@ -47,7 +47,7 @@ const EXHIBITS: &[Exhibit] = &[
     exhibit("payment", "open-means-unpaid", "payment/src/application/pay.rs", "confirmed_iff_captured"),
     exhibit("acquirer", "charge-after-void", "acquirer/src/domain/charge.rs", "confirmed_iff_captured"),
     exhibit("acquirer", "refund-twice", "acquirer/src/domain/charge.rs", "cancelled_net_zero"),
-    exhibit("notification", "acknowledge-first", "chassis/src/events/consume.rs", "notified_once"),
+    exhibit("notification", "acknowledge-first", "eventlog/src/consume.rs", "notified_once"),
 ];
 
 const fn exhibit(role: &'static str, bug: &'static str, place: &'static str, invariant: &'static str) -> Exhibit {

@@ -8,14 +8,14 @@ use audit::books::Books;
 use audit::export::{export, export_orders};
 use audit::shelf::BookShelf;
 use audit::sqlite::SqliteBooks;
-use chassis::Servers;
-use chassis::redis::Redis;
-use chassis::sqlite::Storage;
 use servers::Borrowed;
 use shopctl::explain::Story;
 use shopctl::explain::folder::Folder;
 use shopctl::explain::render::render;
 use sqlx::AssertSqlSafe;
+use store::Servers;
+use store::redis::Redis;
+use store::sqlite::Storage;
 use tempfile::TempDir;
 
 use crate::harness::{Bench, TINY, copy_folder};

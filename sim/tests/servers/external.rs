@@ -4,9 +4,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use chassis::Servers;
-use chassis::gather::BATCH_MAX;
 use chassis::hazard::Hazards;
+use store::Servers;
+use store::gather::BATCH_MAX;
 use world::infra::external::{self, check};
 
 /// What is put into a URL instead of its password.

@@ -14,15 +14,15 @@ use audit::invariants::{Evidence, audit};
 use audit::manifest::Manifest;
 use audit::shelf::BookShelf;
 use audit::witness::Witness;
-use chassis::Servers;
-use chassis::events::jetstream::JetStreamLog;
-use chassis::events::{ConsumerSettings, Event, EventLog, Publish, Stream};
 use chassis::metrics::Metrics;
-use chassis::postgres::{Db, options};
+use eventlog::jetstream::JetStreamLog;
+use eventlog::{ConsumerSettings, Event, EventLog, Publish, Stream};
 use experiment::run::{Experiment, conduct};
 use kernel::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use store::Servers;
+use store::postgres::{Db, options};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use world::Admin;
@@ -82,7 +82,7 @@ pub async fn into_servers(data: &Path, servers: &Servers) {
     }
     let log = JetStreamLog::connect(servers, "test").await.unwrap();
     let file = read_only(data, "event_log");
-    for stream in Stream::ALL {
+    for stream in shop::STREAMS {
         log.prepare(stream).await.unwrap();
         publish(&file, &log, stream).await;
     }
@@ -184,7 +184,7 @@ fn consumers(file: &Connection) -> Vec<(Stream, String)> {
     let mut statement = file.prepare("SELECT stream, name FROM consumers").unwrap();
     let named = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get(1)?));
     let named = statement.query_map([], named).unwrap().map(Result::unwrap);
-    named.map(|(stream, name)| (Stream::ALL.into_iter().find(|one| one.name() == stream).unwrap(), name)).collect()
+    named.map(|(stream, name)| (shop::STREAMS.into_iter().find(|one| one.name() == stream).unwrap(), name)).collect()
 }
 
 async fn consume_all(log: &JetStreamLog, stream: Stream, name: String) {

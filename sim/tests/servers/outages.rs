@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use chassis::Instruments;
-use chassis::events::jetstream::JetStreamLog;
-use chassis::events::{EventLog, Stream};
+use eventlog::EventLog;
+use eventlog::jetstream::JetStreamLog;
 use experiment::run::progress::{Event, Sink};
 use experiment::run::{Conducted, Experiment, conduct};
 use scenario::Scenario;
@@ -183,9 +183,9 @@ async fn a_broker_that_loses_its_store_is_refilled_and_its_consumers_go_on() {
 
     let log = JetStreamLog::connect(&servers.connections(), "test").await.unwrap();
     // Sequences begin again in a new store; every order stands in it from its first event on.
-    let first = log.scan(Stream::Orders, 0, 1).await.unwrap().remove(0);
+    let first = log.scan(order::STREAM, 0, 1).await.unwrap().remove(0);
     assert_eq!(first.event.version, 1);
-    for stream in [Stream::Orders, Stream::Payments, Stream::Inventory] {
+    for stream in [order::STREAM, payment::STREAM, inventory::STREAM] {
         for lag in log.lag(stream).await.unwrap() {
             assert_eq!(lag.unacknowledged, 0, "{stream}: {lag:?}");
         }

@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::witness::Item;
-use chassis::gather::BATCH_MAX;
+use chassis::Instruments;
 use chassis::hazard::Hazards;
 use chassis::net::SystemNetwork;
-use chassis::{Instruments, Servers};
 use load::api::Api;
 use load::journey::seen;
+use shop;
 use shop::http::HttpClient;
 use shop::machine::{Meter, Part};
 use sqlx::Connection as _;
+use store::Servers;
+use store::gather::BATCH_MAX;
 use tokio::sync::Mutex;
 use world::Admin;
 use world::processes::{Processes, ProcessesOptions};
@@ -114,7 +116,7 @@ async fn a_shop_without_instruments_sells_and_neither_measures_nor_traces() {
         let shown = async |path: &str| ops.get(path, None, Duration::from_secs(5)).await.unwrap().body;
         let (steps, metrics) = (shown("/steps").await, shown("/metrics").await);
         let (steps, metrics) = (String::from_utf8_lossy(&steps), String::from_utf8_lossy(&metrics));
-        let postgres = chassis::postgres::options(&connections.postgres).unwrap();
+        let postgres = store::postgres::options(&connections.postgres).unwrap();
         let database = postgres.database(&connections.database("order_db"));
         let mut books = sqlx::PgConnection::connect_with(&database).await.unwrap();
         let sql = "SELECT count(*), count(traceparent) FROM order_events";

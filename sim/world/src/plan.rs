@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use chassis::Instruments;
 use chassis::clock::SystemClock;
 use chassis::net::SystemNetwork;
 use chassis::rng::Seeds;
-use chassis::{Instruments, Servers};
+use store::Servers;
 use tokio::time::Duration;
 
 use super::lock::FolderLock;

@@ -14,11 +14,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use chassis::Instruments;
 use chassis::net::SystemNetwork;
 use chassis::rng::Seeds;
-use chassis::{Instruments, Servers};
 use rand::RngExt as _;
 use rustix::process::{Pid, Signal, kill_process};
+use store::Servers;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::WorldError;

@@ -9,13 +9,15 @@ use std::thread::JoinHandle;
 
 use chassis::auth::Keys;
 use chassis::clock::{SharedClock, SteadyClock, SystemClock};
-use chassis::events::exposed::ExposedLog;
-use chassis::events::sqlite::SqliteEventLog;
 use chassis::hazard::Hazards;
 use chassis::net::{BoundPort, ExposedNetwork, Network, SystemNetwork};
 use chassis::rng::Seeds;
-use chassis::sqlite::Storage;
-use chassis::{Backing, Embedded, Env, Instruments, Servers};
+use chassis::{Env, Instruments};
+use eventlog::exposed::ExposedLog;
+use eventlog::sqlite::SqliteEventLog;
+use eventlog::{Backing, Embedded};
+use store::Servers;
+use store::sqlite::Storage;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -154,13 +156,13 @@ impl RunningShop {
                 ops: ops_peers.clone(),
                 chaos: options.chaos,
                 keys: options.keys.clone(),
-                backing: exposed_to(&backing, role, &hazards),
                 metrics: options.instruments.metrics(role),
                 shutdown: shutdown.clone(),
             };
+            let backing = exposed_to(&backing, role, &hazards);
             let (Some(main), Some(ops)) = (ports.main.remove(role), ports.ops.remove(role)) else { continue };
             let (settings, report) = (options.settings.clone(), report.clone());
-            shop.handles.push(spawn(role, move || serve(role, &settings, env, main, ops, &report))?);
+            shop.handles.push(spawn(role, move || serve(role, &settings, (env, backing), main, ops, &report))?);
         }
         drop(report);
         for _ in shop::ROLES {
@@ -245,7 +247,7 @@ fn spawn(role: &'static str, work: impl FnOnce() + Send + 'static) -> Result<Joi
 fn serve(
     role: &'static str,
     settings: &BTreeMap<String, String>,
-    env: Env,
+    (env, backing): (Env, Backing),
     main: BoundPort,
     ops: BoundPort,
     report: &mpsc::Sender<Report>,
@@ -255,7 +257,7 @@ fn serve(
         Err(error) => return drop(report.try_send((role, Err(error.to_string())))),
     };
     runtime.block_on(async {
-        let built = shop::build(role, settings, env).await.map_err(|error| error.to_string());
+        let built = shop::build(role, settings, env, backing).await.map_err(|error| error.to_string());
         let listening = built.and_then(|service| {
             let main = main.listen().map_err(|error| error.to_string())?;
             let ops = ops.listen().map_err(|error| error.to_string())?;

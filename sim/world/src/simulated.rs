@@ -8,16 +8,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use chassis::Env;
 use chassis::auth::Keys;
 use chassis::clock::{Clock, SharedClock};
 use chassis::context::Tracer;
-use chassis::events::sqlite::SqliteEventLog;
 use chassis::metrics::Metrics;
 use chassis::rng::Seeds;
-use chassis::sqlite::Storage;
-use chassis::{Backing, Embedded, Env};
+use eventlog::sqlite::SqliteEventLog;
+use eventlog::{Backing, Embedded};
 use kernel::Timestamp;
 use rand::Rng;
+use store::sqlite::Storage;
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -76,7 +77,7 @@ where
     let seeds = Seeds::from_number(options.seed);
     let space = format!("sim{}", SPACES.fetch_add(1, Ordering::Relaxed));
     let storage = Storage::Memory(space.clone());
-    let failed = |error: chassis::StoreError| WorldError(error.to_string());
+    let failed = |error: store::StoreError| WorldError(error.to_string());
     // The databases live as long as these connections: longer than any host.
     let keepers: Vec<_> = shop::databases().map(|name| storage.open(name)).collect::<Result<_, _>>().map_err(failed)?;
     let clock: SharedClock = Arc::new(VirtualClock::default());
@@ -162,7 +163,8 @@ impl Hosting {
         if life > 1 {
             tracing::debug!(target: "shop::fault", role, life, "started");
         }
-        let service = match shop::build(role, &self.settings, self.env(role, life, shutdown)).await {
+        let (env, backing) = self.env(role, life, shutdown);
+        let service = match shop::build(role, &self.settings, env, backing).await {
             Ok(service) => service,
             Err(error) if life == 1 => return Err(error.into()),
             // What it needs is broken as well.
@@ -179,12 +181,12 @@ impl Hosting {
     }
 
     /// A process that starts again draws other numbers than before.
-    fn env(&self, role: &'static str, life: u32, shutdown: CancellationToken) -> Env {
+    fn env(&self, role: &'static str, life: u32, shutdown: CancellationToken) -> (Env, Backing) {
         let seeds = self.seeds.scope(role);
         let seeds = if life == 1 { seeds } else { seeds.scope(&format!("life-{life}")) };
         let storage = Storage::Exposed(Storage::Memory(self.space.clone()).into(), self.perils.hazards(role));
         let log = self.perils.log(role, self.log.clone());
-        Env {
+        let env = Env {
             role,
             clock: self.perils.clock(role, self.clock.clone()),
             tracer: Tracer::new(&seeds),
@@ -194,10 +196,10 @@ impl Hosting {
             ops: self.ops.clone(),
             chaos: true,
             keys: self.keys.clone(),
-            backing: Backing::Embedded(Embedded { storage, log }),
             metrics: Metrics::new(role),
             shutdown,
-        }
+        };
+        (env, Backing::Embedded(Embedded { storage, log }))
     }
 }
 

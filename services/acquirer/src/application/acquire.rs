@@ -4,7 +4,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chassis::StoreError;
 use chassis::chaos::Active;
 use chassis::clock::SharedClock;
 use chassis::context::Context;
@@ -12,6 +11,7 @@ use chassis::rng::{Seeds, Stream};
 use chassis::settings::DurationRange;
 use kernel::{Money, Timestamp};
 use rand::RngExt;
+use store::StoreError;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 

@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use chassis::StoreError;
+use store::StoreError;
 
 use crate::domain::charge::{Charge, Key, Posting, Refusal};
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use acquirer::adapters::outbound::sqlite::SqliteLedger;
 use acquirer::application::ports::Ledger;
 use chassis::clock::SystemClock;
-use chassis::events::sqlite::SqliteEventLog;
 use chassis::metrics::Metrics;
-use chassis::sqlite::Storage;
-use chassis::{Backing, Embedded};
+use eventlog::sqlite::SqliteEventLog;
+use eventlog::{Backing, Embedded};
+use store::sqlite::Storage;
 use tempfile::TempDir;
 
 /// A place for databases that outlives the services on them; gone when this is dropped.

@@ -59,7 +59,6 @@ async fn start_with(settings: &[(&str, &str)], chaos: bool) -> Running {
         network: Arc::new(SystemNetwork),
         peers: Arc::new(BTreeMap::from([(acquirer::ROLE, main.address().unwrap().to_string())])),
         keys: Keys::new(&[7; 32]).unwrap(),
-        backing: family.backing(),
         metrics: Metrics::new(acquirer::ROLE),
         ops: Arc::default(),
         chaos,
@@ -67,7 +66,7 @@ async fn start_with(settings: &[(&str, &str)], chaos: bool) -> Running {
     };
     let values = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let config = settings::parse(acquirer::ROLE, &values).unwrap();
-    let service = acquirer::build(config, env.clone()).await.unwrap();
+    let service = acquirer::build(config, env.clone(), family.backing()).await.unwrap();
     let ops_address = ops.address().unwrap().to_string();
     tokio::spawn(chassis::serve::run(service, main.listen().unwrap(), ops.listen().unwrap()));
     Running { env, family, ops: ops_address }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use acquirer::adapters::outbound::postgres::PostgresLedger;
 use acquirer::application::ports::Ledger;
-use chassis::Backing;
 use chassis::metrics::Metrics;
-use chassis::postgres::options;
+use eventlog::Backing;
 use servers::{Borrowed, Meddling};
 use sqlx::{Connection, PgConnection};
+use store::postgres::options;
 
 /// A namespace on servers that outlive the services on them.
 pub struct Family(Borrowed);

@@ -22,7 +22,7 @@ pub const WORLD: &str = "world";
 /// Something that can be broken on purpose.
 #[derive(Debug, PartialEq)]
 pub struct Target {
-    /// As it is written in a scenario: `payment-provider`.
+    /// As it is written in a scenario.
     pub name: &'static str,
     /// The role that is told, or [`WORLD`].
     pub role: &'static str,
@@ -228,7 +228,7 @@ impl Fault {
     }
 }
 
-/// `payment-provider latency(latency=300ms..600ms)`
+/// `<target> latency(latency=300ms..600ms)`
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.target.name, self.kind.name)?;

@@ -14,7 +14,6 @@ use chassis::clock::SharedClock;
 use chassis::env::Env;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tower::ServiceExt;
 
 use crate::serving::env;
@@ -45,17 +44,15 @@ struct House {
     env: Env,
     router: Router,
     active: Arc<Mutex<Vec<Arc<Active>>>>,
-    _folder: TempDir,
 }
 
 fn house(chaos: bool) -> House {
-    let folder = tempfile::tempdir().unwrap();
     let clock: SharedClock = Arc::new(TestClock::new());
-    let env = Env { chaos, clock, ..env("house", &folder, BTreeMap::new()) };
+    let env = Env { chaos, clock, ..env("house", BTreeMap::new()) };
     let active = Arc::<Mutex<Vec<Arc<Active>>>>::default();
     let told = active.clone();
     let router = ops(&env, &LIFT, move |now| *told.lock().unwrap() = now.to_vec());
-    House { env, router, active, _folder: folder }
+    House { env, router, active }
 }
 
 impl House {

@@ -51,8 +51,7 @@ async fn called(fate: Arc<Fixed>) -> (Result<StatusResponse, Code>, u64, usize) 
     let probe = Probe::default();
     let (network, listener) = in_memory();
     let (_ops, ops) = in_memory();
-    let folder = tempfile::tempdir().unwrap();
-    let server = env(CALLEE, &folder, BTreeMap::from([(CALLEE, "h:1".into())]));
+    let server = env(CALLEE, BTreeMap::from([(CALLEE, "h:1".into())]));
     let service = Service { env: server.clone(), app: probe.grpc(), ops: Router::new(), tasks: Vec::new() };
     tokio::spawn(run(service, Box::new(listener), Box::new(ops)));
     let network = Arc::new(Perilous(network, Hazards::new(fate)));

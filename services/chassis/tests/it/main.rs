@@ -1,13 +1,8 @@
-//! The chassis against its contracts: the event log, the consumer loop, the relay, and serving over sockets.
+//! The chassis against its contracts: serving over sockets, and faults over HTTP.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod chaos;
-mod consume;
-mod contract;
-mod event_log;
-mod gather;
-mod relay;
-mod relay_contract;
+mod nouns;
 mod serving;
 mod world;

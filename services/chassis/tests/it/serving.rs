@@ -10,18 +10,16 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
+use chassis::Clock;
 use chassis::auth::{Caller, Keys, Role};
 use chassis::clock::SystemClock;
 use chassis::context::{Context, Trace, Tracer};
-use chassis::env::{Backing, Embedded, Env};
-use chassis::events::sqlite::SqliteEventLog;
+use chassis::env::Env;
 use chassis::grpc::{Identity, PeerChannel, channel};
 use chassis::metrics::Metrics;
 use chassis::net::{BoundPort, Listener, Network, Socket, SystemNetwork};
 use chassis::rng::Seeds;
 use chassis::serve::{App, Service, run};
-use chassis::sqlite::Storage;
-use chassis::{Clock, StoreError};
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kernel::Timestamp;
@@ -31,7 +29,6 @@ use proto::acquirer::v1::{
     ChargeRequest, ChargeResponse, RefundRequest, RefundResponse, StatusRequest, StatusResponse, VoidRequest,
     VoidResponse,
 };
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -61,7 +58,7 @@ struct Seen {
 }
 
 /// A service whose one method does as its key says: `hold` waits to be released, `never` has no
-/// end, `onward` asks the next service, `store` fails as storage does, anything else answers.
+/// end, `onward` asks the next service, anything else answers.
 #[derive(Clone, Default)]
 struct Probe {
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -97,7 +94,6 @@ impl AcquirerService for Probe {
                 let mut next = self.next.clone().unwrap();
                 return next.status(StatusRequest { key: "now".into() }).await;
             }
-            "store" => return Err(StoreError::Unavailable("disk full: /secret/path".into()).into()),
             _ => {}
         }
         Ok(Response::new(answer))
@@ -130,7 +126,6 @@ struct Running {
     ops: String,
     main: String,
     task: JoinHandle<()>,
-    _folder: TempDir,
 }
 
 impl Drop for Running {
@@ -139,11 +134,9 @@ impl Drop for Running {
     }
 }
 
-pub fn env(role: &'static str, folder: &TempDir, peers: BTreeMap<&'static str, String>) -> Env {
-    let storage = Storage::Folder(folder.path().to_owned());
+pub fn env(role: &'static str, peers: BTreeMap<&'static str, String>) -> Env {
     let clock = Arc::new(SystemClock);
     let seeds = Seeds::from_number(1).scope(role);
-    let log = Arc::new(SqliteEventLog::open(&storage, clock.clone()).unwrap());
     Env {
         role,
         clock,
@@ -152,7 +145,6 @@ pub fn env(role: &'static str, folder: &TempDir, peers: BTreeMap<&'static str, S
         network: Arc::new(SystemNetwork),
         peers: Arc::new(peers),
         keys: Keys::new(&[7; 32]).unwrap(),
-        backing: Backing::Embedded(Embedded { storage, log }),
         metrics: Metrics::new(role),
         ops: Arc::default(),
         chaos: false,
@@ -170,14 +162,13 @@ fn start(app: App) -> Running {
 }
 
 fn start_as(role: &'static str, app: App) -> Running {
-    let folder = tempfile::tempdir().unwrap();
     let (main, ops) = (free_port(), free_port());
     let (main_at, ops_at) = (main.address().unwrap().to_string(), ops.address().unwrap().to_string());
-    let env = env(role, &folder, BTreeMap::from([(role, main_at.clone())]));
+    let env = env(role, BTreeMap::from([(role, main_at.clone())]));
     let extra = Router::new().route("/extra", get(|| async { "more" }));
     let service = Service { env: env.clone(), app, ops: extra, tasks: Vec::new() };
     let task = tokio::spawn(run(service, main.listen().unwrap(), ops.listen().unwrap()));
-    Running { env, ops: ops_at, main: main_at, task, _folder: folder }
+    Running { env, ops: ops_at, main: main_at, task }
 }
 
 impl Running {
@@ -290,8 +281,7 @@ async fn garbage_on_a_port_ends_that_connection_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_says_nothing_is_cut_off() {
-    let folder = tempfile::tempdir().unwrap();
-    let env = env(CALLEE, &folder, BTreeMap::new());
+    let env = env(CALLEE, BTreeMap::new());
     let (main_at, main) = in_memory();
     let (ops_at, ops) = in_memory();
     let app = Probe::default().grpc();
@@ -382,8 +372,7 @@ async fn silent_connections_do_not_hold_up_a_drain() {
 #[tokio::test(start_paused = true)]
 async fn a_drain_waits_for_tasks_and_gives_up_in_the_end() {
     for (takes, drained_after) in [(2, 2), (100, 5)] {
-        let folder = tempfile::tempdir().unwrap();
-        let env = env(CALLEE, &folder, BTreeMap::new());
+        let env = env(CALLEE, BTreeMap::new());
         let shutdown = env.shutdown.clone();
         let stopping = shutdown.clone();
         let task = Box::pin(async move {
@@ -454,14 +443,6 @@ impl Clock for Yesterday {
         let day_us = 24 * 3600 * 1_000_000;
         Timestamp::from_micros(SystemClock.now().as_micros() - day_us)
     }
-}
-
-#[tokio::test]
-async fn a_failure_of_storage_tells_the_caller_no_details() {
-    let running = start(Probe::default().grpc());
-    let status = ask(&mut running.client(), "store").await.unwrap_err();
-    assert_eq!(status.code(), Code::Unavailable);
-    assert!(!status.message().contains("secret"), "{status}");
 }
 
 // The guard: the trace.
@@ -541,8 +522,7 @@ async fn a_peer_that_is_down_fails_the_call_and_its_return_is_noticed() {
     let (main, ops) = (free_port(), free_port());
     let address = main.address().unwrap();
     drop(main);
-    let folder = tempfile::tempdir().unwrap();
-    let env = env(CALLEE, &folder, BTreeMap::from([(CALLEE, address.to_string())]));
+    let env = env(CALLEE, BTreeMap::from([(CALLEE, address.to_string())]));
     let identity = Identity::Service(env.clone());
     let mut client = AcquirerServiceClient::new(channel(&env, CALLEE, identity, Duration::from_secs(5)).unwrap());
     let started = Instant::now();
@@ -574,8 +554,7 @@ impl Network for BlackHole {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_cannot_be_reached_fails_the_call_at_the_connect_deadline() {
-    let folder = tempfile::tempdir().unwrap();
-    let env = Env { network: Arc::new(BlackHole), ..env(CALLER, &folder, BTreeMap::from([(CALLEE, "h:1".into())])) };
+    let env = Env { network: Arc::new(BlackHole), ..env(CALLER, BTreeMap::from([(CALLEE, "h:1".into())])) };
     let identity = Identity::Service(env.clone());
     let mut client = AcquirerServiceClient::new(channel(&env, CALLEE, identity, Duration::from_secs(30)).unwrap());
     for _ in 0..2 {
@@ -591,8 +570,7 @@ async fn a_peer_that_falls_silent_fails_the_call_at_its_deadline() {
     let probe = Probe::default();
     let (network, listener) = in_memory();
     let (_ops, ops) = in_memory();
-    let folder = tempfile::tempdir().unwrap();
-    let env = Env { network: Arc::new(network), ..env(CALLEE, &folder, BTreeMap::from([(CALLEE, "h:1".into())])) };
+    let env = Env { network: Arc::new(network), ..env(CALLEE, BTreeMap::from([(CALLEE, "h:1".into())])) };
     let service = Service { env: env.clone(), app: probe.grpc(), ops: Router::new(), tasks: Vec::new() };
     tokio::spawn(run(service, Box::new(listener), Box::new(ops)));
     let identity = Identity::Service(env.clone());
@@ -607,8 +585,7 @@ async fn a_peer_that_falls_silent_fails_the_call_at_its_deadline() {
 
 #[tokio::test]
 async fn a_peer_nobody_told_of_is_a_start_error() {
-    let folder = tempfile::tempdir().unwrap();
-    let env = env(CALLER, &folder, BTreeMap::new());
+    let env = env(CALLER, BTreeMap::new());
     let refused = channel(&env, CALLEE, Identity::Service(env.clone()), Duration::from_secs(1)).err().unwrap();
     assert!(refused.to_string().contains(CALLEE), "{refused}");
 }

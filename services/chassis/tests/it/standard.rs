@@ -18,15 +18,14 @@ const SERVICE: &str = "acquirer.v1.AcquirerService";
 
 /// A probe as services are built, and a channel to it in nobody's name.
 fn started(probe: &Probe) -> (Running, PeerChannel) {
-    let folder = tempfile::tempdir().unwrap();
     let (main, ops) = (free_port(), free_port());
     let (main_at, ops_at) = (main.address().unwrap().to_string(), ops.address().unwrap().to_string());
-    let env = env(CALLEE, &folder, BTreeMap::from([(CALLEE, main_at.clone())]));
+    let env = env(CALLEE, BTreeMap::from([(CALLEE, main_at.clone())]));
     let app = App::Grpc(serving(&env, AcquirerServiceServer::new(probe.clone()), proto::DESCRIPTORS).unwrap());
     let service = Service { env: env.clone(), app, ops: Router::new(), tasks: Vec::new() };
     let task = tokio::spawn(run(service, main.listen().unwrap(), ops.listen().unwrap()));
     let nobody = channel(&env, CALLEE, Identity::Caller(env.clone()), Duration::from_secs(5)).unwrap();
-    (Running { env, ops: ops_at, main: main_at, task, _folder: folder }, nobody)
+    (Running { env, ops: ops_at, main: main_at, task }, nobody)
 }
 
 fn asked(service: &str) -> HealthCheckRequest {

@@ -66,8 +66,8 @@ mod tests {
     use std::time::Duration;
 
     use async_trait::async_trait;
-    use chassis::StoreError;
     use kernel::UserId;
+    use store::StoreError;
     use uuid::Uuid;
 
     use super::*;

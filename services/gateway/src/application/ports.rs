@@ -1,7 +1,7 @@
 //! What the gateway needs from the outside, besides the services themselves.
 
 use async_trait::async_trait;
-use chassis::StoreError;
+use store::StoreError;
 
 use crate::domain::window::Decision;
 

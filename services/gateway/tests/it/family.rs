@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chassis::clock::{SharedClock, SystemClock};
-use chassis::env::{Backing, Embedded};
-use chassis::events::sqlite::SqliteEventLog;
-use chassis::sqlite::Storage;
+use eventlog::sqlite::SqliteEventLog;
+use eventlog::{Backing, Embedded};
+use store::sqlite::Storage;
 
 pub fn clock() -> SharedClock {
     Arc::new(SystemClock)

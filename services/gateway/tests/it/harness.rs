@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use chassis::Env;
 use chassis::auth::{Keys, Role};
 use chassis::clock::SharedClock;
 use chassis::context::Tracer;
@@ -13,7 +14,7 @@ use chassis::metrics::Metrics;
 use chassis::net::{BoundPort, Network, SystemNetwork};
 use chassis::rng::Seeds;
 use chassis::serve::{self, App, Service};
-use chassis::{Backing, Env};
+use eventlog::Backing;
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
@@ -95,7 +96,7 @@ pub async fn shop_without_peers() -> Shop {
     start(&[], PEERS.map(|role| (role, address.clone())).into(), None, backing, folder).await
 }
 
-pub fn env(role: &'static str, peers: BTreeMap<&'static str, String>, backing: Backing) -> Env {
+pub fn env(role: &'static str, peers: BTreeMap<&'static str, String>) -> Env {
     let seeds = Seeds::from_number(1).scope(role);
     Env {
         role,
@@ -105,7 +106,6 @@ pub fn env(role: &'static str, peers: BTreeMap<&'static str, String>, backing: B
         network: Arc::new(SystemNetwork),
         peers: Arc::new(peers),
         keys: Keys::new(&[7; 32]).unwrap(),
-        backing,
         metrics: Metrics::new(role),
         ops: Arc::new(BTreeMap::from([("payment", PAYMENT_OPS.to_owned())])),
         chaos: false,
@@ -122,13 +122,13 @@ async fn start(
 ) -> Shop {
     let fakes = Fakes::default();
     if let Some(port) = behind {
-        let env = env("fakes", BTreeMap::new(), backing.clone());
+        let env = env("fakes", BTreeMap::new());
         let app = App::Grpc(fakes.routes());
         run(Service { env, app, ops: axum::Router::new(), tasks: Vec::new() }, port);
     }
     let settings = settings.iter().map(|(name, value)| (format!("gateway.{name}"), (*value).to_owned())).collect();
     let config = chassis::settings::parse(gateway::ROLE, &settings).unwrap();
-    let service = gateway::build(config, env(gateway::ROLE, peers, backing)).await.unwrap();
+    let service = gateway::build(config, env(gateway::ROLE, peers), backing).await.unwrap();
     let (keys, clock) = (service.env.keys.clone(), service.env.clock.clone());
     let port = BoundPort::bind(local()).unwrap();
     let gateway = port.address().unwrap();

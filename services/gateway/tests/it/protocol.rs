@@ -126,7 +126,7 @@ async fn is_not_built_without_knowing_where_its_peers_are() {
     let folder = tempfile::tempdir().unwrap();
     let config = chassis::settings::parse(gateway::ROLE, &std::collections::BTreeMap::new()).unwrap();
     let backing = crate::family::backing(folder.path());
-    let refused = gateway::build(config, env(gateway::ROLE, std::collections::BTreeMap::new(), backing));
+    let refused = gateway::build(config, env(gateway::ROLE, std::collections::BTreeMap::new()), backing);
     assert!(refused.await.err().is_some_and(|error| error.to_string().contains("user")));
 }
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use chassis::Clock;
-use chassis::redis::Redis;
 use gateway::adapters::outbound::redis::{KEY_PREFIX, RedisRateLimiter};
 use gateway::application::ports::RateLimiter;
 use gateway::domain::window::Window;
 use kernel::Timestamp;
+use store::redis::Redis;
 
 use crate::contract;
 use crate::family::connections;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use chassis::Clock;
 use chassis::clock::{SharedClock, SystemClock};
-use chassis::env::Backing;
+use eventlog::Backing;
 use kernel::Timestamp;
 use servers::Borrowed;
 
@@ -16,7 +16,7 @@ thread_local! {
 }
 
 /// The servers of this test, in its namespace.
-pub fn connections() -> chassis::Servers {
+pub fn connections() -> store::Servers {
     BORROWED
         .with_borrow_mut(|borrowed| borrowed.get_or_insert_with(|| servers::for_test().unwrap()).connections.clone())
 }

@@ -1,7 +1,7 @@
 //! Redis stops and comes back: customers are served all the while.
 
 use chassis::auth::Role;
-use chassis::env::Backing;
+use eventlog::Backing;
 use servers::LocalServers;
 
 use crate::harness::{eventually, shop_on};

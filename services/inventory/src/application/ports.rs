@@ -1,8 +1,8 @@
 //! What the use cases need from outside. The comments are contracts that every adapter keeps.
 
 use async_trait::async_trait;
-use chassis::StoreError;
 use kernel::{OrderId, ProductId, Timestamp};
+use store::StoreError;
 
 use crate::domain::{OrderLines, Refusal, ReleaseOutcome, ReserveOutcome, Restock, Stock};
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use chassis::StoreError;
 use chassis::clock::SharedClock;
 use kernel::{OrderId, ProductId};
+use store::StoreError;
 
 use super::ports::{
     Answer, Answers, CommitOrder, ReleaseOrder, ReserveOrder, RestockLock, RestockProduct, StockCache, StockStore,

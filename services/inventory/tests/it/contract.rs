@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::task::Poll;
 
-use chassis::StoreError;
-use chassis::events::Outbox;
+use eventlog::Outbox;
 use inventory::application::ports::{
     Answer, Answers, CommitOrder, ReleaseOrder, ReserveOrder, RestockProduct, StockStore, StockStoreError,
 };
 use inventory::domain::{Line, OrderLines, Refusal, ReleaseOutcome, ReserveOutcome, Restock, Stock};
 use kernel::{ProductId, Quantity, Timestamp};
+use store::StoreError;
 use tokio::task::JoinSet;
 
 use crate::family::Home;

@@ -4,16 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::clock::SystemClock;
-use chassis::events::Outbox;
-use chassis::events::sqlite::SqliteEventLog;
 use chassis::metrics::Metrics;
-use chassis::sqlite::Storage;
-use chassis::{Backing, Embedded};
+use eventlog::sqlite::SqliteEventLog;
+use eventlog::{Backing, Embedded, Outbox};
 use inventory::adapters::outbound::memory::{MemoryLocks, MemoryStockCache};
 use inventory::adapters::outbound::rows::DATABASE;
 use inventory::adapters::outbound::sqlite::SqliteStock;
 use inventory::application::ports::{RestockLock, StockCache, StockStore};
 use kernel::OrderId;
+use store::sqlite::Storage;
 use tempfile::TempDir;
 
 /// Where one shop keeps everything. It outlives the service.

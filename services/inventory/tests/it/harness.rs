@@ -9,11 +9,11 @@ use chassis::Env;
 use chassis::auth::{Keys, Role};
 use chassis::clock::SystemClock;
 use chassis::context::{Context, Tracer};
-use chassis::events::{Event, EventLog, Stream};
 use chassis::grpc::{Identity, PeerChannel};
 use chassis::metrics::Metrics;
 use chassis::net::{BoundPort, SystemNetwork};
 use chassis::rng::Seeds;
+use eventlog::{Event, EventLog};
 use inventory::Config;
 use kernel::OrderId;
 use proto::inventory::v1::inventory_service_client::InventoryServiceClient;
@@ -42,7 +42,7 @@ fn config(settings: &[(&str, &str)]) -> Config {
     chassis::settings::parse(inventory::ROLE, &settings.collect::<BTreeMap<_, _>>()).unwrap()
 }
 
-fn env(role: &'static str, home: &Home, inventory_at: &str) -> Env {
+fn env(role: &'static str, inventory_at: &str) -> Env {
     let seeds = Seeds::from_number(1).scope(role);
     Env {
         role,
@@ -52,7 +52,6 @@ fn env(role: &'static str, home: &Home, inventory_at: &str) -> Env {
         network: Arc::new(SystemNetwork),
         peers: Arc::new(BTreeMap::from([(inventory::ROLE, inventory_at.to_owned())])),
         keys: Keys::new(&[7; 32]).unwrap(),
-        backing: home.backing(),
         metrics: Metrics::new(role),
         ops: Default::default(),
         chaos: false,
@@ -76,10 +75,10 @@ impl Shop {
     async fn start(home: Home, settings: &[(&str, &str)]) -> Self {
         let (main, ops) = (free_port(), free_port());
         let address = main.address().unwrap().to_string();
-        let server = env(inventory::ROLE, &home, &address);
-        let client = env("order", &home, &address);
-        let log = client.event_log().await.unwrap();
-        let service = inventory::build(config(settings), server.clone()).await.unwrap();
+        let server = env(inventory::ROLE, &address);
+        let client = env("order", &address);
+        let log = home.backing().event_log(&client).await.unwrap();
+        let service = inventory::build(config(settings), server.clone(), home.backing()).await.unwrap();
         let running = tokio::spawn(chassis::serve::run(service, main.listen().unwrap(), ops.listen().unwrap()));
         Self { home, log, server, client, running }
     }
@@ -128,7 +127,7 @@ impl Shop {
     /// The events of an aggregate in the log, once there are `count`.
     pub async fn events(&self, aggregate: &str, count: usize) -> Vec<Event> {
         let read = async || {
-            let messages = self.log.read(Stream::Inventory, aggregate).await.unwrap();
+            let messages = self.log.read(inventory::STREAM, aggregate).await.unwrap();
             (messages.len() >= count).then(|| messages.into_iter().map(|message| message.event).collect::<Vec<_>>())
         };
         eventually(read).await

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use chassis::StoreError;
 use chassis::clock::SystemClock;
 use inventory::application::StockKeeping;
 use inventory::application::ports::{RestockLock, RestockTurn};
 use kernel::ProductId;
+use store::StoreError;
 use tokio::task::JoinSet;
 
 use crate::contract::{Books, restock};

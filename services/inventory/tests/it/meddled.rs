@@ -1,9 +1,9 @@
 //! Rows that change between reading and writing. In a store with one writer only that writer's own transaction can
 //! do it.
 
-use chassis::StoreError;
 use inventory::application::ports::StockStoreError;
 use inventory::domain::ReserveOutcome;
+use store::StoreError;
 
 use crate::contract::{Books, outcomes, reserve, restock};
 use crate::harness::order;

@@ -3,18 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::Backing;
 use chassis::clock::SystemClock;
-use chassis::events::Outbox;
 use chassis::metrics::Metrics;
-use chassis::redis::Redis;
 use chassis::rng::Seeds;
+use eventlog::{Backing, Outbox};
 use inventory::adapters::outbound::postgres::PostgresStock;
 use inventory::adapters::outbound::redis::{RedisLocks, RedisStockCache};
 use inventory::adapters::outbound::rows::DATABASE;
 use inventory::application::ports::{RestockLock, StockCache, StockStore};
 use servers::{Borrowed, Meddling};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use store::redis::Redis;
 
 /// Where one shop keeps everything. It outlives the service.
 pub struct Home {
@@ -50,7 +49,7 @@ impl Home {
 
     async fn connection(&self) -> PgConnection {
         let connections = &self.borrowed.connections;
-        let options = chassis::postgres::options(&connections.postgres).unwrap();
+        let options = store::postgres::options(&connections.postgres).unwrap();
         PgConnection::connect_with(&options.database(&connections.database(DATABASE))).await.unwrap()
     }
 

@@ -1,11 +1,11 @@
 //! Rows and keys that another instance changes between reading and writing. The other one is a connection that has
 //! written and not committed yet: whoever wants the same waits for it.
 
-use chassis::StoreError;
 use inventory::application::ports::{ReserveOrder, StockStoreError};
 use inventory::domain::{Refusal, ReleaseOutcome, ReserveOutcome};
 use kernel::ProductId;
 use servers::Meddling;
+use store::StoreError;
 
 use crate::contract::{Books, commit, outcomes, refused, release, reserve, restock};
 use crate::harness::order;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::redis::Redis;
 use chassis::rng::Seeds;
 use inventory::adapters::outbound::redis::{KEYS, RedisLocks, RedisStockCache, key, parse};
 use inventory::application::ports::{RestockLock, StockCache};
@@ -11,6 +10,7 @@ use inventory::domain::Stock;
 use kernel::ProductId;
 use redis::cmd;
 use servers::LocalServers;
+use store::redis::Redis;
 
 use crate::family::Home;
 use crate::harness::eventually;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use chassis::StoreError;
 use kernel::OrderId;
+use store::StoreError;
 
 use super::ports::{Accepted, Buyers, MessageProvider, ProviderError, RecipientError, Recipients};
 use crate::domain::{Channel, News, Recipient, compose};

@@ -1,6 +1,6 @@
 use async_trait::async_trait;
-use chassis::StoreError;
 use kernel::{OrderId, Timestamp, UserId};
+use store::StoreError;
 
 use crate::domain::{OutgoingMessage, Recipient};
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chassis::events::consume::Handler;
-use chassis::events::{EventLog, Stream};
+use eventlog::EventLog;
+use eventlog::consume::Handler;
+use notification::adapters::streams::{ORDERS, PAYMENTS};
 use tokio::time::Instant;
 
 use crate::harness::{Setup, Shop};
@@ -33,17 +34,17 @@ fn customers_are_told_of_every_end_of_an_order_and_of_nothing_else() {
     Setup::new().process(async |shop| {
         let (one, two) = (order(1).to_string(), order(2).to_string());
         shop.confirmed_order(1).await;
-        shop.publish(Stream::Orders, &one, "StockCommitted", "{}").await;
+        shop.publish(ORDERS, &one, "StockCommitted", "{}").await;
         let named = format!(r#"{{"user":"{}"}}"#, user(2));
-        shop.publish(Stream::Orders, &two, "OrderCreated", &named).await;
+        shop.publish(ORDERS, &two, "OrderCreated", &named).await;
         let failed = format!(
             r#"{{"order_id":"{two}","user_id":"{}","amount":{{"minor":1900,"currency":"EUR"}},"not_after":1,
                 "reference":"acq_1","reason":"declined"}}"#,
             user(2)
         );
-        shop.publish(Stream::Payments, &two, "PaymentIntended", &failed).await;
-        shop.publish(Stream::Payments, &two, "PaymentFailed", &failed).await;
-        shop.publish(Stream::Orders, &two, "OrderCancelled", &named).await;
+        shop.publish(PAYMENTS, &two, "PaymentIntended", &failed).await;
+        shop.publish(PAYMENTS, &two, "PaymentFailed", &failed).await;
+        shop.publish(ORDERS, &two, "OrderCancelled", &named).await;
         shop.serve().await;
 
         let mut expected = confirmation(1);
@@ -70,9 +71,9 @@ fn events_that_do_not_name_the_buyer_are_told_to_whoever_placed_the_order() {
     Setup::new().process(async |shop| {
         let order = order(1).to_string();
         let created = format!(r#"{{"user":"{}","lines":[],"total":{{"minor":0,"currency":"EUR"}}}}"#, user(7));
-        shop.publish(Stream::Orders, &order, "OrderCreated", &created).await;
-        shop.publish(Stream::Orders, &order, "OrderConfirmed", "{}").await;
-        shop.publish(Stream::Payments, &order, "PaymentFailed", r#"{"user_id":null,"amount":null}"#).await;
+        shop.publish(ORDERS, &order, "OrderCreated", &created).await;
+        shop.publish(ORDERS, &order, "OrderConfirmed", "{}").await;
+        shop.publish(PAYMENTS, &order, "PaymentFailed", r#"{"user_id":null,"amount":null}"#).await;
         shop.serve().await;
         let told: Vec<String> = shop.sent().into_iter().map(|(_, _, recipient)| recipient).collect();
         assert_eq!(told, [address(7), "+447700900007".into(), address(7)]);
@@ -83,7 +84,7 @@ fn events_that_do_not_name_the_buyer_are_told_to_whoever_placed_the_order() {
 fn an_event_that_names_the_buyer_needs_no_other_event() {
     Setup::new().process(async |shop| {
         let named = format!(r#"{{"user":"{}"}}"#, user(7));
-        shop.publish(Stream::Orders, &order(1).to_string(), "OrderCancelled", &named).await;
+        shop.publish(ORDERS, &order(1).to_string(), "OrderCancelled", &named).await;
         shop.serve().await;
         assert_eq!(shop.sent(), [(format!("ORDERS/{}/1", order(1)), "email".into(), address(7))]);
     });
@@ -94,7 +95,7 @@ fn an_event_delivered_twice_makes_one_message() {
     Setup::new().process(async |shop| {
         shop.confirmed_order(1).await;
         // Somebody of the same name handled it all and died before it was acknowledged.
-        let mut dying = shop.consumer(Stream::Orders).await;
+        let mut dying = shop.consumer(ORDERS).await;
         for message in dying.next(10).await.unwrap() {
             shop.announce.handle(&message).await.unwrap();
         }
@@ -138,7 +139,7 @@ fn poison_goes_to_the_dead_letters_and_the_others_go_on() {
             ("no-order".to_owned(), named(1)),
         ];
         for (number, (aggregate, data)) in (0..).zip(&poison) {
-            shop.publish(Stream::Orders, aggregate, "OrderConfirmed", data).await;
+            shop.publish(ORDERS, aggregate, "OrderConfirmed", data).await;
             shop.confirmed_order(number).await;
         }
         shop.serve().await;
@@ -158,7 +159,7 @@ fn what_no_repetition_can_help_is_parked_at_its_first_delivery() {
             ("no-order".to_owned(), stranger),
         ];
         for (aggregate, data) in &poison {
-            shop.publish(Stream::Orders, aggregate, "OrderConfirmed", data).await;
+            shop.publish(ORDERS, aggregate, "OrderConfirmed", data).await;
         }
         let started = Instant::now();
         shop.serve().await;
@@ -177,10 +178,10 @@ fn what_no_repetition_can_help_is_parked_at_its_first_delivery() {
 fn an_order_whose_beginning_is_late_is_told_of_when_it_is_there() {
     Setup::new().process(async |shop| {
         let order = order(1).to_string();
-        shop.publish(Stream::Payments, &order, "PaymentFailed", r#"{"user_id":null,"amount":null}"#).await;
+        shop.publish(PAYMENTS, &order, "PaymentFailed", r#"{"user_id":null,"amount":null}"#).await;
         let begin = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            shop.publish(Stream::Orders, &order, "OrderCreated", &format!(r#"{{"user":"{}"}}"#, user(7))).await;
+            shop.publish(ORDERS, &order, "OrderCreated", &format!(r#"{{"user":"{}"}}"#, user(7))).await;
         };
         tokio::join!(shop.serve_until(|| !shop.ledger().is_empty()), begin);
         assert!(shop.dead_letters().await.is_empty());
@@ -194,7 +195,7 @@ fn a_provider_that_is_out_of_order_for_good_makes_dead_letters_and_not_silence()
     setup.deliveries = 4;
     setup.process(async |shop| {
         let named = format!(r#"{{"user":"{}"}}"#, user(1));
-        shop.publish(Stream::Orders, &order(1).to_string(), "OrderCancelled", &named).await;
+        shop.publish(ORDERS, &order(1).to_string(), "OrderCancelled", &named).await;
         shop.serve().await;
         assert_eq!(shop.handed_over(), [4]);
         assert_eq!(shop.dead_letters().await, [format!("ORDERS.notification-service.{}/1", order(1))]);
@@ -225,6 +226,6 @@ fn a_service_killed_in_the_middle_sends_nothing_twice_and_loses_nothing() {
         assert_eq!(sent(shop), confirmations(0..60));
         assert!(shop.handed_over().contains(&2), "nothing was handed over again: it was never in the middle");
         assert!(shop.dead_letters().await.is_empty());
-        assert_eq!(shop.log.read(Stream::Orders, &order(1).to_string()).await.unwrap().len(), 2);
+        assert_eq!(shop.log.read(ORDERS, &order(1).to_string()).await.unwrap().len(), 2);
     });
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use chassis::clock::SystemClock;
-use chassis::events::sqlite::SqliteEventLog;
-use chassis::sqlite::Storage;
-use chassis::{Backing, Embedded};
+use eventlog::sqlite::SqliteEventLog;
+use eventlog::{Backing, Embedded};
+use store::sqlite::Storage;
 use tempfile::TempDir;
 
 /// Databases and a log that outlive the services on them; gone when this is dropped.

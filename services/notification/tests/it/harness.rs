@@ -6,21 +6,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chassis::clock::Clock;
-use chassis::events::consume::{Handler, run_concurrently};
-use chassis::events::sqlite::SqliteEventLog;
-use chassis::events::{Consumer, ConsumerSettings, Event, EventLog, Publish, Stream};
 use chassis::metrics::Metrics;
 use chassis::rng::Seeds;
 use chassis::settings::DurationRange;
-use chassis::sqlite::Storage;
+use eventlog::consume::{Handler, run_concurrently};
+use eventlog::sqlite::SqliteEventLog;
+use eventlog::{Consumer, ConsumerSettings, DEAD_LETTERS, Event, EventLog, Publish, Stream};
 use kernel::{Timestamp, UserId};
 use notification::adapters::inbound::events::{Announce, CONSUMER};
 use notification::adapters::outbound::buyers::LogBuyers;
 use notification::adapters::outbound::courier::{DATABASE, Manners, SimulatedCourier};
 use notification::adapters::outbound::sqlite::SqliteLedger;
+use notification::adapters::streams::{ORDERS, PAYMENTS};
 use notification::application::notify::Notifier;
 use notification::application::ports::{Accepted, MessageProvider, ProviderError, RecipientError, Recipients};
 use notification::domain::{OutgoingMessage, Recipient};
+use store::sqlite::Storage;
 use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -164,8 +165,8 @@ impl Shop {
     /// The `number`th order is placed by the `number`th user, and confirmed; today's event names the user.
     pub async fn confirmed_order(&self, number: u128) {
         let (order, user) = (order(number).to_string(), user(number));
-        self.publish(Stream::Orders, &order, "OrderCreated", &format!(r#"{{"user":"{user}"}}"#)).await;
-        self.publish(Stream::Orders, &order, "OrderConfirmed", &format!(r#"{{"user":"{user}"}}"#)).await;
+        self.publish(ORDERS, &order, "OrderCreated", &format!(r#"{{"user":"{user}"}}"#)).await;
+        self.publish(ORDERS, &order, "OrderConfirmed", &format!(r#"{{"user":"{user}"}}"#)).await;
     }
 
     pub async fn consumer(&self, stream: Stream) -> Box<dyn Consumer> {
@@ -179,7 +180,7 @@ impl Shop {
             let handler: Arc<dyn Handler> = self.announce.clone();
             run_concurrently(self.consumer(stream).await, handler, self.concurrency, shutdown.clone()).await;
         };
-        let listening = async { tokio::join!(listen(Stream::Orders), listen(Stream::Payments)) };
+        let listening = async { tokio::join!(listen(ORDERS), listen(PAYMENTS)) };
         tokio::select! {
             biased;
             () = eventually(enough) => {}
@@ -233,7 +234,7 @@ impl Shop {
     /// What stands in `DEAD_LETTERS`: whose, and what.
     pub async fn dead_letters(&self) -> Vec<String> {
         let settings = ConsumerSettings { name: "undertaker", ack_wait: ACK_WAIT, deliveries_max: 1000, kinds: &[] };
-        let mut consumer = self.log.consumer(Stream::DeadLetters, settings).await.unwrap();
+        let mut consumer = self.log.consumer(DEAD_LETTERS, settings).await.unwrap();
         let letters = tokio::time::timeout(Duration::from_millis(1), consumer.next(1000)).await;
         let mut letters: Vec<String> = match letters {
             Ok(letters) => letters.unwrap().into_iter().map(|letter| letter.event.aggregate).collect(),

@@ -8,12 +8,13 @@ use chassis::Env;
 use chassis::auth::{Caller, Keys};
 use chassis::clock::SystemClock;
 use chassis::context::Tracer;
-use chassis::events::{Event, EventLog, Publish, Stream};
 use chassis::metrics::Metrics;
 use chassis::net::{BoundPort, SystemNetwork};
 use chassis::rng::Seeds;
 use chassis::serve::{App, Service};
+use eventlog::{DEAD_LETTERS, Event, EventLog, Publish};
 use kernel::Timestamp;
+use notification::adapters::streams::{ORDERS, PAYMENTS};
 use proto::user::v1 as wire;
 use proto::user::v1::user_service_server::{UserService, UserServiceServer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -103,12 +104,11 @@ pub async fn start_on(family: Arc<Family>, settings: &[(&str, &str)]) -> Running
         ops: Arc::default(),
         chaos: false,
         keys: Keys::new(&[7; 32]).unwrap(),
-        backing: family.backing(),
         metrics: Metrics::new(notification::ROLE),
         shutdown: CancellationToken::new(),
     };
-    let log = env.event_log().await.unwrap();
-    for stream in [Stream::Orders, Stream::Payments] {
+    let log = family.backing().event_log(&env).await.unwrap();
+    for stream in [ORDERS, PAYMENTS] {
         log.prepare(stream).await.unwrap();
     }
     let users = Users::default();
@@ -119,7 +119,7 @@ pub async fn start_on(family: Arc<Family>, settings: &[(&str, &str)]) -> Running
 
     let values = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let config = chassis::settings::parse(notification::ROLE, &values).unwrap();
-    let service = notification::build(config, env.clone()).await.unwrap();
+    let service = notification::build(config, env.clone(), family.backing()).await.unwrap();
     tokio::spawn(chassis::serve::run(service, main.listen().unwrap(), ops.listen().unwrap()));
     Running { env, users, ops: ops_address, log, family }
 }
@@ -134,7 +134,7 @@ impl Running {
             occurred_at: Timestamp::default(),
             traceparent: None,
         };
-        self.log.publish(Stream::Orders, &[Publish { event, expected_last: 0 }]).await.remove(0).unwrap();
+        self.log.publish(ORDERS, &[Publish { event, expected_last: 0 }]).await.remove(0).unwrap();
     }
 
     async fn get(&self, path: &str) -> String {
@@ -184,7 +184,7 @@ async fn an_unknown_user_is_given_up_on_at_once_and_not_remembered() {
     running.counted("unaddressed", 1).await;
     let letter = format!("ORDERS.notification-service.{}/1", order(1));
     let deadline = Instant::now() + Duration::from_secs(10);
-    while running.log.last(Stream::DeadLetters, &letter).await.unwrap().is_none() {
+    while running.log.last(DEAD_LETTERS, &letter).await.unwrap().is_none() {
         assert!(Instant::now() < deadline, "it was never parked");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::events::Stream;
+use notification::adapters::streams;
 use tokio::time::Instant;
 
 use crate::family::Family;
@@ -44,7 +44,7 @@ fn a_service_killed_in_the_middle_sends_nothing_twice_and_loses_nothing() {
     process(async {
         let running = start_on(family.clone(), &[]).await;
         until(async || {
-            let lag = running.log.lag(Stream::Orders).await.unwrap();
+            let lag = running.log.lag(streams::ORDERS).await.unwrap();
             !lag.is_empty() && lag.iter().all(|consumer| consumer.unacknowledged == 0)
         })
         .await;

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use chassis::clock::SystemClock;
 use chassis::metrics::Metrics;
-use chassis::postgres::options;
 use chassis::rng::Seeds;
-use chassis::{Backing, Servers};
+use eventlog::Backing;
 use notification::adapters::outbound::courier::{Manners, SimulatedCourier};
 use notification::adapters::outbound::postgres::PostgresLedger;
 use servers::Borrowed;
 use sqlx::{Connection, PgConnection};
+use store::Servers;
+use store::postgres::options;
 
 /// A namespace on servers that outlive the services on them.
 pub struct Family(Borrowed);

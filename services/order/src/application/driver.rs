@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use chassis::clock::SharedClock;
 use chassis::context::{Context, Tracer};
+use chassis::rng::Seeds;
 use chassis::rng::Stream;
-use chassis::{StoreError, rng::Seeds};
 use kernel::{OrderId, Timestamp};
 use rand::RngExt;
+use store::StoreError;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

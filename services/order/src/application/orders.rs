@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::StoreError;
 use chassis::clock::SharedClock;
 use kernel::{OrderId, Quantity, UserId};
+use store::StoreError;
 use tokio::time::Instant;
 
 use super::driver::{Driver, single};
@@ -15,11 +15,8 @@ use super::ports::{
 };
 use super::steps::StepRecorder;
 use super::waiters::Waiters;
-use crate::domain::order::{items_fingerprint, normalised};
+use crate::domain::order::{TENANT, items_fingerprint, normalised};
 use crate::domain::{CancelReason, Line, Order, OrderEvent, Outcome, Rejected, Status, Step, Tries, saga};
-
-/// The one tenant so far; part of every order id.
-pub const TENANT: &str = "shop";
 
 /// So often an operator's retry looks again at an order that moves under its hands.
 const OVERTAKEN_MAX: u32 = 8;

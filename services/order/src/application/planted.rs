@@ -10,8 +10,8 @@ use clap::ValueEnum;
 use kernel::{OrderId, Timestamp};
 use tokio::time::sleep;
 
-use super::orders::TENANT;
 use super::ports::Stored;
+use crate::domain::order::TENANT;
 use crate::domain::saga::Done;
 use crate::domain::{CancelReason, Order, OrderEvent, Outcome, Reply, Status, Step, Tries};
 

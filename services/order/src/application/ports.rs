@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chassis::StoreError;
 use kernel::{Money, OrderId, ProductId, Sku, Timestamp, UserId};
+use store::StoreError;
 
 use crate::domain::{Line, Order, OrderEvent, Outcome, Reply, Status, Step, Tries};
 

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chassis::StoreError;
 use chassis::clock::SharedClock;
 use kernel::{OrderId, Timestamp};
+use store::StoreError;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 

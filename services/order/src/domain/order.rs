@@ -6,6 +6,8 @@ use std::str::FromStr;
 use kernel::{Money, OrderId, ProductId, Quantity, Sku, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 
+/// The one tenant so far; part of every order id.
+pub const TENANT: &str = "shop";
 /// Most lines in one order.
 pub const LINES_MAX: usize = 100;
 

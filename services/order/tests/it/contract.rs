@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chassis::StoreError;
 use chassis::context::Context;
 use kernel::{Currency, Money, OrderId, ProductId, Timestamp};
 use order::application::ports::{After, Attempt, Commit, Created, NewOrder, News, Orders, Postpone, Stored, Stuck};
 use order::domain::{CancelReason, Compensation, Line, Order, OrderEvent, Outcome, Status, Step, Tries, saga};
+use store::StoreError;
 
 use crate::harness::user;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chassis::events::Stream;
+use order::adapters::streams::{INVENTORY, PAYMENTS};
 use order::domain::Step;
 use proto::order::v1::{CreateOrderRequest, Item, ListStuckRequest};
 use tonic::Code;
@@ -266,10 +266,9 @@ async fn lists_come_oldest_first_in_pages() {
 
 #[tokio::test]
 async fn an_event_in_the_log_wakes_the_order_that_waits_for_it() {
-    for (step, stream, kind) in [
-        (Step::ProcessPayment, Stream::Payments, "PaymentProcessed"),
-        (Step::ReserveStock, Stream::Inventory, "StockReserved"),
-    ] {
+    for (step, stream, kind) in
+        [(Step::ProcessPayment, PAYMENTS, "PaymentProcessed"), (Step::ReserveStock, INVENTORY, "StockReserved")]
+    {
         // Without the event, the next look would come minutes later.
         let site = Site::with(&[("backoff_base", "300s"), ("backoff_cap", "300s"), ("lease", "600s")]).await;
         site.world.next(step, &[Fault::ReplyLost]);

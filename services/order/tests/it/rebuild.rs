@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chassis::StoreError;
 use chassis::clock::Clock;
 use kernel::{OrderId, Timestamp};
 use order::application::ports::{
@@ -16,6 +15,7 @@ use order::application::ports::{
 };
 use order::application::rebuild::{Limits, RebuildError, Rebuilder};
 use order::domain::{CancelReason, OrderEvent, Status, Step, Tries};
+use store::StoreError;
 
 use crate::contract::{
     Probe, abort, at, commit, commit_one, created, get, is_conflict, new_order, postpone, postpone_one, release,

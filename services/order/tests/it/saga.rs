@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chassis::clock::Clock as _;
-use chassis::events::consume::Handler;
-use chassis::events::{Event, Message, Stream};
 use chassis::metrics::Metrics;
+use eventlog::consume::Handler;
+use eventlog::{Event, Message};
 use kernel::OrderId;
 use order::adapters::inbound::events::{Ignored, WakeOrders};
+use order::adapters::streams::PAYMENTS;
 use order::application::orders::OrderError;
 use order::application::ports::QuoteError;
 use order::domain::{CancelReason, Status, Step};
@@ -394,7 +395,7 @@ fn event(kind: &str, aggregate: impl ToString) -> Message {
         occurred_at: Default::default(),
         traceparent: None,
     };
-    Message { stream: Stream::Payments, sequence: 1, event, deliveries: 1 }
+    Message { stream: PAYMENTS, sequence: 1, event, deliveries: 1 }
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chassis::Env;
 use chassis::auth::{Keys, Role};
 use chassis::clock::{Clock, SystemClock};
 use chassis::context::{Context, Tracer};
 use chassis::env::StartError;
-use chassis::events::sqlite::SqliteEventLog;
-use chassis::events::{Event, EventLog, Publish, Stream};
 use chassis::grpc::{Identity, PeerChannel};
 use chassis::metrics::Metrics;
 use chassis::net::{BoundPort, Network, SystemNetwork};
 use chassis::rng::Seeds;
 use chassis::serve::{App, Service};
-use chassis::{Backing, Embedded, Env};
+use eventlog::sqlite::SqliteEventLog;
+use eventlog::{Backing, Embedded, Event, EventLog, Publish, Stream};
 use order::Config;
 use proto::order::v1::order_service_client::OrderServiceClient;
 use proto::order::v1::{
@@ -59,7 +59,7 @@ fn embedded(folder: &TempDir) -> Backing {
     Backing::Embedded(Embedded { storage: storage(folder), log })
 }
 
-fn env(role: &'static str, backing: &Backing, addresses: &Arc<BTreeMap<&'static str, String>>) -> Env {
+fn env(role: &'static str, addresses: &Arc<BTreeMap<&'static str, String>>) -> Env {
     let seeds = Seeds::from_number(1).scope(role);
     Env {
         role,
@@ -69,7 +69,6 @@ fn env(role: &'static str, backing: &Backing, addresses: &Arc<BTreeMap<&'static 
         network: Arc::new(SystemNetwork),
         peers: addresses.clone(),
         keys: Keys::new(&[7; 32]).unwrap(),
-        backing: backing.clone(),
         metrics: Metrics::new(role),
         ops: Default::default(),
         chaos: false,
@@ -81,7 +80,7 @@ fn env(role: &'static str, backing: &Backing, addresses: &Arc<BTreeMap<&'static 
 pub async fn build(settings: &[(&str, &str)], peers: &[&'static str]) -> Result<(), StartError> {
     let folder = tempfile::tempdir().unwrap();
     let addresses = peers.iter().map(|role| (*role, "127.0.0.1:1".to_owned())).collect();
-    order::build(config(settings), env(order::ROLE, &embedded(&folder), &Arc::new(addresses))).await.map(drop)
+    order::build(config(settings), env(order::ROLE, &Arc::new(addresses)), embedded(&folder)).await.map(drop)
 }
 
 impl Site {
@@ -104,7 +103,7 @@ impl Site {
         let addresses = Arc::new(addresses);
         let main = ports.remove("order").unwrap();
         for (role, port) in ports {
-            let env = env(role, &backing, &addresses);
+            let env = env(role, &addresses);
             let app = App::Grpc(peers.routes(role));
             let service = Service { env, app, ops: axum::Router::new(), tasks: Vec::new() };
             tokio::spawn(chassis::serve::run(service, port.listen().unwrap(), free_port().listen().unwrap()));
@@ -121,9 +120,9 @@ impl Site {
         main: BoundPort,
         settings: &[(&str, &str)],
     ) -> Self {
-        let server = env(order::ROLE, &backing, &addresses);
-        let log = server.event_log().await.unwrap();
-        let service = order::build(config(settings), server.clone()).await.unwrap();
+        let server = env(order::ROLE, &addresses);
+        let log = backing.event_log(&server).await.unwrap();
+        let service = order::build(config(settings), server.clone(), backing.clone()).await.unwrap();
         let ops_port = free_port();
         let ops = ops_port.address().unwrap().to_string();
         let running = tokio::spawn(chassis::serve::run(service, main.listen().unwrap(), ops_port.listen().unwrap()));
@@ -167,7 +166,7 @@ impl Site {
     }
 
     pub fn client(&self, token: Option<&str>) -> Client {
-        let env = env("gateway", &self.backing, &self.addresses);
+        let env = env("gateway", &self.addresses);
         let identity = Identity::Caller(env.clone());
         let channel = chassis::grpc::channel(&env, order::ROLE, identity, Duration::from_secs(10)).unwrap();
         let context = Context { trace: env.tracer.span(None), token: token.map(Into::into) };
@@ -196,7 +195,7 @@ impl Site {
     /// What the log says about an order, once there are `count` events.
     pub async fn published(&self, id: &str, count: usize) -> Vec<Event> {
         eventually(async || {
-            let messages = self.log.read(Stream::Orders, id).await.unwrap();
+            let messages = self.log.read(order::STREAM, id).await.unwrap();
             (messages.len() >= count).then(|| messages.into_iter().map(|message| message.event).collect())
         })
         .await

@@ -99,7 +99,7 @@ async fn a_reopened_database_continues_where_it_stood() {
 async fn a_database_of_the_former_schema_is_opened_and_its_attempts_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let metrics = chassis::metrics::Metrics::new("test");
-    drop(chassis::sqlite::Db::open(&storage(&folder), DATABASE, &MIGRATIONS[..1], &metrics).unwrap());
+    drop(store::sqlite::Db::open(&storage(&folder), DATABASE, &MIGRATIONS[..1], &metrics).unwrap());
     let (polled, lost) = (contract::new_order(1, "polled", 10), contract::new_order(1, "lost", 10));
     let connection = storage(&folder).open(DATABASE).unwrap();
     for (new, first) in [(&polled, "ongoing"), (&lost, "unknown")] {

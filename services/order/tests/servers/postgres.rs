@@ -4,10 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chassis::StoreError;
 use chassis::metrics::Metrics;
-use chassis::postgres::Db;
-use chassis::redis::Redis;
 use kernel::OrderId;
 use order::adapters::outbound::postgres::{DATABASE, MIGRATIONS, PostgresOrders};
 use order::adapters::outbound::redis::RedisKeys;
@@ -15,6 +12,9 @@ use order::application::ports::{IdempotencyKeys, Orders, Projection};
 use order::domain::Step;
 use servers::Borrowed;
 use sqlx::AssertSqlSafe;
+use store::StoreError;
+use store::postgres::Db;
+use store::redis::Redis;
 
 use crate::contract::{self, Probe};
 use crate::harness::within;

@@ -1,23 +1,23 @@
 //! The built service over gRPC, on the servers.
 
-use chassis::Backing;
-use chassis::events::Stream;
-use chassis::redis::Redis;
+use eventlog::Backing;
+use order::adapters::streams::PAYMENTS;
 use order::domain::Step;
 use proto::order::v1::CreateOrderRequest;
 use servers::LocalServers;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use store::redis::Redis;
 use tonic::Code;
 
 use crate::site::{Site, by_id, request};
 use crate::world::Fault;
 
-async fn on_servers(servers: &chassis::Servers, settings: &[(&str, &str)]) -> Site {
+async fn on_servers(servers: &store::Servers, settings: &[(&str, &str)]) -> Site {
     Site::on(tempfile::tempdir().unwrap(), Backing::Servers(servers.clone()), settings).await
 }
 
-async fn execute(servers: &chassis::Servers, sql: String) {
-    let options = chassis::postgres::options(&servers.postgres).unwrap().database(&servers.database("order_db"));
+async fn execute(servers: &store::Servers, sql: String) {
+    let options = store::postgres::options(&servers.postgres).unwrap().database(&servers.database("order_db"));
     let mut connection = PgConnection::connect_with(&options).await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
 }
@@ -62,7 +62,7 @@ async fn an_event_in_the_log_wakes_the_order_that_waits_for_it() {
     let servers = servers::for_test().unwrap();
     let patience = [("backoff_base", "300s"), ("backoff_cap", "300s"), ("lease", "600s")];
     let site = on_servers(&servers.connections, &patience).await;
-    site.log.prepare(Stream::Payments).await.unwrap();
+    site.log.prepare(PAYMENTS).await.unwrap();
     site.world.next(Step::ProcessPayment, &[Fault::ReplyLost]);
     let client = site.user(1);
     let order = client.order(CreateOrderRequest { wait_ms: 0, ..request("k") }).await;
@@ -71,7 +71,7 @@ async fn an_event_in_the_log_wakes_the_order_that_waits_for_it() {
         attempts.iter().any(|attempt| attempt.outcome == "unknown").then_some(())
     })
     .await;
-    site.publish(Stream::Payments, "PaymentProcessed", &order.id).await;
+    site.publish(PAYMENTS, "PaymentProcessed", &order.id).await;
     client.becomes(&order.id, "CONFIRMED").await;
 }
 

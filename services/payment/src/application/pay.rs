@@ -12,11 +12,11 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chassis::StoreError;
 use chassis::clock::SharedClock;
 use chassis::context::Context;
-use chassis::events::Event;
+use eventlog::Event;
 use kernel::{Money, OrderId, UserId};
+use store::StoreError;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 

@@ -1,7 +1,7 @@
 use async_trait::async_trait;
-use chassis::StoreError;
-use chassis::events::Event;
+use eventlog::Event;
 use kernel::{Money, OrderId, Timestamp, UserId};
+use store::StoreError;
 
 use crate::domain::payment::{Command, Payment, Refusal, Standing};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chassis::clock::SystemClock;
-use chassis::events::Outbox;
+use eventlog::Outbox;
 use kernel::{Currency, Money, OrderId, Timestamp, UserId};
 use payment::application::ports::{Listing, PaymentStore};
 use payment::domain::payment::{
@@ -43,7 +43,7 @@ pub async fn events_of(outbox: &dyn Outbox, order: OrderId) -> Vec<Event> {
     for (version, row) in (1..).zip(&rows) {
         assert_eq!(row.version, version, "a gap in the versions");
     }
-    let event = |row: chassis::events::Event| {
+    let event = |row: eventlog::Event| {
         let facts: Facts = serde_json::from_str(&row.data).unwrap();
         Event { kind: row.kind.parse().unwrap(), at: row.occurred_at, facts }
     };

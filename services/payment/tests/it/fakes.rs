@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chassis::clock::Clock;
-use chassis::events::Outbox;
+use eventlog::Outbox;
 use kernel::{Money, OrderId, Timestamp};
 use payment::application::breaker::CircuitBreaker;
 use payment::application::pay::Payments;

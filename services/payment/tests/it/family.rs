@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use chassis::clock::{SharedClock, SystemClock};
-use chassis::events::Outbox;
-use chassis::events::sqlite::SqliteEventLog;
 use chassis::metrics::Metrics;
-use chassis::sqlite::Storage;
-use chassis::sqlite::outbox::SqliteOutbox;
-use chassis::{Backing, Embedded};
+use eventlog::outbox::sqlite::SqliteOutbox;
+use eventlog::sqlite::SqliteEventLog;
+use eventlog::{Backing, Embedded, Outbox};
 use payment::adapters::outbound::sqlite::SqlitePayments;
 use payment::adapters::outbound::stored::OUTBOX;
 use payment::application::ports::PaymentStore;
+use store::sqlite::Storage;
 use tempfile::TempDir;
 
 /// Databases and a log that outlive the services on them; gone when this is dropped.

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chassis::Env;
 use chassis::auth::{Keys, Role};
 use chassis::clock::SystemClock;
 use chassis::context::{Context, Tracer};
-use chassis::events::EventLog;
 use chassis::grpc::{Identity, PeerChannel, channel};
 use chassis::metrics::Metrics;
 use chassis::net::{BoundPort, Network, SystemNetwork};
 use chassis::rng::Seeds;
 use chassis::serve::Service;
 use chassis::settings;
-use chassis::{Backing, Env};
+use eventlog::EventLog;
 use kernel::UserId;
 use proto::payment::v1::payment_service_client::PaymentServiceClient;
 use serde_json::Value;
@@ -54,7 +54,7 @@ fn values(settings: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 /// What a role is lent, open to faults, with its peers at these addresses.
-fn env(role: &'static str, peers: BTreeMap<&'static str, String>, backing: Backing) -> Env {
+fn env(role: &'static str, peers: BTreeMap<&'static str, String>) -> Env {
     let seeds = Seeds::from_number(1).scope(role);
     Env {
         role,
@@ -64,7 +64,6 @@ fn env(role: &'static str, peers: BTreeMap<&'static str, String>, backing: Backi
         network: Arc::new(SystemNetwork),
         peers: Arc::new(peers),
         keys: Keys::new(&[7; 32]).unwrap(),
-        backing,
         metrics: Metrics::new(role),
         ops: Arc::default(),
         chaos: true,
@@ -84,15 +83,15 @@ pub async fn start(settings: &[(&str, &str)]) -> Running {
     let peers = BTreeMap::from([(payment::ROLE, address), (acquirer::ROLE, acquirer_address)]);
     let values = values(settings);
 
-    let acquirer_env = env(acquirer::ROLE, peers.clone(), family.backing());
+    let acquirer_env = env(acquirer::ROLE, peers.clone());
     let acquirer_stop = acquirer_env.shutdown.clone();
     let config = settings::parse(acquirer::ROLE, &values).unwrap();
-    serve(acquirer::build(config, acquirer_env).await.unwrap(), acquirer_main, acquirer_ops);
+    serve(acquirer::build(config, acquirer_env, family.backing()).await.unwrap(), acquirer_main, acquirer_ops);
 
-    let env = env(payment::ROLE, peers, family.backing());
+    let env = env(payment::ROLE, peers);
     let config = settings::parse(payment::ROLE, &values).unwrap();
-    serve(payment::build(config, env.clone()).await.unwrap(), main, ops);
-    let log = env.event_log().await.unwrap();
+    serve(payment::build(config, env.clone(), family.backing()).await.unwrap(), main, ops);
+    let log = family.backing().event_log(&env).await.unwrap();
     Running { env, family, log, acquirer: acquirer_stop, ops_address, acquirer_ops: acquirer_ops_address }
 }
 
@@ -100,7 +99,7 @@ pub async fn start(settings: &[(&str, &str)]) -> Running {
 pub async fn refusal_to_start(settings: &[(&str, &str)], peers: BTreeMap<&'static str, String>) -> Option<String> {
     let family = Family::new();
     let config = settings::parse(payment::ROLE, &values(settings)).unwrap();
-    let built = payment::build(config, env(payment::ROLE, peers, family.backing())).await;
+    let built = payment::build(config, env(payment::ROLE, peers), family.backing()).await;
     built.err().map(|error| error.to_string())
 }
 

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chassis::StoreError;
 use kernel::{Currency, Money, OrderId};
 use payment::application::pay::{Outcome, PayError, Payments};
 use payment::application::ports::{Decided, Listing, PaymentStore};
 use payment::domain::breaker::{Forced, State as BreakerState};
 use payment::domain::payment::{Action, Command, Kind, Payment, Refusal, Settled, State, Terms};
+use store::StoreError;
 use tokio::time::Instant;
 
 use crate::contract::{EURO, events_of, folds_to_the_payment, order, user};
@@ -167,7 +167,7 @@ impl PaymentStore for Outrun {
     async fn find(&self, order: OrderId) -> Result<Option<Payment>, StoreError> {
         self.0.find(order).await
     }
-    async fn history(&self, order: OrderId) -> Result<Vec<chassis::events::Event>, StoreError> {
+    async fn history(&self, order: OrderId) -> Result<Vec<eventlog::Event>, StoreError> {
         self.0.history(order).await
     }
     async fn list(&self, listing: &Listing) -> Result<Vec<Payment>, StoreError> {

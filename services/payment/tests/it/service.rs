@@ -3,7 +3,6 @@ use std::time::Duration;
 
 use chassis::auth::Role;
 use chassis::context::Context;
-use chassis::events::Stream;
 use kernel::OrderId;
 use proto::common::v1::Money;
 use proto::payment::v1::process_payment_response::Outcome;
@@ -68,7 +67,7 @@ pub async fn pay_until_known(client: &mut Client, number: u128) -> Outcome {
 async fn published(running: &Running, of: OrderId, count: usize) -> Vec<String> {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        let messages = running.log.read(Stream::Payments, &of.to_string()).await.unwrap();
+        let messages = running.log.read(payment::STREAM, &of.to_string()).await.unwrap();
         if messages.len() >= count {
             let versions: Vec<i64> = messages.iter().map(|message| message.event.version).collect();
             assert!(versions.iter().copied().eq(1..=versions.len() as i64), "{versions:?}");
@@ -99,7 +98,7 @@ async fn events_carry_order_user_amount_and_reference() {
     let running = start(&[FAST]).await;
     pay(&mut running.client(), 1).await;
     published(&running, order(1), 2).await;
-    let last = running.log.last(Stream::Payments, &order(1).to_string()).await.unwrap().unwrap();
+    let last = running.log.last(payment::STREAM, &order(1).to_string()).await.unwrap().unwrap();
     let data: serde_json::Value = serde_json::from_str(&last.event.data).unwrap();
     assert_eq!(data["order_id"], order(1).to_string());
     assert_eq!(data["user_id"], user(1).to_string());

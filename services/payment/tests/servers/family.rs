@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use chassis::clock::SharedClock;
-use chassis::events::Outbox;
 use chassis::metrics::Metrics;
-use chassis::postgres::options;
-use chassis::postgres::outbox::PostgresOutbox;
-use chassis::{Backing, Servers};
+use eventlog::outbox::postgres::PostgresOutbox;
+use eventlog::{Backing, Outbox};
 use payment::adapters::outbound::postgres::PostgresPayments;
 use payment::adapters::outbound::stored::{DATABASE, OUTBOX};
 use payment::application::ports::PaymentStore;
 use servers::{Borrowed, LocalServers, Meddling};
 use sqlx::{Connection, PgConnection};
+use store::Servers;
+use store::postgres::options;
 
 /// A namespace on servers that outlive the services on them.
 pub struct Family {

@@ -7,12 +7,12 @@ use std::time::Duration;
 use acquirer::adapters::outbound::postgres::PostgresLedger;
 use acquirer::application::ports::Ledger;
 use acquirer::domain::charge::{Action, Posting};
-use chassis::StoreError;
 use chassis::metrics::Metrics;
 use kernel::Timestamp;
 use payment::application::pay::{Outcome, PayError, Payments};
 use payment::domain::payment::{Kind, State};
 use servers::{LocalServers, Server};
+use store::StoreError;
 use tokio::time::Instant;
 
 use crate::contract::{EURO, order, user};

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use chassis::StoreError;
 use chassis::clock::SharedClock;
 use kernel::ProductId;
+use store::StoreError;
 
 use super::ports::{ProductCache, ProductKey, ProductList, ProductStore, SkuTaken};
 use crate::domain::{Draft, Product, ProductChange, ProductError, Search, Shelf};

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use chassis::StoreError;
 use kernel::{ProductId, Sku, Timestamp};
+use store::StoreError;
 
 use crate::domain::{Draft, Product, Search, Shelf};
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use chassis::Clock;
 use chassis::metrics::{CacheCounters, Metrics};
-use chassis::sqlite::{Db, Storage};
 use kernel::{Currency, Money, ProductId, Timestamp};
 use product::adapters::outbound::cache::InProcessProducts;
 use product::adapters::outbound::rows::DATABASE;
 use product::adapters::outbound::sqlite::{MIGRATIONS, SqliteProducts};
 use product::application::ports::{ProductCache, ProductKey};
 use product::domain::Product;
+use store::sqlite::{Db, Storage};
 
 use crate::contract;
 

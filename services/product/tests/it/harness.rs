@@ -9,12 +9,13 @@ use std::time::Duration;
 use chassis::auth::{Keys, Role};
 use chassis::clock::SystemClock;
 use chassis::context::{Context, Tracer};
-use chassis::env::{Backing, Env};
+use chassis::env::Env;
 use chassis::grpc::{Identity, PeerChannel};
 use chassis::metrics::Metrics;
 use chassis::net::{BoundPort, SystemNetwork};
 use chassis::rng::Seeds;
 use chassis::serve;
+use eventlog::Backing;
 use proto::common::v1::{Money, Page};
 use proto::product::v1 as wire;
 use proto::product::v1::product_service_client::ProductServiceClient;
@@ -34,7 +35,7 @@ pub fn settings(settings: &[(&str, &str)]) -> product::Config {
     chassis::settings::parse(product::ROLE, &settings.collect::<BTreeMap<_, _>>()).unwrap()
 }
 
-fn env(backing: Backing, address: String) -> Env {
+fn env(address: String) -> Env {
     let seeds = Seeds::from_number(1);
     Env {
         role: product::ROLE,
@@ -44,7 +45,6 @@ fn env(backing: Backing, address: String) -> Env {
         network: Arc::new(SystemNetwork),
         peers: Arc::new(BTreeMap::from([(product::ROLE, address)])),
         keys: Keys::new(&[7; 32]).unwrap(),
-        backing,
         metrics: Metrics::new(product::ROLE),
         ops: Arc::default(),
         chaos: false,
@@ -64,8 +64,8 @@ impl Shop {
     pub async fn start_on(backing: Backing, config: product::Config) -> Self {
         let port = || BoundPort::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let (main, ops) = (port(), port());
-        let env = env(backing, main.address().unwrap().to_string());
-        let service = product::build(config, env.clone()).await.unwrap();
+        let env = env(main.address().unwrap().to_string());
+        let service = product::build(config, env.clone(), backing).await.unwrap();
         let running = tokio::spawn(serve::run(service, main.listen().unwrap(), ops.listen().unwrap()));
         Self { env, running }
     }

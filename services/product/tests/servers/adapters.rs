@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::metrics::{CacheCounters, Metrics};
-use chassis::postgres::Db;
-use chassis::redis::Redis;
-use chassis::redis::versioned::VersionedCache;
 use kernel::{Currency, Money, ProductId};
 use product::adapters::outbound::postgres::{MIGRATIONS, PostgresProducts};
 use product::adapters::outbound::redis::{KEY_PREFIX, RedisProducts, SKU_PREFIX, parse};
 use product::adapters::outbound::rows::DATABASE;
 use product::application::ports::{ProductCache, ProductKey};
 use product::domain::Product;
+use store::postgres::Db;
+use store::redis::Redis;
+use store::redis::versioned::VersionedCache;
 
 use crate::contract;
 use crate::family::{connections, eventually};

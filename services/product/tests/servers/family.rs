@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::time::Duration;
 
-use chassis::env::Backing;
+use eventlog::Backing;
 use servers::Borrowed;
 
 thread_local! {
@@ -13,7 +13,7 @@ thread_local! {
 }
 
 /// The servers of this test, in its namespace.
-pub fn connections() -> chassis::Servers {
+pub fn connections() -> store::Servers {
     BORROWED
         .with_borrow_mut(|borrowed| borrowed.get_or_insert_with(|| servers::for_test().unwrap()).connections.clone())
 }

@@ -1,10 +1,10 @@
 //! Redis stops and comes back: slower, not wrong.
 
-use chassis::env::Backing;
-use chassis::redis::Redis;
+use eventlog::Backing;
 use product::adapters::outbound::redis::{KEY_PREFIX, parse};
 use proto::product::v1 as wire;
 use servers::LocalServers;
+use store::redis::Redis;
 
 use crate::family::eventually;
 use crate::harness::{Shop, by_id, by_sku, eur, settings, sneaker, unchanged};

@@ -1,8 +1,8 @@
 //! What the use cases need of the outside world.
 
 use async_trait::async_trait;
-use chassis::StoreError;
 use kernel::UserId;
+use store::StoreError;
 
 use crate::domain::{Change, Email, LockedOut, Password, PasswordHash, User};
 

@@ -3,10 +3,10 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use chassis::StoreError;
 use chassis::auth::Keys;
 use chassis::clock::SharedClock;
 use kernel::{Timestamp, UserId};
+use store::StoreError;
 
 use super::ports::{
     Added, HashError, LoginAttempts, PasswordHasher, Registration, SessionCache, UpdateRefusal, UserStore,

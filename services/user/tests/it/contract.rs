@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::events::Outbox;
+use eventlog::Outbox;
 use kernel::{Timestamp, UserId};
 use serde_json::from_str;
 
@@ -95,7 +95,7 @@ fn renamed(user: &User, to: &str) -> Change {
 
 async fn events(outbox: &dyn Outbox, user: &User) -> Vec<UserEvent> {
     let rows = outbox.all_of(&user.id.to_string()).await.unwrap();
-    let read = |row: chassis::events::Event| UserEvent {
+    let read = |row: eventlog::Event| UserEvent {
         user: row.aggregate.parse().unwrap(),
         version: row.version,
         occurred_at: row.occurred_at,

@@ -1,13 +1,13 @@
 //! What the stream `USERS` is told.
 
-use chassis::events::{Message, Stream};
+use eventlog::Message;
 use proto::user::v1 as wire;
 
 use crate::harness::{ADMIN, Shop, build, eventually, settings};
 
 async fn messages(shop: &Shop, user: &str, count: usize) -> Vec<Message> {
     eventually("the events are in the log", || async {
-        let found = shop.log.read(Stream::Users, user).await.unwrap();
+        let found = shop.log.read(user::STREAM, user).await.unwrap();
         (found.len() >= count).then_some(found)
     })
     .await

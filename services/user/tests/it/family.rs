@@ -4,10 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chassis::clock::SystemClock;
-use chassis::env::{Backing, Embedded};
-use chassis::events::EventLog;
-use chassis::events::sqlite::SqliteEventLog;
-use chassis::sqlite::Storage;
+use eventlog::sqlite::SqliteEventLog;
+use eventlog::{Backing, Embedded, EventLog};
+use store::sqlite::Storage;
 
 pub fn backing(folder: &Path) -> (Backing, Arc<dyn EventLog>) {
     let storage = Storage::Folder(folder.to_owned());

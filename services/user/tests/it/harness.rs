@@ -9,13 +9,13 @@ use std::time::Duration;
 use chassis::auth::Keys;
 use chassis::clock::SystemClock;
 use chassis::context::{Context, Tracer};
-use chassis::env::{Backing, Env, StartError};
-use chassis::events::EventLog;
+use chassis::env::{Env, StartError};
 use chassis::grpc::{Identity, PeerChannel};
 use chassis::metrics::Metrics;
 use chassis::net::{BoundPort, SystemNetwork};
 use chassis::rng::Seeds;
 use chassis::serve::{self, Service};
+use eventlog::{Backing, EventLog};
 use proto::user::v1 as wire;
 use proto::user::v1::user_service_client::UserServiceClient;
 use tokio::task::JoinHandle;
@@ -40,7 +40,7 @@ pub fn settings(more: &[(&str, &str)]) -> user::Config {
     chassis::settings::parse(user::ROLE, &all.collect::<BTreeMap<_, _>>()).unwrap()
 }
 
-fn env(backing: Backing, address: String) -> Env {
+fn env(address: String) -> Env {
     let seeds = Seeds::from_number(1);
     Env {
         role: user::ROLE,
@@ -50,7 +50,6 @@ fn env(backing: Backing, address: String) -> Env {
         network: Arc::new(SystemNetwork),
         peers: Arc::new(BTreeMap::from([(user::ROLE, address)])),
         keys: Keys::new(&[7; 32]).unwrap(),
-        backing,
         metrics: Metrics::new(user::ROLE),
         ops: Arc::default(),
         chaos: false,
@@ -58,17 +57,22 @@ fn env(backing: Backing, address: String) -> Env {
     }
 }
 
-async fn build_in(config: user::Config, env: Env, log: Arc<dyn EventLog>) -> Result<Service, StartError> {
-    match env.backing {
-        Backing::Embedded(_) => user::build(config, env).await,
-        Backing::Servers(_) => user::build_on(config, env, log).await,
+async fn build_in(
+    config: user::Config,
+    env: Env,
+    backing: Backing,
+    log: Arc<dyn EventLog>,
+) -> Result<Service, StartError> {
+    match backing {
+        Backing::Embedded(_) => user::build(config, env, backing).await,
+        Backing::Servers(_) => user::build_on(config, env, backing, log).await,
     }
 }
 
 /// Builds the service without running it.
 pub async fn build(folder: &Path, config: user::Config) -> Result<Service, StartError> {
     let (backing, log) = crate::family::backing(folder);
-    build_in(config, env(backing, "nowhere:1".to_owned()), log).await
+    build_in(config, env("nowhere:1".to_owned()), backing, log).await
 }
 
 impl Shop {
@@ -84,8 +88,8 @@ impl Shop {
     pub async fn start_on(backing: Backing, log: Arc<dyn EventLog>, config: user::Config) -> Self {
         let port = || BoundPort::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let (main, ops) = (port(), port());
-        let env = env(backing, main.address().unwrap().to_string());
-        let service = build_in(config, env.clone(), log.clone()).await.unwrap();
+        let env = env(main.address().unwrap().to_string());
+        let service = build_in(config, env.clone(), backing, log.clone()).await.unwrap();
         let running = tokio::spawn(serve::run(service, main.listen().unwrap(), ops.listen().unwrap()));
         Self { env, log, running }
     }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use chassis::clock::SystemClock;
 use chassis::metrics::{CacheCounters, Metrics};
-use chassis::postgres::Db;
-use chassis::postgres::outbox::PostgresOutbox;
-use chassis::redis::Redis;
-use chassis::redis::versioned::VersionedCache;
+use eventlog::outbox::postgres::PostgresOutbox;
 use kernel::Timestamp;
+use store::postgres::Db;
+use store::redis::Redis;
+use store::redis::versioned::VersionedCache;
 use user::adapters::outbound::attempts::RedisAttempts;
 use user::adapters::outbound::postgres::{MIGRATIONS, PostgresUsers};
 use user::adapters::outbound::redis::{KEY_PREFIX, RedisSessions, parse};

@@ -5,11 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chassis::clock::SystemClock;
-use chassis::env::Backing;
-use chassis::events::EventLog;
-use chassis::events::sqlite::SqliteEventLog;
-use chassis::sqlite::Storage;
+use eventlog::sqlite::SqliteEventLog;
+use eventlog::{Backing, EventLog};
 use servers::Borrowed;
+use store::sqlite::Storage;
 
 thread_local! {
     /// A test has a thread of its own: its servers live as long as it does.
@@ -17,7 +16,7 @@ thread_local! {
 }
 
 /// The servers of this test, in its namespace.
-pub fn connections() -> chassis::Servers {
+pub fn connections() -> store::Servers {
     BORROWED
         .with_borrow_mut(|borrowed| borrowed.get_or_insert_with(|| servers::for_test().unwrap()).connections.clone())
 }

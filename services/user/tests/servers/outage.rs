@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::env::Backing;
 use chassis::metrics::{CacheCounters, Metrics};
-use chassis::redis::Redis;
-use chassis::redis::versioned::VersionedCache;
+use eventlog::Backing;
 use kernel::{Timestamp, UserId};
 use proto::user::v1 as wire;
 use servers::LocalServers;
+use store::redis::Redis;
+use store::redis::versioned::VersionedCache;
 use user::adapters::outbound::redis::RedisSessions;
 use user::application::ports::SessionCache;
 use user::domain::{Role, User};
@@ -18,7 +18,7 @@ use crate::family::event_log;
 use crate::harness::{PASSWORD, Shop, eventually, settings};
 
 /// A cache beside the service's own, on the same server.
-async fn second_cache(servers: &chassis::Servers) -> RedisSessions {
+async fn second_cache(servers: &store::Servers) -> RedisSessions {
     let redis = Arc::new(Redis::connect(servers).await.unwrap());
     let counters = CacheCounters::register(&Metrics::new("user"), "session_cache_requests", "Profiles");
     RedisSessions::new(Arc::new(VersionedCache::new(redis, Duration::from_secs(60))), counters)

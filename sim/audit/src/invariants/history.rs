@@ -1,7 +1,7 @@
 //! Rules about events: that they are all there, that they were possible, and that everything else
 //! that is stored follows from them.
 
-use chassis::events::Event;
+use eventlog::Event;
 use kernel::OrderId;
 use order::adapters::outbound::sqlite::decode;
 use order::domain::{Order, OrderEvent, Status};

@@ -11,7 +11,7 @@ mod stock;
 
 use std::collections::BTreeMap;
 
-use chassis::StoreError;
+use store::StoreError;
 
 use super::Finding;
 use super::books::{Books, InFlight, OrderBook, StockRow};

@@ -5,15 +5,15 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use async_nats::{ConnectErrorKind, ConnectOptions, RequestErrorKind, ServerAddr};
-use chassis::events::jetstream::{JetStreamLog, plain};
-use chassis::events::{EventLog as _, Stream};
-use chassis::gather::BATCH_MAX;
 use chassis::hazard::Hazards;
-use chassis::{Servers, StoreError};
+use eventlog::EventLog as _;
+use eventlog::jetstream::{JetStreamLog, plain};
 use redis::{ErrorKind, RedisError};
 use servers::binaries::{NATS_SERVER, POSTGRES, Program, REDIS_SERVER, Version};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
+use store::gather::BATCH_MAX;
+use store::{Servers, StoreError};
 use tracing::instrument::WithSubscriber as _;
 use tracing::subscriber::NoSubscriber;
 
@@ -117,7 +117,7 @@ pub async fn streams(servers: &Servers) -> Result<(), String> {
         other => NATS_URL.says(other),
     };
     let log = JetStreamLog::connect(servers, "shopctl").await.map_err(said)?;
-    for stream in Stream::ALL {
+    for stream in shop::STREAMS {
         log.prepare(stream).await.map_err(said)?;
     }
     Ok(())
@@ -144,7 +144,7 @@ pub async fn postgres(url: &str) -> Result<String, String> {
 
 fn postgres_options(url: &str) -> Result<PgConnectOptions, String> {
     let of_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
-    let options = of_postgres.then(|| chassis::postgres::options(url).ok()).flatten();
+    let options = of_postgres.then(|| store::postgres::options(url).ok()).flatten();
     options.ok_or_else(|| DATABASE_URL.not_a_url())
 }
 
@@ -154,7 +154,7 @@ fn postgres_refuses(error: &sqlx::Error, options: &PgConnectOptions, place: &str
         sqlx::Error::Database(error) if matches!(error.code().as_deref(), Some("28P01" | "28000")) => {
             format!("{place} refuses the login of the user `{}`", options.get_username())
         }
-        other => format!("{place}: {}", chassis::postgres::plain(other)),
+        other => format!("{place}: {}", store::postgres::plain(other)),
     }
 }
 

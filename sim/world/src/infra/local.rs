@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chassis::Servers;
 use servers::{GiveUp, LocalServers};
+use store::Servers;
 use tokio::time::Instant;
 
 /// The three servers, which other hands may stop and start while the shop runs.

@@ -8,9 +8,9 @@ pub mod local;
 
 use std::path::{Path, PathBuf};
 
-use chassis::Servers;
-use chassis::gather::BATCH_MAX;
 use clap::{Args, ValueEnum};
+use store::Servers;
+use store::gather::BATCH_MAX;
 
 use local::PrivateServers;
 use shop::World;

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chassis::StoreError;
-use chassis::events::{Consumer, ConsumerSettings, EventLog, Lag, Message, Publish, PublishError, Stream};
 use chassis::hazard::Hazards;
+use eventlog::{Consumer, ConsumerSettings, EventLog, Lag, Message, Publish, PublishError, Stream};
+use store::StoreError;
 use tokio::time::{Duration, sleep};
 
 use super::Perils;

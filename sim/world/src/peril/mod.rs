@@ -13,10 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chassis::chaos::{Fault, Target};
 use chassis::clock::SharedClock;
-use chassis::events::EventLog;
 use chassis::hazard::{CallFate, Fate, Hazards, Lost, Passage};
 use chassis::net::{Listener, Network};
 use chassis::rng::Seeds;
+use eventlog::EventLog;
 use rand::RngExt as _;
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;

@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chassis::gather::{Failed, Gather, Traced, Writer};
 use chassis::metrics::Metrics;
-use chassis::postgres::{Db, Kept, failed, plain};
-use chassis::{Servers, StoreError};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres, Row as _};
+use store::gather::{Failed, Gather, Traced, Writer};
+use store::postgres::{Db, Kept, failed, plain};
+use store::{Servers, StoreError};
 
 use super::stored::{DATABASE, Stored};
 use crate::application::ports::Ledger;

@@ -1,10 +1,10 @@
 //! The ledger in SQLite.
 
 use async_trait::async_trait;
-use chassis::StoreError;
 use chassis::metrics::Metrics;
-use chassis::sqlite::{Db, Storage};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use store::StoreError;
+use store::sqlite::{Db, Storage};
 
 use super::stored::{DATABASE, Stored};
 #[cfg(feature = "planted-bugs")]

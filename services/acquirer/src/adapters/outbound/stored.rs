@@ -1,7 +1,7 @@
 //! How both ledgers believe a row.
 
-use chassis::StoreError;
 use kernel::{Money, Timestamp};
+use store::StoreError;
 
 use crate::domain::charge::{Charge, Key, State};
 

@@ -3,9 +3,9 @@
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
-use chassis::StoreError;
-use chassis::expiring::ExpiringMap;
 use kernel::Timestamp;
+use store::StoreError;
+use store::expiring::ExpiringMap;
 use tokio::time::Instant;
 
 use crate::application::ports::RateLimiter;

@@ -3,10 +3,10 @@
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use chassis::StoreError;
 use chassis::clock::SharedClock;
-use chassis::redis::Redis;
 use redis::Script;
+use store::StoreError;
+use store::redis::Redis;
 
 use crate::application::ports::RateLimiter;
 use crate::domain::window::{Decision, WINDOW, Window, minute_of};

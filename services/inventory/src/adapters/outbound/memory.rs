@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chassis::StoreError;
-use chassis::expiring::ExpiringMap;
 use kernel::{ProductId, Timestamp};
+use store::StoreError;
+use store::expiring::ExpiringMap;
 use tokio::time::Instant;
 
 use crate::application::ports::{RestockLock, RestockTurn, StockCache};

@@ -19,18 +19,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chassis::StoreError;
 use chassis::clock::SharedClock;
-use chassis::env::Servers;
-use chassis::events::Event;
-use chassis::gather::{Failed, Gather, Traced, Writer};
 use chassis::metrics::Metrics;
-use chassis::postgres::outbox::PostgresOutbox;
-use chassis::postgres::{Db, Kept, failed, is_taken, plain};
+use eventlog::Event;
+use eventlog::outbox::postgres::PostgresOutbox;
 use kernel::{OrderId, ProductId, Timestamp};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres, Row as _};
+use store::gather::{Failed, Gather, Traced, Writer};
+use store::postgres::{Db, Kept, failed, is_taken, plain};
+use store::{Servers, StoreError};
 use uuid::Uuid;
 
 use self::batch::{AnyAnswer, AnyCommand, Books, Command, Key, KnownOrder, Move, Writes};

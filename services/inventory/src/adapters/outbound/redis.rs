@@ -4,12 +4,12 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chassis::StoreError;
-use chassis::redis::Redis;
 use chassis::rng::{Seeds, Stream};
 use kernel::ProductId;
 use rand::Rng as _;
 use redis::Script;
+use store::StoreError;
+use store::redis::Redis;
 use tokio::time::Instant;
 
 use super::memory::{MemoryLocks, TURN_WAIT_MAX, too_long};

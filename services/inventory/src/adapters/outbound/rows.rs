@@ -1,8 +1,8 @@
 //! What stands in the rows of the books, whichever database keeps them.
 
-use chassis::StoreError;
-use chassis::events::Event;
+use eventlog::Event;
 use kernel::{OrderId, ProductId, Quantity, Timestamp};
+use store::StoreError;
 
 use crate::domain::{Line, OrderStock, ReleaseOutcome, ReserveOutcome, StockEvent};
 

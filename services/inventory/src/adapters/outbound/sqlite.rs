@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chassis::StoreError;
 use chassis::clock::SharedClock;
 use chassis::metrics::Metrics;
-use chassis::sqlite::outbox::{self, SqliteOutbox};
-use chassis::sqlite::{Db, Storage};
+use eventlog::outbox::sqlite::{self as outbox, SqliteOutbox};
 use kernel::{OrderId, ProductId, Quantity, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use store::StoreError;
+use store::sqlite::{Db, Storage};
 
 use super::rows::{DATABASE, OUTBOX, barrier, corrupt, line, no_row, nothing_reserved, outbox_row, read_barrier};
 use crate::application::ports::{Answer, Answers, CommitOrder, ReleaseOrder, ReserveOrder, RestockProduct, StockStore};

@@ -1,15 +1,16 @@
 //! News from the event log, and how often it could be passed on.
 
 use async_trait::async_trait;
-use chassis::events::consume::{Handler, Rejection};
-use chassis::events::{Message, Stream};
 use chassis::metrics::Metrics;
+use eventlog::Message;
+use eventlog::consume::{Handler, Rejection};
 use kernel::{Money, OrderId, UserId};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use serde::Deserialize;
 
+use crate::adapters::streams::{ORDERS, PAYMENTS};
 use crate::application::notify::{Notifier, Unsent};
 use crate::domain::{EventId, News, What};
 
@@ -61,9 +62,9 @@ fn news(message: &Message) -> Result<Option<News>, String> {
     let unreadable = |error: serde_json::Error| format!("its data cannot be read: {error}");
     let of_order = || serde_json::from_str::<OrderFacts>(&event.data).map_err(unreadable);
     let (user, what) = match (message.stream, event.kind.as_str()) {
-        (Stream::Orders, "OrderConfirmed") => (of_order()?.user, What::OrderConfirmed),
-        (Stream::Orders, "OrderCancelled") => (of_order()?.user, What::OrderCancelled),
-        (Stream::Payments, "PaymentFailed") => {
+        (ORDERS, "OrderConfirmed") => (of_order()?.user, What::OrderConfirmed),
+        (ORDERS, "OrderCancelled") => (of_order()?.user, What::OrderCancelled),
+        (PAYMENTS, "PaymentFailed") => {
             let facts: PaymentFacts = serde_json::from_str(&event.data).map_err(unreadable)?;
             (facts.user_id, What::PaymentFailed { amount: facts.amount, reason: facts.reason })
         }

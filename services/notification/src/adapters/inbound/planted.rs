@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chassis::events::Message;
-use chassis::events::consume::{Handler, Rejection};
 use clap::ValueEnum;
+use eventlog::Message;
+use eventlog::consume::{Handler, Rejection};
 
 /// What `planted_bug` can break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

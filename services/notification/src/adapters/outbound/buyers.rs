@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chassis::StoreError;
-use chassis::events::{EventLog, Stream};
+use eventlog::EventLog;
 use kernel::{OrderId, UserId};
 use serde::Deserialize;
+use store::StoreError;
 
+use crate::adapters::streams::ORDERS;
 use crate::application::ports::Buyers;
 
 pub struct LogBuyers {
@@ -23,7 +24,7 @@ struct Created {
 #[async_trait]
 impl Buyers for LogBuyers {
     async fn of(&self, order: OrderId) -> Result<Option<UserId>, StoreError> {
-        let messages = self.log.read(Stream::Orders, &order.to_string()).await?;
+        let messages = self.log.read(ORDERS, &order.to_string()).await?;
         let created = messages.iter().find(|message| message.event.kind == "OrderCreated");
         let created = created.map(|message| serde_json::from_str::<Created>(&message.event.data)).transpose()?;
         Ok(created.map(|created| created.user))

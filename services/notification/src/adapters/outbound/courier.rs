@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chassis::StoreError;
 use chassis::clock::SharedClock;
 use chassis::rng::{Seeds, Stream};
 use chassis::settings::DurationRange;
 use kernel::Timestamp;
 use rand::RngExt;
+use store::StoreError;
 use tokio::time::sleep;
 
 use crate::application::ports::{Accepted, MessageProvider, ProviderError};

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chassis::gather::{Failed, Gather, Traced, Writer};
 use chassis::metrics::Metrics;
-use chassis::postgres::{self, Db, Kept};
-use chassis::{Servers, StoreError};
 use kernel::Timestamp;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
+use store::gather::{Failed, Gather, Traced, Writer};
+use store::postgres::{self, Db, Kept};
+use store::{Servers, StoreError};
 use tokio::time::Instant;
 
 use super::courier::{DATABASE, Ledger};

@@ -6,15 +6,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chassis::StoreError;
 use chassis::clock::SharedClock;
-use chassis::expiring::ExpiringMap;
-use chassis::gather::{BATCH_MAX, Failed, Gather, Traced, Writer};
 use chassis::grpc::PeerChannel;
 use chassis::metrics::Metrics;
 use kernel::UserId;
 use proto::user::v1::GetUsersRequest;
 use proto::user::v1::user_service_client::UserServiceClient;
+use store::StoreError;
+use store::expiring::ExpiringMap;
+use store::gather::{BATCH_MAX, Failed, Gather, Traced, Writer};
 
 use crate::application::ports::{RecipientError, Recipients};
 use crate::domain::Recipient;

@@ -1,11 +1,11 @@
 //! The simulated provider's ledger in SQLite.
 
 use async_trait::async_trait;
-use chassis::StoreError;
 use chassis::metrics::Metrics;
-use chassis::sqlite::{Db, Storage};
 use kernel::Timestamp;
 use rusqlite::{Connection, params};
+use store::StoreError;
+use store::sqlite::{Db, Storage};
 
 use super::courier::{DATABASE, Ledger};
 use crate::application::ports::Accepted;

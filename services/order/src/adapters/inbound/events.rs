@@ -2,8 +2,8 @@
 //! outcome is recorded as unknown: it wakes the order, whose driver then asks the participant again.
 
 use async_trait::async_trait;
-use chassis::events::consume::{Handler, Rejection};
-use chassis::events::{ConsumerSettings, Message};
+use eventlog::consume::{Handler, Rejection};
+use eventlog::{ConsumerSettings, Message};
 use kernel::OrderId;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;

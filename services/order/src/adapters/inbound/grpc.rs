@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use chassis::StoreError;
 use chassis::auth::Caller;
 use kernel::{Money, OrderId, ProductId, Quantity, Timestamp, UserId};
 use proto::common::v1 as common;
@@ -13,6 +12,7 @@ use proto::order::v1::{
     GetHistoryRequest, GetHistoryResponse, GetOrderRequest, HistoryEvent, ListOrdersRequest, ListOrdersResponse,
     ListStuckRequest, ListStuckResponse, RebuildProjectionRequest, RebuildProjectionResponse, RetryOrderRequest,
 };
+use store::StoreError;
 use tonic::{Request, Response, Status};
 
 use crate::application::orders::{OrderDesk, OrderError, PlaceOrder};

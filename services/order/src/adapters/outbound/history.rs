@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chassis::StoreError;
-use chassis::events::{EventLog, Message, Stream};
+use eventlog::{EventLog, Message};
 use kernel::OrderId;
+use store::StoreError;
 
 use super::rows::{decode, parsed};
+use crate::adapters::streams::ORDERS;
 use crate::application::ports::{History, HistoryEntry, Logged};
 
 pub struct LogHistory {
@@ -17,7 +18,7 @@ pub struct LogHistory {
 #[async_trait]
 impl History for LogHistory {
     async fn of(&self, id: OrderId) -> Result<Vec<HistoryEntry>, StoreError> {
-        let messages = self.log.read(Stream::Orders, &id.to_string()).await?;
+        let messages = self.log.read(ORDERS, &id.to_string()).await?;
         let entries = messages.into_iter().map(|message| HistoryEntry {
             version: message.event.version,
             kind: message.event.kind,
@@ -28,11 +29,11 @@ impl History for LogHistory {
     }
 
     async fn page(&self, after: i64, most: usize) -> Result<Vec<Logged>, StoreError> {
-        self.log.scan(Stream::Orders, after, most).await?.into_iter().map(logged).collect()
+        self.log.scan(ORDERS, after, most).await?.into_iter().map(logged).collect()
     }
 
     async fn events(&self, id: OrderId) -> Result<Vec<Logged>, StoreError> {
-        self.log.read(Stream::Orders, &id.to_string()).await?.into_iter().map(logged).collect()
+        self.log.read(ORDERS, &id.to_string()).await?.into_iter().map(logged).collect()
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chassis::clock::SharedClock;
-use chassis::expiring::ExpiringMap;
 use kernel::OrderId;
+use store::expiring::ExpiringMap;
 
 use crate::application::ports::IdempotencyKeys;
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
-use chassis::StoreError;
 use chassis::env::StartError;
-use chassis::events::{Event, Outbox, Published, Unpublished};
+use eventlog::{Event, Outbox, Published, Unpublished};
+use store::StoreError;
 use tokio::sync::Notify;
 
 use crate::application::planted::PlantedBug;

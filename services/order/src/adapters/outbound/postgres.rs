@@ -11,14 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chassis::StoreError;
-use chassis::events::Event;
-use chassis::gather::{Failed, Gather, Traced, Writer};
 use chassis::metrics::Metrics;
-use chassis::postgres::{Db, Kept};
+use eventlog::Event;
 use kernel::{OrderId, Timestamp, UserId};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
+use store::StoreError;
+use store::gather::{Failed, Gather, Traced, Writer};
+use store::postgres::{Db, Kept};
 use tokio::time::Instant;
 use uuid::Uuid;
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chassis::redis::Redis;
 use kernel::OrderId;
+use store::redis::Redis;
 
 use crate::application::ports::IdempotencyKeys;
 

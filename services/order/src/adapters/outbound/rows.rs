@@ -4,10 +4,10 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-use chassis::StoreError;
 use chassis::context::Context;
-use chassis::events::Event;
+use eventlog::Event;
 use kernel::{OrderId, Timestamp};
+use store::StoreError;
 
 use crate::application::ports::{After, Attempt, Commit, NewOrder, News};
 use crate::domain::{Order, OrderEvent, Outcome, Status, Step};

@@ -1,8 +1,8 @@
 //! What a rebuild does in either SQL dialect.
 
-use chassis::StoreError;
-use chassis::events::Event;
+use eventlog::Event;
 use kernel::{OrderId, UserId};
+use store::StoreError;
 
 use super::rows;
 use crate::application::ports::Folded;

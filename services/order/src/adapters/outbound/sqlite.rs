@@ -7,10 +7,11 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chassis::StoreError;
-use chassis::sqlite::{Db, outbox};
+use eventlog::outbox::sqlite as outbox;
 use kernel::{OrderId, Timestamp, UserId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use store::StoreError;
+use store::sqlite::Db;
 
 use super::rows::{self, parsed};
 #[cfg(feature = "planted-bugs")]

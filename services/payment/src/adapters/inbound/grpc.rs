@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use chassis::auth::Caller;
-use chassis::events::Event;
+use eventlog::Event;
 use kernel::{Money, OrderId, Timestamp, UserId};
 use proto::payment::v1 as wire;
 use proto::payment::v1::payment_service_server::PaymentService;

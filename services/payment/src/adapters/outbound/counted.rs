@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chassis::StoreError;
-use chassis::events::Event;
+use eventlog::Event;
 use kernel::OrderId;
+use store::StoreError;
 
 use crate::adapters::counters::PaymentCounters;
 use crate::application::ports::{Decided, Listing, PaymentStore};

@@ -8,15 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chassis::events::Event;
-use chassis::gather::{Failed, Gather, Traced, Writer};
 use chassis::metrics::Metrics;
-use chassis::postgres::{Db, Kept, failed, outbox};
-use chassis::{Servers, StoreError};
+use eventlog::Event;
+use eventlog::outbox::postgres as outbox;
 use kernel::OrderId;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Row as _};
+use store::gather::{Failed, Gather, Traced, Writer};
+use store::postgres::{Db, Kept, failed};
+use store::{Servers, StoreError};
 
 use super::stored::{DATABASE, OUTBOX, Step, Stored, step};
 use crate::application::ports::{Decided, Listing, PaymentStore};

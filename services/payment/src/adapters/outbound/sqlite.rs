@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chassis::StoreError;
-use chassis::events::Event;
 use chassis::metrics::Metrics;
-use chassis::sqlite::{Db, Storage, outbox};
+use eventlog::Event;
+use eventlog::outbox::sqlite as outbox;
 use kernel::OrderId;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use store::StoreError;
+use store::sqlite::{Db, Storage};
 
 use super::stored::{DATABASE, OUTBOX, Step, Stored, step};
 use crate::application::ports::{Decided, Listing, PaymentStore};

@@ -1,7 +1,7 @@
 //! What both stores have in common: how a row is believed, and what a command makes of a payment.
 
-use chassis::StoreError;
 use kernel::{Money, OrderId, Timestamp};
+use store::StoreError;
 
 use crate::domain::payment::{Command, Event, Payment, Refusal, Terms, decide};
 
@@ -57,7 +57,7 @@ impl Stored {
 /// A payment after a command, and the outbox rows to be written with it; none when it is as before.
 pub struct Step {
     pub payment: Payment,
-    pub rows: Vec<chassis::events::Event>,
+    pub rows: Vec<eventlog::Event>,
 }
 
 /// What `command` makes of the payment as it stands; `next_version` is asked only if there are events.
@@ -85,8 +85,8 @@ pub fn step(
     Ok(payment.map(|payment| Step { payment, rows }).ok_or(Refusal::Unknown))
 }
 
-fn outbox_row(order: OrderId, version: i64, event: &Event) -> Result<chassis::events::Event, StoreError> {
-    Ok(chassis::events::Event {
+fn outbox_row(order: OrderId, version: i64, event: &Event) -> Result<eventlog::Event, StoreError> {
+    Ok(eventlog::Event {
         aggregate: order.to_string(),
         version,
         kind: event.kind.as_str().to_owned(),

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chassis::clock::SharedClock;
-use chassis::expiring::{ExpiringMap, VersionedMap};
 use chassis::metrics::CacheCounters;
 use kernel::{ProductId, Sku, Timestamp};
+use store::expiring::{ExpiringMap, VersionedMap};
 
 use crate::application::ports::{ProductCache, ProductKey};
 use crate::domain::Product;

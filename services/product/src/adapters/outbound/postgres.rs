@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chassis::StoreError;
-use chassis::postgres::{Db, Tx, is_taken};
 use kernel::{ProductId, Sku, Timestamp};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row as _};
+use store::StoreError;
+use store::postgres::{Db, Tx, is_taken};
 
 use super::rows::{COLUMNS, ProductRow, page_of, rows_of, shelf_of};
 use crate::application::ports::{ProductKey, ProductList, ProductStore, SkuTaken, Stale};

@@ -1,7 +1,7 @@
 //! Products as rows, in whichever database.
 
-use chassis::StoreError;
 use kernel::{Money, ProductId};
+use store::StoreError;
 
 use crate::domain::{Product, Shelf};
 

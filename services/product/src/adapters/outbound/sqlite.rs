@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chassis::StoreError;
-use chassis::sqlite::Db;
 use kernel::{ProductId, Sku, Timestamp};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use store::StoreError;
+use store::sqlite::Db;
 
 use super::rows::{COLUMNS, ProductRow, page_of, rows_of, shelf_of};
 use crate::application::ports::{ProductKey, ProductList, ProductStore, SkuTaken, Stale};

@@ -4,12 +4,12 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chassis::StoreError;
 use chassis::clock::SharedClock;
-use chassis::expiring::ExpiringMap;
-use chassis::redis::Redis;
 use kernel::UserId;
 use redis::Script;
+use store::StoreError;
+use store::expiring::ExpiringMap;
+use store::redis::Redis;
 
 use crate::application::ports::LoginAttempts;
 use crate::domain::{Attempts, Email, LockedOut, LockoutPolicy};

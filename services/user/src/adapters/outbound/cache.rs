@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chassis::clock::SharedClock;
-use chassis::expiring::VersionedMap;
 use chassis::metrics::CacheCounters;
 use kernel::UserId;
+use store::expiring::VersionedMap;
 
 use crate::application::ports::SessionCache;
 use crate::domain::User;

@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chassis::StoreError;
-use chassis::postgres::{Db, Tx, is_taken, outbox};
+use eventlog::outbox::postgres as outbox;
 use kernel::UserId;
 use sqlx::postgres::PgRow;
 use sqlx::types::Uuid;
 use sqlx::{AssertSqlSafe, Row as _};
+use store::StoreError;
+use store::postgres::{Db, Tx, is_taken};
 
 use super::rows::{AccountRow, COLUMNS, OUTBOX, event_of};
 use crate::application::ports::{Account, Added, Registration, UpdateRefusal, UserStore};

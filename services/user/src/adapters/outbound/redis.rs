@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chassis::StoreError;
 use chassis::metrics::CacheCounters;
-use chassis::redis::versioned::{self, Entry, VersionedCache};
 use kernel::{Role, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
+use store::StoreError;
+use store::redis::versioned::{self, Entry, VersionedCache};
 
 use super::rows::corrupt;
 use crate::application::ports::SessionCache;

@@ -1,8 +1,8 @@
 //! Accounts as rows and events as outbox rows, in whichever database.
 
-use chassis::StoreError;
-use chassis::events::Event;
+use eventlog::Event;
 use kernel::{Timestamp, UserId};
+use store::StoreError;
 
 use crate::application::ports::Account;
 use crate::domain::{Change, Fact, PasswordHash, User};

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chassis::StoreError;
-use chassis::sqlite::{Db, outbox};
+use eventlog::outbox::sqlite as outbox;
 use kernel::UserId;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use store::StoreError;
+use store::sqlite::Db;
 
 use super::rows::{AccountRow, COLUMNS, OUTBOX, corrupt, event_of};
 use crate::application::ports::{Account, Added, Registration, UpdateRefusal, UserStore};

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use chassis::StoreError;
-use chassis::events::Event;
+use eventlog::Event;
 use kernel::{OrderId, ProductId, Quantity, Timestamp};
+use store::StoreError;
 
 use super::super::rows::{barrier, corrupt, no_row, outbox_row};
 use crate::application::ports::{Answer, CommitOrder, ReleaseOrder, ReserveOrder, RestockProduct};

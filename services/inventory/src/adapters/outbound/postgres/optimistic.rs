@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use chassis::StoreError;
-use chassis::gather::Traced;
-use chassis::postgres::Db;
 use sqlx::PgConnection;
+use store::StoreError;
+use store::gather::Traced;
+use store::postgres::Db;
 
 use super::batch::{AnyAnswer, AnyCommand, Books, Writes};
 use super::{Locks, read, write_new_stock, write_orders, write_restocks};

@@ -1,6 +1,6 @@
 //! Attempts and events as the arrays that one statement takes them from.
 
-use chassis::events::Event;
+use eventlog::Event;
 use kernel::OrderId;
 use sqlx::Postgres;
 use sqlx::postgres::PgArguments;

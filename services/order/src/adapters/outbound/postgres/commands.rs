@@ -10,12 +10,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chassis::StoreError;
-use chassis::gather::{Failed, Traced};
-use chassis::postgres::{self, Kept, is_taken};
 use kernel::{OrderId, Timestamp};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
+use store::StoreError;
+use store::gather::{Failed, Traced};
+use store::postgres::{self, Kept, is_taken};
 use tokio::time::Instant;
 use uuid::Uuid;
 

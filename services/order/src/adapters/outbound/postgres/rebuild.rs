@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chassis::StoreError;
-use chassis::events::Event;
+use eventlog::Event;
 use kernel::Timestamp;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres, Row as _};
+use store::StoreError;
 use tokio::time::Instant;
 
 use super::{Db, PostgresOrders};

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use chassis::StoreError;
-use chassis::events::Event;
-use chassis::sqlite::{Db, outbox};
+use eventlog::Event;
+use eventlog::outbox::sqlite as outbox;
 use kernel::Timestamp;
 use rusqlite::{Connection, Row, params};
+use store::StoreError;
+use store::sqlite::Db;
 
 use super::{EVENTS, SqliteOrders};
 use crate::adapters::outbound::shadow::{self, Projected};
