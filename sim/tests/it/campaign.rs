@@ -8,7 +8,7 @@ use shopctl::campaign::results::Results;
 use shopctl::cli::simulate::play;
 use shopctl::world::shop::known;
 
-use crate::harness::{Bench, TINY};
+use crate::harness::{Bench, PATIENCE, TINY};
 
 const OVERSELLING: &str = "shop.settings.inventory.planted_bug=skip-stock-predicate";
 const UNDOING_NOTHING: &str = "shop.settings.order.planted_bug=compensate-nothing";
@@ -154,11 +154,11 @@ async fn a_campaign_that_is_interrupted_keeps_what_it_has() {
         kept["played"].as_array().map(Vec::len)
     };
     let kept = async {
-        while played() != Some(1) {
+        while played().is_none_or(|played| played == 0) {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(Duration::from_secs(120), kept).await.expect("results are kept while seeds are played");
+    timeout(PATIENCE, kept).await.expect("results are kept while seeds are played");
     assert_eq!(running.stop_with("-INT"), 105);
     let kept = results(&bench);
     assert!(!kept.played.is_empty() && kept.played.len() < 100_000);
