@@ -13,13 +13,16 @@ use shopctl::audit::sqlite::SqliteBooks;
 use crate::harness::{Bench, PATIENCE, Running, TINY};
 use crate::rush::{Regrets, Rush, witness};
 
-const ROUNDS: usize = 20;
+const ROUNDS: usize = 10;
 /// In flight at the kill, at least.
 const IN_FLIGHT: u64 = 50;
-/// Acknowledged before the kill, at least.
+/// Acknowledged before the kill, at least: so many in the first round, and more in each of the next ones, so that kills
+/// find orders in every step.
 const ACKNOWLEDGED: usize = 80;
+const MORE: usize = 20;
+const BEFORE_ANEW: usize = 6;
 /// Each has one order under way.
-const CUSTOMERS: usize = 100;
+const CUSTOMERS: usize = 70;
 
 /// Slow enough that orders are in flight, and quick to notice that nobody drives an order any more. A busy machine is
 /// no outage: the breaker stays closed.
@@ -27,7 +30,7 @@ const SETTINGS: [&str; 8] = [
     "acquirer.latency=300ms..450ms",
     "payment.breaker_window=10000",
     "payment.breaker_minimum_calls=10000",
-    "payment.charge_window=2s",
+    "payment.charge_window=1s",
     "order.step_timeout=700ms",
     "order.lease=1s",
     "gateway.rate_limit_per_minute=6000",
@@ -48,10 +51,11 @@ pub fn put_up(bench: &Bench, settings: &[&str], more: &[&str]) -> (Running, Stri
 /// Whether it is enough is looked up while the shop stands still: what is killed is what was seen.
 async fn until_killed(bench: &Bench, rush: Rush, round: usize, shop: Running) -> (usize, u64) {
     let customers = rush.customers(round, CUSTOMERS, Regrets::Never);
+    let wanted = ACKNOWLEDGED + MORE * ((round - 1) % BEFORE_ANEW);
     let enough = async {
         loop {
             tokio::time::sleep(Duration::from_millis(5)).await;
-            if rush.acknowledged() < ACKNOWLEDGED {
+            if rush.acknowledged() < wanted {
                 continue;
             }
             shop.signal("-STOP");
