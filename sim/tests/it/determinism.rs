@@ -78,7 +78,7 @@ fn a_seed_with_the_faults_that_it_draws_leaves_the_same_trace_too() {
     let changes = Changes { overrides: Vec::new(), scale: Some(0.5), calm: false, crash_points: false };
     let source = Source::read(&bench.path("scenario.yaml"), &changes, &known()).unwrap();
     let drawn = (1..100).map(|seed| source.seeded(seed, &known()).unwrap());
-    for scenario in drawn.filter(|scenario| !scenario.faults.is_empty()).take(2) {
+    for scenario in drawn.filter(|scenario| !scenario.faults.is_empty()).take(1) {
         let seed = scenario.seed;
         let [first, second] = [(); 2].map(|()| play(&scenario).map_err(|failure| failure.message).unwrap());
         assert_eq!(first_difference(&first.trace, &second.trace), None, "seed {seed}");

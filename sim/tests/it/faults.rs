@@ -11,7 +11,7 @@ use crate::harness::{Bench, Ended, TINY};
 /// So often a run in real time is made.
 const TRIES: usize = 3;
 
-/// The acquirer goes down for a second while thirty buyers a second come; a quick breaker guards it.
+/// The acquirer goes down for a second while fifteen buyers a second come; a quick breaker guards it.
 pub const OUTAGE: &str = "
 version: 1
 name: outage
@@ -29,7 +29,7 @@ shop:
 load:
   buyers:
     executor: constant-arrival-rate
-    rate: 30
+    rate: 15
     duration: 5s
     max_vus: 150
     journey: [ order: { items: [ { sku: any, quantity: 1 } ] } ]
@@ -53,9 +53,9 @@ fn states(summary: &Summary) -> Vec<&str> {
 fn outage_in_real_time() -> String {
     let changes = [
         ("constant-arrival-rate", "constant-vus"),
-        ("rate: 30", "vus: 4"),
+        ("rate: 15", "vus: 12"),
         ("    max_vus: 150\n", ""),
-        ("quantity: 1 } ] } ]", "quantity: 1 } ] }, think: 50ms ]"),
+        ("quantity: 1 } ] } ]", "quantity: 1 } ] }, think: 200ms ]"),
         ("acquirer.latency: 1ms..3ms", "payment.provider_timeout: 60s\n    payment.breaker_slow_call: 60s"),
         ("at: 1500ms, for: 1s", "at: 500ms, for: 1500ms"),
         ("breaker_opens_within: 2s, recovers_within: 2500ms", "breaker_opens_within: 1500ms, recovers_within: 3s"),
