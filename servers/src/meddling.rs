@@ -8,8 +8,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::failure::ServerError;
 
-/// How long somebody may take until they wait.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long somebody may take until they wait, on a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Changes that are made and not committed yet: whoever wants to write the same waits for them. Dropped, they are
@@ -38,10 +38,17 @@ impl Meddling {
     /// # Errors
     /// When nobody does, or the database refuses.
     pub async fn commit_when_somebody_waits(mut self) -> Result<(), ServerError> {
-        let nobody = || failed("nobody waits");
-        timeout(PATIENCE, self.somebody_waits()).await.map_err(|_| nobody())??;
+        self.until_somebody_waits().await?;
         sqlx::raw_sql("COMMIT").execute(&mut self.0).await.map_err(failed)?;
         Ok(())
+    }
+
+    /// Waits until somebody waits for them.
+    ///
+    /// # Errors
+    /// When nobody does, or the database refuses.
+    pub async fn until_somebody_waits(&mut self) -> Result<(), ServerError> {
+        timeout(PATIENCE, self.somebody_waits()).await.map_err(|_| failed("nobody waits"))?
     }
 
     async fn somebody_waits(&mut self) -> Result<(), ServerError> {

@@ -310,7 +310,7 @@ mod tests {
     #[tokio::test]
     async fn a_process_that_hangs_is_given_up_and_the_others_go_on() {
         let what = format!("[ $seed = 2 ] && exec sleep 600; {}", answer());
-        let mut crew = Crew::new(launch(&what, Duration::from_millis(300)), 1);
+        let mut crew = Crew::new(launch(&what, Duration::from_secs(2)), 1);
         let told = told(&crew.all(seeds(3)).await);
         assert_eq!((told[0].as_str(), told[2].as_str()), ("well", "well"));
         assert!(told[1].contains("still playing"), "{told:?}");

@@ -8,7 +8,7 @@ use shopctl::campaign::engine::play;
 use shopctl::campaign::play::{Changes, Played, Source};
 use shopctl::campaign::results::Results;
 
-use crate::harness::{Bench, TINY};
+use crate::harness::{Bench, PATIENCE, TINY};
 
 const OVERSELLING: &str = "shop.settings.inventory.planted_bug=skip-stock-predicate";
 const UNDOING_NOTHING: &str = "shop.settings.order.planted_bug=compensate-nothing";
@@ -26,22 +26,22 @@ fn seeds(bench: &Bench, range: &str, more: &[&str]) -> crate::harness::Ended {
 #[test]
 fn a_second_call_plays_what_is_missing_and_adds_up() {
     let bench = Bench::new(TINY);
-    let said = seeds(&bench, "1..4", &[]).exits(0).stdout();
-    assert!(said.contains("4 seeds played now, 4 in all; 0 failed"), "{said}");
+    let said = seeds(&bench, "1..2", &[]).exits(0).stdout();
+    assert!(said.contains("2 seeds played now, 2 in all; 0 failed"), "{said}");
     assert!(said.contains("saga paths") && said.contains("  never "), "{said}");
-    let said = seeds(&bench, "3..6", &["--jobs", "1"]).exits(0).stdout();
-    assert!(said.contains("2 seeds played now, 6 in all"), "{said}");
+    let said = seeds(&bench, "2..3", &["--jobs", "1"]).exits(0).stdout();
+    assert!(said.contains("1 seeds played now, 3 in all"), "{said}");
     let pieces = results(&bench);
-    assert_eq!((pieces.played.len(), pieces.coverage.seeds), (6, 6));
+    assert_eq!((pieces.played.len(), pieces.coverage.seeds), (3, 3));
 
     let whole = Bench::new(TINY);
-    seeds(&whole, "1..6", &[]).exits(0);
+    seeds(&whole, "1..3", &[]).exits(0);
     let whole = results(&whole);
     assert_eq!((whole.coverage, whole.played), (pieces.coverage, pieces.played), "jobs and calls change nothing");
 
-    let ended = seeds(&bench, "1..2", &["--set", "load.buyers.rate=20"]).exits(0);
+    let ended = seeds(&bench, "1", &["--set", "load.buyers.rate=20"]).exits(0);
     assert!(ended.stderr().contains("(--set changed); it begins anew"), "{}", ended.stderr());
-    assert_eq!(results(&bench).played.len(), 2);
+    assert_eq!(results(&bench).played.len(), 1);
 }
 
 #[test]
@@ -64,11 +64,11 @@ fn a_replay_is_what_the_campaign_played() {
 #[test]
 fn seeds_in_a_row_crash_at_one_point_after_the_other() {
     let bench = Bench::new(TINY);
-    let said = seeds(&bench, "1..24", &["--calm", "--crash-points"]).exits(0).stdout();
+    let said = seeds(&bench, "1..8", &["--calm", "--crash-points"]).exits(0).stdout();
     let coverage = results(&bench).coverage;
     let crashed = coverage.points.values().filter(|point| point.crashed > 0).count();
-    assert_eq!(coverage.faults["point crash"].planned, 24);
-    assert!((2..=24).contains(&crashed), "{crashed} of 24: {said}");
+    assert_eq!(coverage.faults["point crash"].planned, 8);
+    assert!((2..=8).contains(&crashed), "{crashed} of 8: {said}");
 
     let replay = ["simulate", "scenario.yaml", "--scale", "0.2", "--replay", "5", "--calm", "--crash-points"];
     assert!(bench.shopctl(&replay).exits(0).stdout().contains("swarm-in-turn-crash"));
@@ -154,11 +154,11 @@ async fn a_campaign_that_is_interrupted_keeps_what_it_has() {
         kept["played"].as_array().map(Vec::len)
     };
     let kept = async {
-        while played() != Some(1) {
+        while played().is_none_or(|played| played == 0) {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(Duration::from_secs(120), kept).await.expect("results are kept while seeds are played");
+    timeout(PATIENCE, kept).await.expect("results are kept while seeds are played");
     assert_eq!(running.stop_with("-INT"), 105);
     let kept = results(&bench);
     assert!(!kept.played.is_empty() && kept.played.len() < 100_000);

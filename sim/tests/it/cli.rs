@@ -2,7 +2,11 @@
 
 use std::io::{Read as _, Write as _};
 
-use crate::harness::{Bench, TINY};
+use scenario::known;
+use scenario::parse;
+use shopctl::campaign::engine::play_untraced;
+
+use crate::harness::{Bench, NOBODY, PATIENT, TINY, unhurried};
 
 #[test]
 fn a_typo_is_answered_with_its_place_and_the_nearest_name() {
@@ -59,9 +63,8 @@ fn missing_files_and_bad_flags_exit_104() {
 #[test]
 fn a_shop_that_is_not_there_cannot_be_seeded() {
     let bench = Bench::new(TINY);
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let ended = bench.shopctl(&["seed", "scenario.yaml", "--target", &format!("http://{nobody}")]).exits(115);
-    assert!(ended.stderr().contains(&nobody.to_string()), "{}", ended.stderr());
+    let ended = bench.shopctl(&["seed", "scenario.yaml", "--target", &format!("http://{NOBODY}")]).exits(115);
+    assert!(ended.stderr().contains(NOBODY), "{}", ended.stderr());
 }
 
 #[test]
@@ -108,10 +111,10 @@ fn a_second_shop_or_an_audit_does_not_get_a_folder_that_a_shop_uses() {
 
 #[test]
 fn journeys_that_outlast_the_graceful_stop_are_interrupted_and_the_verdict_stands() {
-    let scenario = TINY.replace("      - retry_same_key", "      - think: 30s\n      - retry_same_key");
-    let bench = Bench::new(&scenario);
-    bench.shopctl(&["run", "scenario.yaml", "--set", "graceful_stop=3s"]).exits(0);
-    let summary = bench.summary();
+    let source = TINY.replace("      - retry_same_key", "      - think: 30s\n      - retry_same_key");
+    let scenario = parse(&source, "thinking.yaml", &[("graceful_stop".into(), "3s".into())], &known()).unwrap();
+    let summary = play_untraced(&scenario).map_err(|failure| failure.message).unwrap().summary;
+    assert_eq!(summary.exit_code, 0, "{:?}", summary.verdict);
     assert_eq!(summary.generator.interrupted, 60);
     assert_eq!(summary.http["order"].count, 80);
     assert!(!summary.http.contains_key("retry"), "nobody got beyond thinking");
@@ -120,7 +123,7 @@ fn journeys_that_outlast_the_graceful_stop_are_interrupted_and_the_verdict_stand
 #[test]
 fn the_seed_document_s_commands_work_as_written() {
     let bench = Bench::new(TINY);
-    let mut shop = bench.spawn(&["up", "--listen", "127.0.0.1:0"]);
+    let mut shop = bench.spawn(&["up", "--listen", "127.0.0.1:0", "--set", PATIENT]);
     let gateway = shop.says("the shop is up").rsplit_once("http://").unwrap().1.trim_end_matches("/api/v1").to_owned();
     bench.shopctl(&["seed", "scenario.yaml", "--target", &format!("http://{gateway}")]).exits(0);
     let post = |path: &str, token: Option<&str>, body: &str| curl_d(&gateway, path, token, body);
@@ -134,7 +137,9 @@ fn the_seed_document_s_commands_work_as_written() {
 
 #[test]
 fn pictures_are_taken_at_their_moments_and_one_that_is_missing_is_an_error() {
-    let bench = Bench::new(TINY);
+    // A load of two seconds, however many orders a busy machine makes of it.
+    let scenario = unhurried(TINY).replace("rate: 120\n    duration: 500ms", "rate: 10\n    duration: 2s");
+    let bench = Bench::new(&scenario);
     let wanted = ["--picture", "1s=overview.svg", "--picture", "1s,saga=saga.svg", "--picture", "1h=never.svg"];
     let ended = bench.shopctl(&[&["run", "scenario.yaml"], wanted.as_slice()].concat()).exits(104);
     assert!(ended.stderr().contains("never.svg: the load was over before"), "{}", ended.stderr());

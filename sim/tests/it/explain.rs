@@ -4,8 +4,9 @@ use std::io::BufRead as _;
 use std::path::Path;
 
 use audit::witness::{Fate, Record};
+use tokio::time::Instant;
 
-use crate::harness::{Bench, TINY};
+use crate::harness::{Bench, NOBODY, PATIENCE, PATIENT, TINY};
 
 /// Key and id of some order with this fate.
 fn some_order(run: &Path, wanted: Fate, why: Option<&str>) -> (String, String) {
@@ -32,8 +33,7 @@ fn told_in_order(story: &str, wanted: &[&str]) {
 
 #[test]
 fn a_run_s_orders_are_explained_by_id_by_the_beginning_of_it_and_by_key() {
-    let bench = Bench::new(TINY);
-    bench.shopctl(&["run", "scenario.yaml"]).exits(0);
+    let bench = Bench::played();
     let run = bench.run_folder();
     let folder = run.to_string_lossy().into_owned();
     let explain = |order: &str| bench.shopctl(&["explain", order, "--run", &folder]);
@@ -81,8 +81,7 @@ fn a_run_s_orders_are_explained_by_id_by_the_beginning_of_it_and_by_key() {
 
 #[test]
 fn the_story_is_data_too() {
-    let bench = Bench::new(TINY);
-    bench.shopctl(&["run", "scenario.yaml"]).exits(0);
+    let bench = Bench::played();
     let run = bench.run_folder();
     let (key, id) = some_order(&run, Fate::Cancelled, Some("sold_out"));
     let said = bench.shopctl(&["explain", &key, "--run", &run.to_string_lossy(), "--json"]).exits(0).stdout();
@@ -98,8 +97,7 @@ fn the_story_is_data_too() {
 
 #[test]
 fn a_client_s_times_count_from_the_start_that_the_summary_tells_or_else_from_the_likely_one() {
-    let bench = Bench::new(TINY);
-    bench.shopctl(&["run", "scenario.yaml"]).exits(0);
+    let bench = Bench::played();
     let run = bench.run_folder();
     let (key, id) = some_order(&run, Fate::Confirmed, None);
     let record = std::fs::read(run.join("orders.jsonl")).unwrap();
@@ -134,8 +132,7 @@ fn a_client_s_times_count_from_the_start_that_the_summary_tells_or_else_from_the
 
 #[test]
 fn an_order_that_is_not_there_or_not_the_only_one_is_answered_with_what_is_near() {
-    let bench = Bench::new(TINY);
-    bench.shopctl(&["run", "scenario.yaml"]).exits(0);
+    let bench = Bench::played();
     let run = bench.run_folder();
     let folder = run.to_string_lossy().into_owned();
     let refused = |order: &str| bench.shopctl(&["explain", order, "--run", &folder]).exits(104).stderr();
@@ -165,7 +162,7 @@ fn an_order_that_is_not_there_or_not_the_only_one_is_answered_with_what_is_near(
 #[test]
 fn a_running_shop_is_asked_over_http_and_its_folder_may_be_read_meanwhile() {
     let bench = Bench::new(TINY);
-    let mut shop = bench.spawn(&["up", "--data", "data", "--listen", "127.0.0.1:0"]);
+    let mut shop = bench.spawn(&["up", "--data", "data", "--listen", "127.0.0.1:0", "--set", PATIENT]);
     let url = shop.says("the shop is up").rsplit_once("http://").unwrap().1.trim_end_matches("/api/v1").to_owned();
     let (authority, url) = (url.clone(), format!("http://{url}"));
     bench.shopctl(&["seed", "scenario.yaml", "--target", &url]).exits(0);
@@ -174,7 +171,14 @@ fn a_running_shop_is_asked_over_http_and_its_folder_may_be_read_meanwhile() {
     let order = crate::cli::curl_d(&authority, "orders", Some(&token), r#"{"items":[{"sku":"LAMP","quantity":2}]}"#);
     let (id, status) = (order["id"].as_str().unwrap(), order["status"].as_str().unwrap());
 
-    let remote = bench.shopctl(&["explain", id, "--target", &url]).exits(0).stdout();
+    // Over HTTP the history is what stands in the event log, and the last events may still be on their way there.
+    let deadline = Instant::now() + PATIENCE;
+    let remote = loop {
+        let story = bench.shopctl(&["explain", id, "--target", &url]).exits(0).stdout();
+        if story.contains(&format!(": {status}")) || Instant::now() > deadline {
+            break story;
+        }
+    };
     told_in_order(&remote, &["2 × LAMP", "created: PENDING", "RESERVED", status, "not visible"]);
     let local = bench.shopctl(&["explain", &id[..8], "--data", "data"]).exits(0).stdout();
     told_in_order(&local, &["inventory holds 2 × LAMP", "acquirer", status, "a shop is running on this folder"]);
@@ -194,8 +198,7 @@ fn a_running_shop_is_asked_over_http_and_its_folder_may_be_read_meanwhile() {
 #[test]
 fn a_shop_that_is_not_there_has_no_orders() {
     let bench = Bench::new(TINY);
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let url = format!("http://{nobody}");
+    let url = format!("http://{NOBODY}");
     let id = "6a3d9c51-51ab-5f7e-9a60-2a4a36c1f0aa";
     for command in [
         vec!["explain", id, "--target", &url],
@@ -205,7 +208,7 @@ fn a_shop_that_is_not_there_has_no_orders() {
     ] {
         let ended = bench.shopctl(&command).exits(115);
         assert_eq!(ended.stderr().lines().count(), 1, "{}", ended.stderr());
-        assert!(ended.stderr().contains(&nobody.to_string()), "{}", ended.stderr());
+        assert!(ended.stderr().contains(NOBODY), "{}", ended.stderr());
     }
     bench.shopctl(&["orders", "retry"]).exits(104);
     bench.shopctl(&["explain", id]).exits(104);

@@ -34,9 +34,9 @@ fn closed(executor: &str) -> String {
 #[test]
 fn a_pause_holds_closed_loads_and_the_schedule_goes_on_where_it_stood() {
     for executor in [
-        "    executor: constant-vus\n    vus: 2\n    duration: 3s\n",
-        "    executor: ramping-vus\n    start_vus: 2\n    stages: [ { duration: 3s, target: 2 } ]\n",
-        "    executor: per-vu-iterations\n    vus: 2\n    iterations: 1000\n    max_duration: 3s\n",
+        "    executor: constant-vus\n    vus: 2\n    duration: 2s\n",
+        "    executor: ramping-vus\n    start_vus: 2\n    stages: [ { duration: 2s, target: 2 } ]\n",
+        "    executor: per-vu-iterations\n    vus: 2\n    iterations: 1000\n    max_duration: 2s\n",
     ] {
         let calm = played(&closed(executor), &[]);
         let paused = played(&closed(executor), &pause(1_000, 4_000));
@@ -66,7 +66,7 @@ fn a_pause_in_the_warm_up_makes_it_longer() {
 #[test]
 fn what_happened_during_a_fault_is_counted_in_the_fault_also_after_a_pause() {
     let counted = OUTAGE
-        .replace("thresholds: { order_errors: [ rate<0.01 ] } }", "thresholds: { orders: [ count>=25, count<=35 ] } }");
+        .replace("thresholds: { order_errors: [ rate<0.01 ] } }", "thresholds: { orders: [ count>=12, count<=18 ] } }");
     // Before the fault, and in the middle of it.
     for hands in [pause(500, 4_500), pause(2_000, 6_000)] {
         let summary = played(&counted, &hands);

@@ -3,9 +3,15 @@
 use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use experiment::report::Summary;
 use tempfile::TempDir;
+
+/// How long a test waits for what has to happen. A machine that is slow and busy with other things takes longer than
+/// any that one would think of; and a test that passes does not wait for the end of this.
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Sixty buyers, forty units, one card in five declined; a second group cancels what it ordered.
 pub const TINY: &str = r#"
@@ -49,6 +55,11 @@ expect:
 warmup: 500ms
 "#;
 
+/// Where nobody listens: only root may, and nobody does. A port that was free a moment ago may be another's by now.
+pub const NOBODY: &str = "127.0.0.1:1";
+/// A setting: who orders and does not say how long they wait, waits as long as it takes.
+pub const PATIENT: &str = "gateway.order_wait=30s";
+
 /// Thirty orders in a second and a half, in virtual time: enough for every step of the saga and for cancellations.
 pub const SMALL: &str = r#"
 version: 1
@@ -85,6 +96,36 @@ load:
       - await
 "#;
 
+/// The scenario for a run in real time, with 80 orders at once and no haste: a machine that is slow and busy with other
+/// things is no outage, so no call is too late, and there is time to come to rest. A charge takes so long that clients
+/// who change their minds come in the middle of it.
+pub fn unhurried(tiny: &str) -> String {
+    let settings = "
+  settings:
+    gateway.peer_timeout: 30s
+    order.step_timeout: 60s
+    order.lease: 70s
+    order.deadline: 10m
+    payment.provider_timeout: 60s
+    payment.breaker_slow_call: 60s
+";
+    let scenario = tiny
+        .replace("\n  settings:\n", settings)
+        .replace("acquirer.latency: 2ms..8ms", "acquirer.latency: 150ms..200ms")
+        .replace("rate: 30\n    duration: 2s", "rate: 120\n    duration: 500ms")
+        .replace("rate: 10\n    duration: 2s", "rate: 40\n    duration: 500ms")
+        .replace("warmup: 500ms", "warmup: 100ms");
+    format!("{scenario}graceful_stop: 2m\nquiescence_timeout: 2m\n")
+}
+
+/// A run in real time of the unhurried scenario, for all tests that look at what one leaves behind.
+static PLAYED: LazyLock<Bench> = LazyLock::new(|| {
+    let bench = Bench::new(&unhurried(TINY));
+    let ended = bench.shopctl(&["run", "scenario.yaml", "-o", "json=copy.json", "-o", "md=copy.md"]).exits(0);
+    std::fs::write(bench.path("stdout.txt"), ended.stdout()).unwrap();
+    bench
+});
+
 /// A folder of its own for each test, with a scenario in it.
 pub struct Bench {
     folder: TempDir,
@@ -94,6 +135,13 @@ impl Bench {
     pub fn new(scenario: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("scenario.yaml"), scenario).unwrap();
+        Self { folder }
+    }
+
+    /// A folder in which the unhurried scenario has been run; what it said is in `stdout.txt`.
+    pub fn played() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        copy_folder(PLAYED.folder.path(), folder.path());
         Self { folder }
     }
 
@@ -181,9 +229,13 @@ impl Running {
 
     /// Sends the signal; answers the exit code.
     pub fn stop_with(mut self, signal: &str) -> i32 {
+        self.signal(signal);
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+
+    pub fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
-        self.child.wait().unwrap().code().unwrap_or(-1)
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::harness::{Bench, Running, TINY};
+use crate::harness::{Bench, PATIENCE, PATIENT, Running, TINY};
 
 struct Shop {
     gateway: String,
@@ -17,7 +16,8 @@ struct Shop {
 
 fn shop(arguments: &[&str]) -> Shop {
     let bench = Bench::new(TINY);
-    let mut running = bench.spawn(&[&["up", "--listen", "127.0.0.1:0", "--data", "data"], arguments].concat());
+    let mut running =
+        bench.spawn(&[&["up", "--listen", "127.0.0.1:0", "--data", "data", "--set", PATIENT], arguments].concat());
     let line = running.says("the shop is up");
     let gateway = line.rsplit_once("http://").unwrap().1.trim_end_matches("/api/v1").to_owned();
     bench.shopctl(&["seed", "scenario.yaml", "--target", &format!("http://{gateway}")]).exits(0);
@@ -116,15 +116,19 @@ fn a_search_for_statements_finds_nothing_and_does_nothing() {
 #[test]
 fn a_token_is_good_until_it_expires_and_no_longer() {
     let shop = shop(&["--set", "user.token_ttl=2s", "--set", "gateway.rate_limit_per_minute=1000000"]);
-    let token = shop.somebody("ada");
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let mut answers = vec![shop.ask("GET", "users/me", &token, "")];
-    while answers.last().is_some_and(|answer| answer.0 == 200) {
+    // A busy machine may keep them waiting until it has expired: then they sign up once more.
+    let token = ["ada", "bob", "eve", "dan", "fay"].into_iter().map(|name| shop.somebody(name));
+    let mut good = token.filter(|token| shop.ask("GET", "users/me", token, "").0 == 200);
+    let token = good.next().expect("it is good at first");
+    let deadline = Instant::now() + PATIENCE;
+    let expired = loop {
+        let answer = shop.ask("GET", "users/me", &token, "");
+        if answer.0 != 200 {
+            break answer;
+        }
         assert!(Instant::now() < deadline, "still good");
-        answers.push(shop.ask("GET", "users/me", &token, ""));
-    }
-    assert_eq!(answers[0].0, 200);
-    refused(answers.last().unwrap(), 401, "invalid-token");
+    };
+    refused(&expired, 401, "invalid-token");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::{Bench, TINY};
+use crate::harness::{Bench, PATIENT, TINY};
 
 /// Where one command's output ends and the next one's begins.
 const MARK: char = '\u{1e}';
@@ -82,7 +82,7 @@ fn read(path: &str) -> String {
 }
 
 fn listening(bench: &Bench, arguments: &[&str]) -> (crate::harness::Running, String) {
-    let mut shop = bench.spawn(&[&["up", "--listen", "127.0.0.1:0"], arguments].concat());
+    let mut shop = bench.spawn(&[&["up", "--listen", "127.0.0.1:0", "--set", PATIENT], arguments].concat());
     let line = shop.says("the shop is up");
     let gateway = line.rsplit_once("http://").unwrap().1.trim_end_matches("/api/v1").to_owned();
     (shop, gateway)

@@ -11,12 +11,11 @@ use load::api::Api;
 use load::journey::seen;
 use shop::http::{HttpClient, is_success};
 
-use crate::harness::{Bench, TINY};
+use crate::harness::{Bench, PATIENCE, TINY};
 use crate::rush::shoppers;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const ROLES: usize = 8;
-const DEADLINE: Duration = Duration::from_secs(30);
 /// What the figures are called, in the documentation and on the dashboard.
 const FIGURES: [&str; 10] = [
     "Request latency",
@@ -148,7 +147,7 @@ impl Shop {
         let mut text = String::new();
         for ops in &self.ops {
             let client = HttpClient::new(Arc::new(SystemNetwork), ops.clone());
-            let answer = client.get("/metrics", None, DEADLINE).await.unwrap();
+            let answer = client.get("/metrics", None, PATIENCE).await.unwrap();
             let page = String::from_utf8(answer.body.to_vec()).unwrap();
             assert!(page.ends_with("# EOF\n"), "{page}");
             text.push_str(page.trim_end_matches("# EOF\n"));
@@ -156,9 +155,9 @@ impl Shop {
         text
     }
 
-    /// Scrapes until `enough` of what is seen; fails after [`DEADLINE`].
+    /// Scrapes until `enough` of what is seen; fails after [`PATIENCE`].
     async fn scraped_until(&self, enough: impl Fn(&str) -> bool) -> String {
-        let asked = tokio::time::timeout(DEADLINE, async {
+        let asked = tokio::time::timeout(PATIENCE, async {
             loop {
                 let text = self.scraped().await;
                 if enough(&text) {
@@ -167,7 +166,7 @@ impl Shop {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });
-        asked.await.unwrap_or_else(|_| panic!("it was not seen within {DEADLINE:?}"))
+        asked.await.unwrap_or_else(|_| panic!("it was not seen within {PATIENCE:?}"))
     }
 }
 
@@ -183,15 +182,15 @@ async fn a_shop_shows_all_that_is_documented_and_nothing_else_and_the_figures_ar
     let api = Api { client: HttpClient::new(Arc::new(SystemNetwork), shop.gateway().to_owned()) };
     let items = [Item { sku: "LAMP".into(), quantity: 2 }];
     for number in ["1", "2", "3", "3"] {
-        let answer = api.place_order(&people[0].token, number, &items, Duration::from_secs(20)).await.unwrap();
+        let answer = api.place_order(&people[0].token, number, &items, Duration::from_secs(30)).await.unwrap();
         assert_eq!(seen(&answer).unwrap().status, "CONFIRMED", "{}", answer.summary());
     }
     // More than there are, and one that the open breaker refuses.
     let many = [Item { sku: "LAMP".into(), quantity: 100 }];
-    let answer = api.place_order(&people[0].token, "4", &many, Duration::from_secs(20)).await.unwrap();
+    let answer = api.place_order(&people[0].token, "4", &many, Duration::from_secs(30)).await.unwrap();
     assert_eq!(seen(&answer).unwrap().reason.as_deref(), Some("sold_out"));
     shop.bench.shopctl(&["fault", "inject", "breaker", "force_open", "--target", &shop.url]).exits(0);
-    let answer = api.place_order(&people[0].token, "5", &items, Duration::from_secs(20)).await.unwrap();
+    let answer = api.place_order(&people[0].token, "5", &items, Duration::from_secs(30)).await.unwrap();
     assert_eq!(seen(&answer).unwrap().reason.as_deref(), Some("unavailable"));
     for password in [user::BULK_PASSWORD, "a guess"] {
         let answer = api.login(&people[0].email, password).await.unwrap();

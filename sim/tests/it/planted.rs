@@ -1,10 +1,10 @@
 //! Bugs planted on purpose: the verdict has to find each, and to say where.
 
-use crate::harness::{Bench, TINY};
+use crate::harness::{Bench, TINY, unhurried};
 
 #[test]
 fn a_shop_that_sells_units_it_does_not_have_is_found_out_by_product() {
-    let bench = Bench::new(TINY);
+    let bench = Bench::new(&unhurried(TINY));
     let planted = "shop.settings.inventory.planted_bug=skip-stock-predicate";
     let ended = bench.shopctl(&["run", "scenario.yaml", "--set", planted]).exits(111);
     let summary = bench.summary();
@@ -15,7 +15,7 @@ fn a_shop_that_sells_units_it_does_not_have_is_found_out_by_product() {
 
 #[test]
 fn a_saga_that_compensates_nothing_is_found_out_by_order() {
-    let bench = Bench::new(TINY);
+    let bench = Bench::new(&unhurried(TINY));
     let planted = "shop.settings.order.planted_bug=compensate-nothing";
     let settle = "quiescence_timeout=1s";
     let ended = bench.shopctl(&["run", "scenario.yaml", "--set", planted, "--set", settle]).exits(111);

@@ -18,7 +18,7 @@ use store::redis::Redis;
 use store::sqlite::Storage;
 use tempfile::TempDir;
 
-use crate::harness::{Bench, TINY, copy_folder};
+use crate::harness::{Bench, TINY, copy_folder, unhurried};
 use crate::moved::{connect, fill, findings, into_servers, play, read_only, rows, tables};
 use crate::tamperings::IN_DATABASES;
 
@@ -285,7 +285,7 @@ async fn external_servers_are_read_from_the_command_line() {
 
 #[test]
 fn a_run_on_private_servers_leaves_its_books_in_files() {
-    let bench = Bench::new(TINY);
+    let bench = Bench::new(&unhurried(TINY));
     // Whether this machine was quick enough is not asked here.
     bench.shopctl(&["run", "scenario.yaml", "--infra", "local", "--set", "expect.thresholds={}"]);
     let run = bench.run_folder();

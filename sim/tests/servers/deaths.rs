@@ -3,13 +3,10 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
 
-use crate::harness::{Bench, TINY};
+use crate::harness::{Bench, PATIENCE, TINY};
 use crate::processes::ONE_SHOP;
 use crate::soon;
-
-const SAID: Duration = Duration::from_secs(60);
 
 /// A command with servers of its own; it ends with the test, however that ends.
 struct Watched {
@@ -91,7 +88,7 @@ async fn a_shop_that_lost_a_role_or_a_server_says_so_while_it_stays_up() {
     up.says("fill it with");
     for (part, said) in [("serve order", "error: order ended by itself (signal: 9"), ("redis-server", "redis ended")] {
         up.kill(part);
-        soon(SAID, || up.stderr().contains(said).then_some(()));
+        soon(PATIENCE, || up.stderr().contains(said).then_some(()));
     }
     let pid = up.child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());

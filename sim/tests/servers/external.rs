@@ -9,6 +9,8 @@ use store::Servers;
 use store::gather::BATCH_MAX;
 use world::infra::external::{self, check};
 
+use crate::harness::{NOBODY, PATIENCE};
+
 /// What is put into a URL instead of its password.
 const WRONG: &str = "not-the-password";
 
@@ -17,11 +19,6 @@ fn with_password(url: &str, password: &str) -> String {
     let (login, place) = rest.rsplit_once('@').unwrap();
     let user = login.rsplit_once(':').map(|(user, _)| format!("{user}:")).unwrap_or_default();
     format!("{scheme}://{user}{password}@{place}")
-}
-
-/// A port on which nobody listens.
-fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 #[tokio::test]
@@ -56,7 +53,7 @@ async fn a_wrong_password_is_a_refused_login_and_is_not_repeated() {
 
 #[tokio::test]
 async fn a_place_where_nobody_listens_is_told() {
-    let place = nobody();
+    let place = NOBODY;
     let login = format!("user:{WRONG}@{place}");
     for (said, variable) in [
         (external::postgres(&format!("postgres://{login}")).await, "DATABASE_URL"),
@@ -152,23 +149,36 @@ async fn a_stream_that_is_missing_or_another_programs_or_forgets_is_told_before_
 struct OwnNats {
     child: Child,
     address: SocketAddr,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl OwnNats {
     async fn start(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let address = servers::free_port().unwrap();
-        std::fs::write(folder.path().join("nats.conf"), format!("listen: \"{address}\"\n{config}\n")).unwrap();
+        // It chooses a port, and tells in a file which.
+        let listen = "listen: \"127.0.0.1:-1\"\nports_file_dir: \".\"";
+        std::fs::write(folder.path().join("nats.conf"), format!("{listen}\n{config}\n")).unwrap();
         let mut command = Command::new(servers::binaries::NATS_SERVER.locate().unwrap());
         command.args(["--config", "nats.conf"]).current_dir(folder.path()).stderr(Stdio::null());
-        let started = Self { child: command.spawn().unwrap(), address, _folder: folder };
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-        while std::net::TcpStream::connect(address).is_err() {
+        let (child, address) = (command.spawn().unwrap(), NOBODY.parse().unwrap());
+        let mut started = Self { child, address, folder };
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        started.address = loop {
+            if let Some(address) = started.told() {
+                break address;
+            }
             assert!(tokio::time::Instant::now() < deadline, "NATS did not start");
             tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        };
         started
+    }
+
+    /// Where it listens, if it does.
+    fn told(&self) -> Option<SocketAddr> {
+        let file = self.folder.path().join(format!("nats-server_{}.ports", self.child.id()));
+        let ports: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).ok()?).ok()?;
+        let address = ports["nats"][0].as_str()?.strip_prefix("nats://")?.parse().ok()?;
+        std::net::TcpStream::connect(address).is_ok().then_some(address)
     }
 }
 

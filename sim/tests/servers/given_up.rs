@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::harness::{Bench, TINY};
+use crate::harness::{Bench, PATIENCE, TINY};
 use crate::soon;
 
-/// Shorter than any of the deadlines that a start has.
+/// Shorter than any of the deadlines that a start has: who is heard so soon was not given up on.
 const AT_ONCE: Duration = Duration::from_secs(20);
 
 /// A folder with a `nats-server` of this version, which starts and then never answers.
@@ -71,12 +71,12 @@ fn ctrl_c_is_heard_while_servers_are_started_and_leaves_nothing() {
         let (bench, programs) = (Bench::new(TINY), silent_nats("2.10.0"));
         let command = shopctl(&bench, programs.path(), arguments).stdout(Stdio::null()).spawn();
         let mut waiting = Ended(command.unwrap());
-        soon(AT_ONCE, || programs.path().join("started").exists().then_some(()));
+        soon(PATIENCE, || programs.path().join("started").exists().then_some(()));
         let pid = waiting.0.id().to_string();
         assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
         let status = soon(AT_ONCE, || waiting.0.try_wait().unwrap());
         assert_eq!(status.code(), Some(105), "{arguments:?}");
-        soon(AT_ONCE, || left_in(&bench.path("tmp")).is_empty().then_some(()));
+        soon(PATIENCE, || left_in(&bench.path("tmp")).is_empty().then_some(()));
         let throwaway = fs::read_dir(bench.path("tmp")).unwrap().flatten();
         let mut servers = throwaway.flat_map(|folder| fs::read_dir(folder.path()).unwrap().flatten());
         assert!(!servers.any(|entry| entry.file_name().to_string_lossy().starts_with("servers-")), "{arguments:?}");

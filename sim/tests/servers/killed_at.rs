@@ -15,17 +15,22 @@ use shop::fault::crash::CrashAt;
 use shop::http::HttpClient;
 use world::processes::{Processes, ProcessesOptions};
 
-use crate::harness::{Bench, TINY};
+use crate::harness::{Bench, PATIENCE, TINY};
 use crate::processes::{ONE_SHOP, options, with_own_namespace};
-use crate::rush::{Rush, witness};
+use crate::rush::{Regrets, Rush, witness};
 
-/// A third of the cards are declined, a charge takes as long as it takes some clients to regret, and who is gone
-/// is soon noticed.
-const SETTINGS: [(&str, &str); 5] = [
+/// A third of the cards are declined, a charge takes long enough for customers who regret to come in the middle of it,
+/// and who is gone is soon noticed. A busy machine is no outage: nothing is given up before it comes to its moment
+/// because the provider's answer is late.
+const SETTINGS: [(&str, &str); 9] = [
     ("acquirer.decline_rate", "0.3"),
-    ("acquirer.latency", "30ms..90ms"),
-    ("order.step_timeout", "700ms"),
-    ("order.lease", "1s"),
+    ("acquirer.latency", "150ms..450ms"),
+    ("payment.provider_timeout", "10m"),
+    ("payment.breaker_window", "10000"),
+    ("payment.breaker_minimum_calls", "10000"),
+    ("payment.charge_window", "2s"),
+    ("order.step_timeout", "1s"),
+    ("order.lease", "1500ms"),
     ("gateway.rate_limit_per_minute", "6000"),
 ];
 
@@ -42,10 +47,9 @@ const MOMENTS: [(&str, &str); 9] = [
     ("events stand in the log, their rows do not say so", "order.log.publish.after:5"),
 ];
 
-const READY: Duration = Duration::from_secs(20);
-const ENDED: Duration = Duration::from_secs(60);
 /// More of them mean that the point is not passed.
 const ORDERS_MAX: usize = 1_000;
+const CUSTOMERS: usize = 12;
 
 /// How a role was started, as the machine tells.
 struct Started {
@@ -84,7 +88,7 @@ impl Started {
             let answer = client.get("/readyz", None, Duration::from_millis(500)).await;
             answer.is_ok_and(|answer| answer.status == 200)
         };
-        until("the role is ready", READY, is_ready).await;
+        until("the role is ready", PATIENCE, is_ready).await;
         again
     }
 }
@@ -108,27 +112,23 @@ async fn until(what: &str, within: Duration, mut is_so: impl AsyncFnMut() -> boo
     assert!(tokio::time::timeout(within, all).await.is_ok(), "not within {within:?}: {what}");
 }
 
-/// Orders until the role is dead, of which some are taken back again.
-async fn until_dead(rush: &Rush, round: usize, role: &mut Again) {
-    let mut under_way = Vec::new();
-    let ended = loop {
-        if let Some(ended) = role.0.try_wait().unwrap() {
-            break ended;
-        }
-        let number = under_way.len();
-        assert!(number < ORDERS_MAX, "{number} orders have not taken it to where it was to die");
-        let later = Duration::from_millis(15) * (number / 2 % 8) as u32;
-        under_way.push(rush.order(round, number, number.is_multiple_of(2).then_some(later)));
-        tokio::time::sleep(Duration::from_millis(30)).await;
-    };
+/// Has customers order until the role is dead; every other one takes back what they ordered.
+async fn until_dead(rush: Rush, round: usize, role: &mut Again) {
+    let customers = rush.customers(round, CUSTOMERS, Regrets::EveryOther);
+    let before = rush.placed();
+    until("it dies where it was to die", PATIENCE, async || {
+        let orders = rush.placed() - before;
+        assert!(orders < ORDERS_MAX, "{orders} orders have not taken it to where it was to die");
+        role.0.try_wait().unwrap().is_some()
+    })
+    .await;
+    let ended = role.0.wait().unwrap();
     assert_eq!(ended.signal(), Some(9), "{ended}");
-    for one in under_way {
-        one.await.unwrap();
-    }
+    rush.end(customers).await;
 }
 
 async fn at_rest(books: &dyn Books, wanted: impl Fn(InFlight) -> bool) {
-    until("every order has ended", ENDED, async || wanted(books.in_flight().await.unwrap())).await;
+    until("every order has ended", PATIENCE, async || wanted(books.in_flight().await.unwrap())).await;
 }
 
 #[tokio::test]
@@ -161,13 +161,13 @@ async fn a_role_killed_at_a_chosen_moment_and_started_again_ends_every_acknowled
                 assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
                 // Its ports are free when it is gone, and not when it is told to go.
                 let is_gone = async || shop.dead().iter().any(|line| line.starts_with(role));
-                until("it is gone", READY, is_gone).await;
+                until("it is gone", PATIENCE, is_gone).await;
                 started
             }
         };
         let mut doomed = started.again(&log, Some(point)).await;
         let before = rush.acknowledged();
-        until_dead(&rush, round, &mut doomed).await;
+        until_dead(rush.again(), round, &mut doomed).await;
         let caught = books.in_flight().await.unwrap().orders;
         assert!(rush.acknowledged() > before && caught > 0, "{moment}: nothing was in flight");
         roles.push((role, started, doomed));

@@ -28,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 use world::Admin;
 use world::simulated::{SimulatedOptions, simulate};
 
+use crate::harness::PATIENCE;
+
 /// Every database and its schema on servers.
 pub const DATABASES: [(&str, &[&str]); 7] = [
     ("order_db", order::adapters::outbound::postgres::MIGRATIONS),
@@ -197,7 +199,7 @@ async fn consume_all(log: &JetStreamLog, stream: Stream, name: String) {
         consumer.acknowledge(&batch.iter().map(|message| message.sequence).collect::<Vec<_>>()).await.unwrap();
         left -= batch.len();
     }
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     while log.lag(stream).await.unwrap().iter().any(|lag| lag.unacknowledged > 0) {
         assert!(tokio::time::Instant::now() < deadline, "acknowledgements arrive");
         tokio::time::sleep(Duration::from_millis(10)).await;

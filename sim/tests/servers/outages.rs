@@ -35,6 +35,9 @@ shop:
       - { sku: LAMP, name: Lamp, price: 19.90 EUR, stock: 150 }
   settings:
     gateway.rate_limit_per_minute: 6000
+    gateway.peer_timeout: 30s
+    payment.provider_timeout: 60s
+    payment.breaker_slow_call: 60s
     user.argon2_memory_kib: 8
     user.argon2_iterations: 1
     acquirer.decline_rate: 0.1

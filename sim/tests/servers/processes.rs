@@ -23,12 +23,11 @@ use world::Admin;
 use world::processes::{Processes, ProcessesOptions};
 use world::secret::Secret;
 
+use crate::harness::PATIENCE;
 use crate::{SECRET, soon};
 
 /// Eight processes are enough for one machine at a time.
 pub static ONE_SHOP: Mutex<()> = Mutex::const_new(());
-/// The drain, and some.
-const STOPPED: Duration = Duration::from_secs(15);
 
 /// In a namespace that no other test process has either: by it a shop's processes are known.
 pub fn with_own_namespace(servers: &Servers) -> Servers {
@@ -71,7 +70,7 @@ async fn order_a_lamp(shop: &Processes) {
     let scenario = scenario::parse(scenario, "two.yaml", &[], &scenario::known()).unwrap();
     let seeded = experiment::run::seed::seed(&client, &Admin::embedded(), &scenario).await.unwrap();
     let items = [Item { sku: "LAMP".into(), quantity: 2 }];
-    let answer = Api { client }.place_order(&seeded.shoppers[0].token, "k", &items, Duration::from_secs(10)).await;
+    let answer = Api { client }.place_order(&seeded.shoppers[0].token, "k", &items, Duration::from_secs(30)).await;
     let answer = answer.unwrap();
     assert_eq!((answer.status, seen(&answer).unwrap().status.as_str()), (201, "CONFIRMED"), "{}", answer.summary());
 }
@@ -141,7 +140,7 @@ async fn a_role_that_is_killed_is_told_and_the_others_stay() {
     let shop = Processes::start(options(&connections, logs.path())).await.unwrap();
     let payment = shop.pids()[payment::ROLE].to_string();
     assert!(Command::new("kill").args(["-9", &payment]).status().unwrap().success());
-    let dead = soon(STOPPED, || Some(shop.dead()).filter(|dead| !dead.is_empty()));
+    let dead = soon(PATIENCE, || Some(shop.dead()).filter(|dead| !dead.is_empty()));
     assert!(dead.len() == 1 && dead[0].starts_with("payment ended by itself (signal: 9"), "{dead:?}");
     assert_eq!(serving(&connections.namespace), shop::ROLES.len() - 1);
     drop(shop);
@@ -190,10 +189,10 @@ fn the_roles_go_when_whoever_put_them_up_is_killed() {
         .spawn();
     let mut parent = Parent(parent.unwrap());
     let is_up = || logs.path().join("up").exists().then_some(());
-    soon(Duration::from_secs(60), || is_up().or_else(|| parent.0.try_wait().unwrap().map(|end| panic!("{end}"))));
+    soon(PATIENCE, || is_up().or_else(|| parent.0.try_wait().unwrap().map(|end| panic!("{end}"))));
     assert_eq!(serving(&namespace), shop::ROLES.len());
     drop(parent);
-    soon(STOPPED, || (serving(&namespace) == 0).then_some(()));
+    soon(PATIENCE, || (serving(&namespace) == 0).then_some(()));
 }
 
 /// No test but the process that another test kills.

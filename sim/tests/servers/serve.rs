@@ -3,10 +3,10 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::time::Duration;
 
 use store::Servers;
 
+use crate::harness::PATIENCE;
 use crate::{SECRET, soon};
 
 /// `shopctl serve acquirer`, which needs PostgreSQL alone.
@@ -49,7 +49,7 @@ impl Serving {
     }
 
     fn ended(mut self) -> ExitStatus {
-        let status = soon(Duration::from_secs(10), || self.child.try_wait().unwrap());
+        let status = soon(PATIENCE, || self.child.try_wait().unwrap());
         let mut rest = String::new();
         self.out.read_to_string(&mut rest).unwrap();
         assert_eq!(rest, "", "it says one line when it is ready, and no more");

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tonic::Code;
 
-use crate::harness::{Client, Running, start, start_with_chaos};
+use crate::harness::{Client, PATIENCE, Running, start, start_with_chaos};
 use crate::service::{FAST, charge, declined, refund, status, void};
 
 /// The codes of a charge, a void, a refund and a question about the key.
@@ -24,7 +24,7 @@ async fn all_four(client: &mut Client, key: &str) -> [Code; 4] {
 
 /// Waits until the only active fault has touched so many calls.
 async fn touched(running: &Running, calls: u64) {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
     while running.hits().await != [calls] {
         assert!(Instant::now() < deadline, "{:?}, not {calls}", running.hits().await);
     }

@@ -72,6 +72,10 @@ async fn start_with(settings: &[(&str, &str)], chaos: bool) -> Running {
     Running { env, family, ops: ops_address }
 }
 
+/// How long a test waits for what has to happen: longer than a slow machine takes that is busy with other things. A test
+/// that passes does not wait for the end of it.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
 impl Running {
     /// A client in a service's name, with a deadline for each call.
     pub fn client_within(&self, deadline: Duration) -> Client {
@@ -80,13 +84,13 @@ impl Running {
     }
 
     pub fn client(&self) -> Client {
-        self.client_within(Duration::from_secs(5))
+        self.client_within(PATIENCE)
     }
 
     /// A client that hands on the token of the context it is called in.
     pub fn client_of_caller(&self) -> Client {
         let identity = Identity::Caller(self.env.clone());
-        AcquirerServiceClient::new(channel(&self.env, acquirer::ROLE, identity, Duration::from_secs(5)).unwrap())
+        AcquirerServiceClient::new(channel(&self.env, acquirer::ROLE, identity, PATIENCE).unwrap())
     }
 
     pub fn customer(&self) -> Context {

@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
-use crate::world::soon;
+use crate::world::{PATIENCE, soon};
 
 #[path = "hazard.rs"]
 mod hazard;
@@ -173,7 +173,7 @@ fn start_as(role: &'static str, app: App) -> Running {
 
 impl Running {
     fn client_as(&self, env: Env) -> Client {
-        let deadline = Duration::from_secs(5);
+        let deadline = PATIENCE;
         AcquirerServiceClient::new(channel(&env, self.env.role, Identity::Service(env.clone()), deadline).unwrap())
     }
 
@@ -340,12 +340,12 @@ async fn a_drain_lets_an_http_request_under_way_finish() {
     running.ended().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn idle_connections_do_not_hold_up_a_drain() {
-    let running = start(Probe::default().grpc());
+    let (running, ops) = start_in_memory(|_| Probe::default().grpc());
     let mut client = running.client();
     ask(&mut client, "now").await.unwrap();
-    let mut kept_alive = SystemNetwork.connect(&running.ops).await.unwrap();
+    let mut kept_alive = ops.connect("h:1").await.unwrap();
     kept_alive.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut first = [0; 12];
     kept_alive.read_exact(&mut first).await.unwrap();
@@ -356,13 +356,15 @@ async fn idle_connections_do_not_hold_up_a_drain() {
     assert!(told_at.elapsed() < Duration::from_secs(3), "{:?}", told_at.elapsed());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn silent_connections_do_not_hold_up_a_drain() {
-    let running = start(Probe::default().grpc());
-    let _silent = SystemNetwork.connect(&running.main).await.unwrap();
-    let _silent_too = SystemNetwork.connect(&running.ops).await.unwrap();
+    let (running, ops) = start_in_memory(|_| Probe::default().grpc());
+    let _silent = running.env.network.connect("h:1").await.unwrap();
+    let _silent_too = ops.connect("h:1").await.unwrap();
     ask(&mut running.client(), "now").await.unwrap();
-    http_get(&running.ops, "/healthz").await;
+    let mut asked = ops.connect("h:1").await.unwrap();
+    asked.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    soon("an HTTP answer", asked.read_to_string(&mut String::new())).await.unwrap();
     let told_at = Instant::now();
     running.env.shutdown.cancel();
     running.ended().await;
@@ -492,10 +494,10 @@ async fn the_callers_deadline_ends_the_work() {
     assert!(metrics.contains("code=\"DeadlineExceeded\""), "{metrics}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_channels_deadline_ends_the_call_and_the_work_too() {
     let probe = Probe::default();
-    let running = start(probe.grpc());
+    let (running, _ops) = start_in_memory(|_| probe.grpc());
     let identity = Identity::Service(running.env.clone());
     let deadline = Duration::from_millis(50);
     let mut client = AcquirerServiceClient::new(channel(&running.env, CALLEE, identity, deadline).unwrap());
@@ -517,12 +519,22 @@ async fn a_caller_that_goes_away_ends_the_work() {
 
 // Peers that are not there.
 
-#[tokio::test]
+/// Where at first nobody listens.
+#[derive(Default)]
+struct Place(Mutex<Option<MemoryNetwork>>);
+
+#[async_trait]
+impl Network for Place {
+    async fn connect(&self, authority: &str) -> io::Result<Box<dyn Socket>> {
+        let there = self.0.lock().unwrap().clone();
+        there.ok_or(io::ErrorKind::ConnectionRefused)?.connect(authority).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_is_down_fails_the_call_and_its_return_is_noticed() {
-    let (main, ops) = (free_port(), free_port());
-    let address = main.address().unwrap();
-    drop(main);
-    let env = env(CALLEE, BTreeMap::from([(CALLEE, address.to_string())]));
+    let place = Arc::new(Place::default());
+    let env = Env { network: place.clone(), ..env(CALLEE, BTreeMap::from([(CALLEE, "h:1".into())])) };
     let identity = Identity::Service(env.clone());
     let mut client = AcquirerServiceClient::new(channel(&env, CALLEE, identity, Duration::from_secs(5)).unwrap());
     let started = Instant::now();
@@ -530,9 +542,10 @@ async fn a_peer_that_is_down_fails_the_call_and_its_return_is_noticed() {
     assert_eq!(status.code(), Code::Unavailable);
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
 
-    let main = BoundPort::bind(address).unwrap();
+    let ((main_at, main), (_ops, ops)) = (in_memory(), in_memory());
+    *place.0.lock().unwrap() = Some(main_at);
     let service = Service { env: env.clone(), app: Probe::default().grpc(), ops: Router::new(), tasks: Vec::new() };
-    tokio::spawn(run(service, main.listen().unwrap(), ops.listen().unwrap()));
+    tokio::spawn(run(service, Box::new(main), Box::new(ops)));
     let back = async {
         while client.status(StatusRequest { key: "now".into() }).await.is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -591,12 +604,23 @@ async fn a_peer_nobody_told_of_is_a_start_error() {
 }
 
 /// Sockets in memory: a network with one listener in it.
+#[derive(Clone)]
 struct MemoryNetwork(mpsc::UnboundedSender<DuplexStream>);
 struct MemoryListener(mpsc::UnboundedReceiver<DuplexStream>);
 
 fn in_memory() -> (MemoryNetwork, MemoryListener) {
     let (sender, receiver) = mpsc::unbounded_channel();
     (MemoryNetwork(sender), MemoryListener(receiver))
+}
+
+/// Starts what `app` makes where time can be paused; answers the way to its ops port as well.
+fn start_in_memory(app: impl FnOnce(&Env) -> App) -> (Running, MemoryNetwork) {
+    let ((main_at, main), (ops_at, ops)) = (in_memory(), in_memory());
+    let peers = BTreeMap::from([(CALLEE, "h:1".into())]);
+    let env = Env { network: Arc::new(main_at), ..env(CALLEE, peers) };
+    let service = Service { env: env.clone(), app: app(&env), ops: Router::new(), tasks: Vec::new() };
+    let task = tokio::spawn(run(service, Box::new(main), Box::new(ops)));
+    (Running { env, ops: "h:1".into(), main: "h:1".into(), task }, ops_at)
 }
 
 #[async_trait]

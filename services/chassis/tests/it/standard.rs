@@ -16,15 +16,19 @@ use super::*;
 
 const SERVICE: &str = "acquirer.v1.AcquirerService";
 
+/// A probe as services are built.
+fn probed(env: &Env, probe: &Probe) -> App {
+    App::Grpc(serving(env, AcquirerServiceServer::new(probe.clone()), proto::DESCRIPTORS).unwrap())
+}
+
 /// A probe as services are built, and a channel to it in nobody's name.
 fn started(probe: &Probe) -> (Running, PeerChannel) {
     let (main, ops) = (free_port(), free_port());
     let (main_at, ops_at) = (main.address().unwrap().to_string(), ops.address().unwrap().to_string());
     let env = env(CALLEE, BTreeMap::from([(CALLEE, main_at.clone())]));
-    let app = App::Grpc(serving(&env, AcquirerServiceServer::new(probe.clone()), proto::DESCRIPTORS).unwrap());
-    let service = Service { env: env.clone(), app, ops: Router::new(), tasks: Vec::new() };
+    let service = Service { env: env.clone(), app: probed(&env, probe), ops: Router::new(), tasks: Vec::new() };
     let task = tokio::spawn(run(service, main.listen().unwrap(), ops.listen().unwrap()));
-    let nobody = channel(&env, CALLEE, Identity::Caller(env.clone()), Duration::from_secs(5)).unwrap();
+    let nobody = channel(&env, CALLEE, Identity::Caller(env.clone()), PATIENCE).unwrap();
     (Running { env, ops: ops_at, main: main_at, task }, nobody)
 }
 
@@ -50,9 +54,10 @@ async fn health_is_told_to_anybody_also_with_a_token_that_does_not_hold() {
     assert!(http_get(&running.ops, "/metrics").await.contains("grpc.health.v1.Health/Check"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn who_watches_is_told_of_the_drain_and_does_not_hold_it_up() {
-    let (running, nobody) = started(&Probe::default());
+    let (running, _ops) = start_in_memory(|env| probed(env, &Probe::default()));
+    let nobody = channel(&running.env, CALLEE, Identity::Caller(running.env.clone()), PATIENCE).unwrap();
     let mut health = HealthClient::new(nobody);
     let mut watched = health.watch(asked(SERVICE)).await.unwrap().into_inner();
     let mut unknown = health.watch(asked("nobody.v1.Nothing")).await.unwrap().into_inner();

@@ -13,3 +13,9 @@ mod window;
 #[allow(dead_code, reason = "the embedded family needs more of it")]
 #[path = "../it/world.rs"]
 mod world;
+
+/// How the log's contract is timed: see [`contract::Times`]. Here time is real. On a busy machine some of it passes
+/// between a delivery and its acknowledgement; and who is not woken hears of something at the next heartbeat, two
+/// seconds after the last one.
+const TIMES: contract::Times =
+    contract::Times { ack_wait: std::time::Duration::from_millis(1_200), woken: std::time::Duration::from_millis(800) };

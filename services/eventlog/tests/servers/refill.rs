@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::contract::event;
 use crate::relay::PostgresShop;
 use crate::relay_contract::{Running, STREAM, Shop, assert_relayed, settle, settled, start};
-use crate::world::soon;
+use crate::world::{PATIENCE, soon};
 
 const AGGREGATES: i64 = 300;
 const EVENTS: i64 = 2_000;
@@ -97,7 +97,7 @@ impl Site {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        if tokio::time::timeout(Duration::from_secs(60), wait).await.is_err() {
+        if tokio::time::timeout(PATIENCE, wait).await.is_err() {
             panic!("waited in vain: {what}; handled {:?} of {}", self.handled(), self.committed);
         }
     }

@@ -1,12 +1,11 @@
 //! What every [`IdempotencyKeys`] owes its callers.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use kernel::OrderId;
 use order::application::ports::IdempotencyKeys;
 
-use crate::harness::{user, within};
+use crate::harness::{PATIENCE, user, within};
 
 fn id(key: &str) -> OrderId {
     OrderId::derive("shop", user(1), key)
@@ -44,6 +43,6 @@ pub async fn of_many_that_use_a_key_at_once_one_is_the_first(keys: Arc<dyn Idemp
 
 pub async fn a_key_is_forgotten_in_the_end_however_often_it_is_used(keys: Arc<dyn IdempotencyKeys>) {
     assert!(!keys.used(id("k")).await);
-    within(Duration::from_secs(10), async || (!keys.used(id("k")).await).then_some(())).await;
-    assert!(keys.used(id("k")).await, "used anew");
+    // Forgotten, and used anew; on a machine that stands still in between it may be forgotten once more.
+    within(PATIENCE, async || (!keys.used(id("k")).await && keys.used(id("k")).await).then_some(())).await;
 }

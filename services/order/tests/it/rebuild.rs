@@ -21,9 +21,7 @@ use crate::contract::{
     Probe, abort, at, commit, commit_one, created, get, is_conflict, new_order, postpone, postpone_one, release,
     reserve,
 };
-use crate::harness::{Setup, Shop, within};
-
-const SOON: Duration = Duration::from_secs(10);
+use crate::harness::{PATIENCE, Setup, Shop, within};
 
 /// Later than anything that the tests store.
 const NOW: i64 = 1_000;
@@ -390,12 +388,12 @@ pub async fn one_rebuild_at_a_time(bench: Bench) {
     assert!(is_conflict(&bench.projection.begin().await.map(drop)));
     drop(shadow);
     // The first one lets go of the store as soon as it can.
-    let shadow = within(SOON, async || bench.projection.begin().await.ok()).await;
+    let shadow = within(PATIENCE, async || bench.projection.begin().await.ok()).await;
     drop(shadow);
     let log = Arc::new(Log::default());
     created(&*bench.orders, "k").await;
     log.publish(&*bench.probe, &[]).await;
-    let found = within(SOON, async || bench.rebuild(&log).await.ok()).await;
+    let found = within(PATIENCE, async || bench.rebuild(&log).await.ok()).await;
     assert_eq!(found, rebuilt(1), "of those that ended early nothing is left");
 }
 

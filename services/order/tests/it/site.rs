@@ -28,7 +28,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tonic::Status;
 
-use crate::harness::{storage, user, within};
+use crate::harness::{PATIENCE, storage, user, within};
 use crate::peers::Peers;
 use crate::world::World;
 
@@ -168,7 +168,7 @@ impl Site {
     pub fn client(&self, token: Option<&str>) -> Client {
         let env = env("gateway", &self.addresses);
         let identity = Identity::Caller(env.clone());
-        let channel = chassis::grpc::channel(&env, order::ROLE, identity, Duration::from_secs(10)).unwrap();
+        let channel = chassis::grpc::channel(&env, order::ROLE, identity, PATIENCE).unwrap();
         let context = Context { trace: env.tracer.span(None), token: token.map(Into::into) };
         Client { grpc: OrderServiceClient::new(channel), context }
     }
@@ -225,9 +225,9 @@ impl Site {
     }
 }
 
-/// Polls until there is an answer; fails after ten seconds.
+/// Polls until there is an answer; fails after [`PATIENCE`].
 pub async fn eventually<T, F: Future<Output = Option<T>>>(poll: impl FnMut() -> F) -> T {
-    within(Duration::from_secs(10), poll).await
+    within(PATIENCE, poll).await
 }
 
 pub fn by_id(product: i64, quantity: u32) -> Item {
@@ -244,7 +244,7 @@ pub fn request(key: &str) -> CreateOrderRequest {
         user_id: user(1).to_string(),
         idempotency_key: key.into(),
         items: vec![by_id(1, 1)],
-        wait_ms: 5000,
+        wait_ms: 30_000,
     }
 }
 

@@ -12,6 +12,8 @@ use order::domain::saga::Done;
 use order::domain::{CancelReason, Line, Reply, Step};
 use tokio::sync::Notify;
 
+use crate::harness::PATIENCE;
+
 /// What goes wrong with one call of a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fault {
@@ -110,7 +112,7 @@ impl World {
         self.lock().catalogue_down = down;
     }
 
-    /// Waits until `step` of some order has been asked for `times` times; fails after a minute.
+    /// Waits until `step` of some order has been asked for `times` times; fails after [`PATIENCE`].
     pub async fn called(&self, step: Step, times: usize) {
         let called = async {
             loop {
@@ -121,8 +123,7 @@ impl World {
                 notified.await;
             }
         };
-        let minute = Duration::from_secs(60);
-        tokio::time::timeout(minute, called).await.unwrap_or_else(|_| panic!("{step} was not asked for"));
+        tokio::time::timeout(PATIENCE, called).await.unwrap_or_else(|_| panic!("{step} was not asked for"));
     }
 
     pub fn calls(&self, id: OrderId) -> Vec<Step> {

@@ -17,11 +17,9 @@ use store::postgres::Db;
 use store::redis::Redis;
 
 use crate::contract::{self, Probe};
-use crate::harness::within;
+use crate::harness::{PATIENCE, within};
 use crate::keys;
 use crate::rebuild::{self, Bench};
-
-const SOON: Duration = Duration::from_secs(20);
 
 struct Books {
     servers: Borrowed,
@@ -125,7 +123,7 @@ keys::every_key!(keys);
 
 /// What the other one waits for is a lock on the table: so many do, as the database sees it.
 async fn waiting(db: &Db, count: i64) {
-    within(SOON, async || {
+    within(PATIENCE, async || {
         let sql = "SELECT count(*) FROM pg_locks JOIN pg_database AS d ON d.oid = database
                    WHERE NOT granted AND d.datname = current_database()";
         let waiting: i64 = sqlx::query_scalar(sql).fetch_one(db.pool()).await.unwrap();
@@ -177,7 +175,7 @@ async fn a_swap_that_gets_no_lock_in_time_changes_nothing_and_says_so() {
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
     reading.rollback().await.unwrap();
     assert_eq!(books.texts("status", "orders").await, ["PENDING"]);
-    let shadow = within(SOON, async || books.orders.begin().await.ok()).await;
+    let shadow = within(PATIENCE, async || books.orders.begin().await.ok()).await;
     assert_eq!(shadow.swap(0, contract::at(20)).await.unwrap().orders, 1);
 }
 

@@ -16,6 +16,7 @@ use payment::domain::payment::{Settled, Standing};
 use tokio::sync::watch;
 
 use crate::family::Family;
+use crate::harness::PATIENCE;
 
 pub struct ManualClock(Mutex<Timestamp>);
 
@@ -94,7 +95,7 @@ impl FakeProvider {
     pub async fn a_charge_waits(&self) {
         let mut waiting = self.waiting.subscribe();
         let arrived = waiting.wait_for(|waiting| *waiting > 0);
-        tokio::time::timeout(Duration::from_secs(5), arrived).await.unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, arrived).await.unwrap().unwrap();
     }
 
     async fn wait_at(&self, place: Pause) {

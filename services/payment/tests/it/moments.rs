@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::contract::{EURO, events_of, folds_to_the_payment, order, user};
 use crate::fakes::{Desk, Pause, WINDOW};
+use crate::harness::PATIENCE;
 
 const ALMOST: Duration = Duration::from_millis(1);
 
@@ -191,7 +192,7 @@ async fn a_caller_who_goes_away_does_not_stop_the_payment() {
     paying.abort();
     assert!(paying.await.is_err());
     desk.provider.set_pause(Pause::Nowhere);
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
     while desk.state().await != Some(State::Captured) {
         assert!(Instant::now() < deadline, "the payment was abandoned");
         tokio::task::yield_now().await;

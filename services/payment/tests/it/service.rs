@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use crate::contract::{order, user};
-use crate::harness::{Client, Running, refusal_to_start, start};
+use crate::harness::{Client, PATIENCE, Running, refusal_to_start, start};
 
 pub const FAST: (&str, &str) = ("acquirer.latency", "0ms");
 
@@ -41,7 +41,7 @@ pub async fn state(client: &mut Client, number: u128) -> Result<String, Code> {
 
 /// Asks again while the store has too much to do, the callers apart from each other as the saga's retries are.
 async fn pay_patiently(client: &mut Client, number: u128, caller: u32) -> Outcome {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match client.process_payment(request(number, 1, 100)).await {
             Ok(answer) => return answer.into_inner().outcome.unwrap(),
@@ -53,7 +53,7 @@ async fn pay_patiently(client: &mut Client, number: u128, caller: u32) -> Outcom
 
 /// Asks again until the outcome is known.
 pub async fn pay_until_known(client: &mut Client, number: u128) -> Outcome {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let outcome = pay(client, number).await;
         if !matches!(outcome, Outcome::Ongoing(_)) {
@@ -65,7 +65,7 @@ pub async fn pay_until_known(client: &mut Client, number: u128) -> Outcome {
 
 /// The kinds that the event log holds of the order's payment, once there are so many.
 async fn published(running: &Running, of: OrderId, count: usize) -> Vec<String> {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let messages = running.log.read(payment::STREAM, &of.to_string()).await.unwrap();
         if messages.len() >= count {
@@ -145,7 +145,7 @@ async fn a_compensation_first_blocks_the_payment() {
 
 #[tokio::test]
 async fn a_provider_slower_than_the_timeout_leaves_the_payment_open_and_charges_once() {
-    let running = start(&[("acquirer.latency", "300ms"), ("payment.provider_timeout", "100ms")]).await;
+    let running = start(&[("acquirer.latency", "1500ms"), ("payment.provider_timeout", "500ms")]).await;
     let mut client = running.client();
     for _ in 0..2 {
         let Outcome::Ongoing(ongoing) = pay(&mut client, 1).await else { panic!("nobody can know its fate") };
@@ -153,7 +153,7 @@ async fn a_provider_slower_than_the_timeout_leaves_the_payment_open_and_charges_
     }
     assert_eq!(refund(&mut client, 1).await.unwrap_err().code(), Code::Unavailable, "later, not never");
     assert_eq!(state(&mut client, 1).await, Ok("intent".to_owned()));
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
     while running.family.acquirers_lines().await.is_empty() {
         assert!(Instant::now() < deadline, "the charge never landed");
         tokio::task::yield_now().await;
@@ -163,7 +163,7 @@ async fn a_provider_slower_than_the_timeout_leaves_the_payment_open_and_charges_
 
 #[tokio::test]
 async fn an_answer_lost_to_the_timeout_is_found_by_asking_again() {
-    let running = start(&[("acquirer.latency", "1ms..300ms"), ("payment.provider_timeout", "150ms")]).await;
+    let running = start(&[("acquirer.latency", "1ms..600ms"), ("payment.provider_timeout", "300ms")]).await;
     let mut client = running.client();
     for number in 1..=8 {
         assert!(matches!(pay_until_known(&mut client, number).await, Outcome::Captured(_)));
@@ -190,7 +190,7 @@ async fn an_outage_opens_the_breaker_and_the_ops_port_shows_it() {
     assert_eq!(body, expected);
     running.acquirer.cancel();
 
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     let mut number = 2;
     let refused = loop {
         assert!(Instant::now() < deadline, "the breaker never opened");

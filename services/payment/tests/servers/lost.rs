@@ -22,7 +22,7 @@ use crate::moments::captured;
 use crate::wire::{Break, Wire};
 
 /// How long a server may take to come back, and its clients to notice.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Asks until the store answers.
 async fn ask<T>(question: impl AsyncFn() -> Result<T, PayError>) -> T {

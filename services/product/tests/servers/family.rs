@@ -2,10 +2,11 @@
 
 use std::cell::RefCell;
 use std::path::Path;
-use std::time::Duration;
 
 use eventlog::Backing;
 use servers::Borrowed;
+
+use crate::harness::PATIENCE;
 
 thread_local! {
     /// A test has a thread of its own: its servers live as long as it does.
@@ -27,9 +28,9 @@ pub fn backing(folder: &Path) -> Backing {
     Backing::Servers(servers)
 }
 
-/// Asks until `probe` answers; fails the test after ten seconds.
+/// Asks until `probe` answers; fails the test after [`PATIENCE`].
 pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut probe: impl FnMut() -> F) -> T {
-    let asked = tokio::time::timeout(Duration::from_secs(10), async {
+    let asked = tokio::time::timeout(PATIENCE, async {
         loop {
             if let Some(found) = probe().await {
                 return found;
@@ -37,5 +38,5 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut probe:
             tokio::task::yield_now().await;
         }
     });
-    asked.await.unwrap_or_else(|_| panic!("not within ten seconds: {what}"))
+    asked.await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
 }
