@@ -43,8 +43,8 @@ check: ## What has to pass before a commit: formatting, lints, tests.
 	$(CARGO) clippy --workspace --test servers -- -D warnings
 	$(CARGO) test --workspace
 
-proto-gen: ## Generate the gRPC code; every build does this by itself, without protoc.
-	$(CARGO) build -p proto
+proto-gen: ## Generate the gRPC code from the .proto files, without protoc; a test fails when that was forgotten.
+	$(CARGO) run -p proto --example generate
 
 infra-up: ## Start private PostgreSQL, NATS and Redis, print their URLs, stay until Ctrl-C. DATA=folder
 	$(SHOPCTL) infra --data $(DATA)/servers
