@@ -2,8 +2,8 @@
 //! It reads their source: identifiers everywhere, string literals outside unit tests, comments nowhere.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+
+use crate::source::{read, root, rust_files};
 
 /// The crates that all services stand on.
 const CRATES: [&str; 3] = ["chassis", "store", "eventlog"];
@@ -194,30 +194,16 @@ fn nouns(source: &str) -> Vec<Found> {
     found
 }
 
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut found = Vec::new();
-    for path in entries.map(|entry| entry.unwrap().path()) {
-        if path.is_dir() {
-            found.extend(sources(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
-}
-
 #[test]
 fn no_service_s_noun_stands_in_what_all_services_share() {
-    let services = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let services = root().join("services");
     let (mut complaints, mut other_meanings) = (Vec::new(), BTreeSet::new());
     for name in CRATES {
-        let files = sources(&services.join(name).join("src"));
+        let files = rust_files(&services.join(name).join("src"));
         assert!(files.len() >= 5, "services/{name}/src has moved: {files:?}");
         for file in files {
             let shown = file.strip_prefix(&services).unwrap().to_str().unwrap().to_owned();
-            for Found { line, noun, within } in nouns(&fs::read_to_string(&file).unwrap()) {
+            for Found { line, noun, within } in nouns(&read(&file)) {
                 match OTHER_MEANINGS.iter().find(|other| (other.0, other.1) == (&shown, noun)) {
                     Some(other) => drop(other_meanings.insert(other)),
                     None => complaints.push(format!("services/{shown}:{line}: `{noun}` in `{within}`")),
