@@ -47,7 +47,6 @@ pub use adapters::outbound::rows::DATABASE;
 use adapters::outbound::rows::EVENTS;
 use adapters::outbound::sqlite::{MIGRATIONS as SQLITE_MIGRATIONS, SqliteOrders};
 use adapters::outbound::stock::GrpcStock;
-use adapters::streams::{INVENTORY, PAYMENTS};
 use application::driver::{Driver, Pace, Parts};
 use application::orders::OrderDesk;
 use application::ports::{IdempotencyKeys, Orders, Projection};
@@ -118,12 +117,9 @@ pub async fn build(config: Config, env: Env, backing: Backing) -> Result<Service
         Box::pin(consume::listen(log.clone(), stream, CONSUMER, wake.clone(), NEWS_AT_ONCE, env.shutdown.clone()))
     };
     let relay = Relay { stream: STREAM, outbox, log: log.clone() };
-    let tasks: Vec<Task> = vec![
-        Box::pin(relay.run(env.shutdown.clone())),
-        listen(PAYMENTS),
-        listen(INVENTORY),
-        Box::pin(driver.run(env.shutdown.clone())),
-    ];
+    let mut tasks: Vec<Task> = vec![Box::pin(relay.run(env.shutdown.clone()))];
+    tasks.extend(CONSUMED.map(listen));
+    tasks.push(Box::pin(driver.run(env.shutdown.clone())));
     let app = App::Grpc(serving(&env, OrderServiceServer::new(OrderGrpc { desk, rebuilder }), proto::DESCRIPTORS)?);
     Ok(Service { ops: ops::routes(steps), app, tasks, env })
 }
