@@ -16,7 +16,8 @@ struct Shop {
 
 fn shop(arguments: &[&str]) -> Shop {
     let bench = Bench::new(TINY);
-    let mut running = bench.spawn(&[&["up", "--listen", "127.0.0.1:0", "--data", "data", "--set", PATIENT], arguments].concat());
+    let mut running =
+        bench.spawn(&[&["up", "--listen", "127.0.0.1:0", "--data", "data", "--set", PATIENT], arguments].concat());
     let line = running.says("the shop is up");
     let gateway = line.rsplit_once("http://").unwrap().1.trim_end_matches("/api/v1").to_owned();
     bench.shopctl(&["seed", "scenario.yaml", "--target", &format!("http://{gateway}")]).exits(0);

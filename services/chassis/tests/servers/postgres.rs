@@ -294,7 +294,8 @@ async fn a_write_that_nobody_waits_for_any_more_has_the_relay_look_now_and_once_
     }
     kept.write("count", sqlx::query(COUNT).bind("a")).await.unwrap();
     db.committed().notified().await;
-    let mut meddling = Meddling::begin(&borrowed.connections, "test_db", "UPDATE counters SET value = 7").await.unwrap();
+    let mut meddling =
+        Meddling::begin(&borrowed.connections, "test_db", "UPDATE counters SET value = 7").await.unwrap();
     tokio::select! {
         biased;
         written = kept.write("count", sqlx::query(COUNT).bind("a")) => panic!("it waits for the other's row: {written:?}"),

@@ -23,7 +23,6 @@ use crate::contract::{
 };
 use crate::harness::{PATIENCE, Setup, Shop, within};
 
-
 /// Later than anything that the tests store.
 const NOW: i64 = 1_000;
 const PROJECTED: &str = "id user_id status coalesce(cancel_reason,'-') total_minor currency lines fingerprint version \

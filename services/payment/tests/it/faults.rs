@@ -1,6 +1,5 @@
 //! Faults: a breaker that is forced, and a provider that swallows its answers.
 
-
 use proto::payment::v1::process_payment_response::Outcome;
 use serde_json::{Value, json};
 use tokio::time::Instant;
