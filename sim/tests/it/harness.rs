@@ -60,7 +60,7 @@ pub const NOBODY: &str = "127.0.0.1:1";
 /// A setting: who orders and does not say how long they wait, waits as long as it takes.
 pub const PATIENT: &str = "gateway.order_wait=30s";
 
-/// Thirty orders in a second and a half, in virtual time: enough for every step of the saga and for cancellations.
+/// Two dozen orders in a second and a half, in virtual time: enough for every step of the saga and for cancellations.
 pub const SMALL: &str = r#"
 version: 1
 name: small
@@ -78,7 +78,7 @@ shop:
 load:
   buyers:
     executor: constant-arrival-rate
-    rate: 12
+    rate: 9
     duration: 1500ms
     max_vus: 30
     journey:
@@ -86,7 +86,7 @@ load:
       - retry_same_key
   undecided:
     executor: constant-arrival-rate
-    rate: 8
+    rate: 6
     duration: 1500ms
     max_vus: 30
     journey:

@@ -5,6 +5,7 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
+use audit::witness::WitnessLog;
 use store::sqlite::Storage;
 
 use crate::harness::{Bench, PATIENCE, Running, TINY};
@@ -113,39 +114,42 @@ async fn until_dead(rush: Rush, round: usize, regrets: Regrets, mut shop: Runnin
     rush.end(customers).await;
 }
 
-/// A shop that dies and comes back, moment for moment, while its customers order.
-/// Some of them take their order back, if they `regret`.
+/// A shop that dies at the moment and comes back, while its customers order; answers whether it was the moment that it
+/// is called. Whatever it was, what was acknowledged ends.
+async fn dies_once(bench: &Bench, witness: &WitnessLog, moment: &Moment, regrets: Regrets, round: usize) -> bool {
+    let Moment { point, left, latency } = moment;
+    let settings = |latency| [&SETTINGS[..], &[latency]].concat();
+    let (shop, gateway) = put_up(bench, &settings(latency), &["--chaos", "--crash-at", point]);
+    let rush = Rush::at(&gateway, witness).await;
+    until_dead(rush.clone(), round, regrets, shop).await;
+    assert!(rush.acknowledged() > 0, "{point}");
+    let caught = in_flight(bench).await.orders;
+    assert!(caught > 0, "{point}: nothing was in flight");
+    let hit = count(bench, left) > 0;
+
+    time_is_over(bench);
+    let (shop, _) = put_up(bench, &settings(USUAL), &[]);
+    until_quiet(bench).await;
+    shop.stop();
+    assert_eq!((count(bench, left), count(bench, PUBLISHED_TWICE)), (0, 0), "{point}");
+    println!("{point}: {} acknowledged, {caught} in flight; all ended; as meant: {hit}", rush.acknowledged());
+    hit
+}
+
+/// The same shop, moment for moment.
 async fn dies_at(moments: &[Moment], regrets: Regrets) {
     let bench = Bench::new(TINY);
     let witness = witness(&bench);
-    let mut round = 0;
-    for Moment { point, left, latency } in moments {
-        let hit = async {
-            for _ in 0..TRIES {
-                round += 1;
-                let (shop, gateway) =
-                    put_up(&bench, &[&SETTINGS[..], &[latency]].concat(), &["--chaos", "--crash-at", point]);
-                let rush = Rush::at(&gateway, &witness).await;
-                until_dead(rush.clone(), round, regrets, shop).await;
-                assert!(rush.acknowledged() > 0, "{point}");
-                let caught = in_flight(&bench).await.orders;
-                assert!(caught > 0, "{point}: nothing was in flight");
-                let hit = count(&bench, left) > 0;
-
-                time_is_over(&bench);
-                let (shop, _) = put_up(&bench, &[&SETTINGS[..], &[USUAL]].concat(), &[]);
-                until_quiet(&bench).await;
-                shop.stop();
-                assert_eq!((count(&bench, left), count(&bench, PUBLISHED_TWICE)), (0, 0), "{point}");
-                let acknowledged = rush.acknowledged();
-                println!("{point}: {acknowledged} acknowledged, {caught} in flight; all ended; as meant: {hit}");
-                if hit {
-                    return true;
-                }
+    let mut rounds = 0..;
+    for moment in moments {
+        let mut hit = false;
+        for round in rounds.by_ref().take(TRIES) {
+            hit = dies_once(&bench, &witness, moment, regrets, round).await;
+            if hit {
+                break;
             }
-            false
-        };
-        assert!(hit.await, "{point}: this is not the moment that it is called, {TRIES} times");
+        }
+        assert!(hit, "{}: this is not the moment that it is called, {TRIES} times", moment.point);
     }
     bench.shopctl(&["audit", "--data", "data", "--witness", "orders.jsonl"]).exits(0);
 }
