@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let fresh = tempfile::tempdir_in(ROOT)?;
     generate(fresh.path())?;
     match fs::remove_dir_all(CHECKED_IN) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(fs::rename(fresh.keep(), CHECKED_IN)?),
     }
 }
