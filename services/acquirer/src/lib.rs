@@ -22,7 +22,7 @@ use std::sync::Arc;
 use chassis::chaos;
 use chassis::env::{Env, StartError};
 use chassis::grpc::serving;
-use chassis::serve::{App, Service};
+use chassis::serve::{App, Building, Service};
 use eventlog::Backing;
 use proto::acquirer::v1::acquirer_service_server::AcquirerServiceServer;
 
@@ -43,7 +43,11 @@ pub const ROLE: &str = "acquirer";
 ///
 /// # Errors
 /// When the ledger cannot be opened.
-pub async fn build(config: Config, env: Env, backing: Backing) -> Result<Service, StartError> {
+pub fn build(config: Config, env: Env, backing: Backing) -> Building {
+    Box::pin(wire(config, env, backing))
+}
+
+async fn wire(config: Config, env: Env, backing: Backing) -> Result<Service, StartError> {
     let ledger: Arc<dyn Ledger> = match &backing {
         Backing::Embedded(embedded) => {
             let ledger = SqliteLedger::open(&embedded.storage, &env.metrics)?;

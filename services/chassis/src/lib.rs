@@ -4,6 +4,10 @@
 //!
 //! Everything that could differ from run to run comes in through [`Env`], so that the same service
 //! code runs on a real machine and inside the simulator.
+//!
+//! A function that crates above wait for is no `async fn` where its body reaches a client of PostgreSQL, NATS or Redis,
+//! or wires a service, but returns a boxed future. The body of an `async fn` is compiled again in each crate that awaits
+//! it, and all that it calls with it; behind a box it is compiled once, where it stands.
 
 pub mod auth;
 pub mod chaos;

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
-use crate::env::Env;
+use crate::env::{Env, StartError};
 use crate::grpc;
 use crate::net::{Listener, Socket};
 
@@ -36,6 +36,9 @@ const BUFFER_BYTES_MAX: usize = 64 * 1024;
 const H2_PREFACE_BYTES: usize = 24;
 
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A service that is being built: opens what it stands on, binds and spawns nothing.
+pub type Building = Pin<Box<dyn Future<Output = Result<Service, StartError>> + Send>>;
 
 /// What a role serves on its main port.
 pub enum App {
@@ -54,34 +57,36 @@ pub struct Service {
 }
 
 /// Runs until `env.shutdown` is cancelled and everything under way has ended or [`DRAIN`] is over.
-pub async fn run(service: Service, main: Box<dyn Listener>, ops: Box<dyn Listener>) {
-    let Service { env, app, ops: extra, tasks } = service;
-    let tracker = TaskTracker::new();
-    for task in tasks {
-        tracker.spawn(task);
-    }
-    let ops_router = ops_router(&env).merge(extra);
-    tracker.spawn(accept_loop(env.clone(), ops, tracker.clone(), move |env, socket| {
-        Box::pin(serve_http(env, socket, ops_router.clone())) as Task
-    }));
-    match app {
-        App::Grpc(routes) => {
-            let routes = routes.prepare();
-            tracker.spawn(accept_loop(env.clone(), main, tracker.clone(), move |env, socket| {
-                Box::pin(serve_grpc(env, socket, routes.clone())) as Task
-            }));
+pub fn run(service: Service, main: Box<dyn Listener>, ops: Box<dyn Listener>) -> Task {
+    Box::pin(async move {
+        let Service { env, app, ops: extra, tasks } = service;
+        let tracker = TaskTracker::new();
+        for task in tasks {
+            tracker.spawn(task);
         }
-        App::Http(router) => {
-            tracker.spawn(accept_loop(env.clone(), main, tracker.clone(), move |env, socket| {
-                Box::pin(serve_http(env, socket, router.clone())) as Task
-            }));
+        let ops_router = ops_router(&env).merge(extra);
+        tracker.spawn(accept_loop(env.clone(), ops, tracker.clone(), move |env, socket| {
+            Box::pin(serve_http(env, socket, ops_router.clone())) as Task
+        }));
+        match app {
+            App::Grpc(routes) => {
+                let routes = routes.prepare();
+                tracker.spawn(accept_loop(env.clone(), main, tracker.clone(), move |env, socket| {
+                    Box::pin(serve_grpc(env, socket, routes.clone())) as Task
+                }));
+            }
+            App::Http(router) => {
+                tracker.spawn(accept_loop(env.clone(), main, tracker.clone(), move |env, socket| {
+                    Box::pin(serve_http(env, socket, router.clone())) as Task
+                }));
+            }
         }
-    }
-    env.shutdown.cancelled().await;
-    tracker.close();
-    if tokio::time::timeout(DRAIN, tracker.wait()).await.is_err() {
-        tracing::warn!(service = env.role, left = tracker.len(), "stopped with work under way");
-    }
+        env.shutdown.cancelled().await;
+        tracker.close();
+        if tokio::time::timeout(DRAIN, tracker.wait()).await.is_err() {
+            tracing::warn!(service = env.role, left = tracker.len(), "stopped with work under way");
+        }
+    })
 }
 
 fn ops_router(env: &Env) -> Router {

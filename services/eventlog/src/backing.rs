@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use chassis::Env;
 use chassis::env::StartError;
+use futures_util::future::BoxFuture;
 use store::Servers;
 use store::sqlite::Storage;
 
@@ -31,7 +32,11 @@ impl Backing {
     ///
     /// # Errors
     /// When it cannot be reached.
-    pub async fn event_log(&self, env: &Env) -> Result<Arc<dyn EventLog>, StartError> {
+    pub fn event_log<'a>(&'a self, env: &'a Env) -> BoxFuture<'a, Result<Arc<dyn EventLog>, StartError>> {
+        Box::pin(self.opened(env))
+    }
+
+    async fn opened(&self, env: &Env) -> Result<Arc<dyn EventLog>, StartError> {
         let log = match self {
             Self::Embedded(embedded) => embedded.log.clone(),
             Self::Servers(servers) => {

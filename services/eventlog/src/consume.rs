@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chassis::context::Context;
+use futures_util::future::BoxFuture;
 use store::StoreError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -42,33 +43,35 @@ type Handled = (Message, Result<(), Rejection>);
 
 /// Becomes the durable consumer and feeds `handler`, up to `most` messages at once, until shutdown.
 /// A log that cannot be consumed is tried again: it may be on its way.
-pub async fn listen(
+pub fn listen(
     log: Arc<dyn EventLog>,
     stream: Stream,
     settings: ConsumerSettings,
     handler: Arc<dyn Handler>,
     most: usize,
     shutdown: CancellationToken,
-) {
-    let mut tries = 0_u32;
-    let consumer = loop {
-        match log.consumer(stream, settings.clone()).await {
-            Ok(consumer) => break consumer,
-            // Whoever publishes to the stream makes it, and may only just be starting.
-            Err(error) if tries < STARTING_TRIES => tracing::debug!(%stream, %error, "cannot consume yet"),
-            Err(error) => tracing::warn!(%stream, %error, "cannot consume; trying again"),
+) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let mut tries = 0_u32;
+        let consumer = loop {
+            match log.consumer(stream, settings.clone()).await {
+                Ok(consumer) => break consumer,
+                // Whoever publishes to the stream makes it, and may only just be starting.
+                Err(error) if tries < STARTING_TRIES => tracing::debug!(%stream, %error, "cannot consume yet"),
+                Err(error) => tracing::warn!(%stream, %error, "cannot consume; trying again"),
+            }
+            tries = tries.saturating_add(1);
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(RETRY) => {}
+            }
+        };
+        match most {
+            0 | 1 => run(consumer, &*handler, shutdown).await,
+            most => run_concurrently(consumer, handler, most, shutdown).await,
         }
-        tries = tries.saturating_add(1);
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(RETRY) => {}
-        }
-    };
-    match most {
-        0 | 1 => run(consumer, &*handler, shutdown).await,
-        most => run_concurrently(consumer, handler, most, shutdown).await,
-    }
+    })
 }
 
 /// Feeds `handler` one message after the other until shutdown; acknowledges what it took, asks again

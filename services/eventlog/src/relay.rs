@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use store::StoreError;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -85,12 +86,14 @@ fn doubt(why: &str) -> StoreError {
 impl Relay {
     /// Runs until shutdown. A commit wakes it; what is found at the start is what a killed
     /// process left behind.
-    pub async fn run(self, shutdown: CancellationToken) {
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => {}
-            () = self.relay() => {}
-        }
+    pub fn run(self, shutdown: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => {}
+                () = self.relay() => {}
+            }
+        })
     }
 
     async fn relay(&self) {

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use axum::Router;
 use chassis::Env;
 use chassis::env::StartError;
-use chassis::serve::{App, Service};
+use chassis::serve::{App, Building, Service};
 use eventlog::Backing;
 use store::redis::Redis;
 
@@ -49,7 +49,11 @@ pub const ROLE: &str = "gateway";
 ///
 /// # Errors
 /// When nobody said where one of its peers is, or Redis cannot be reached.
-pub async fn build(config: Config, env: Env, backing: Backing) -> Result<Service, StartError> {
+pub fn build(config: Config, env: Env, backing: Backing) -> Building {
+    Box::pin(wire(config, env, backing))
+}
+
+async fn wire(config: Config, env: Env, backing: Backing) -> Result<Service, StartError> {
     let clients = Clients::connect(&env, config.peer_timeout)?;
     let limiter: Arc<dyn RateLimiter> = match &backing {
         Backing::Embedded(_) => Arc::new(InProcessRateLimiter::default()),

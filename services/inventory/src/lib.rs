@@ -31,7 +31,7 @@ use std::sync::Arc;
 use chassis::Env;
 use chassis::env::StartError;
 use chassis::grpc::serving;
-use chassis::serve::{App, Service, Task};
+use chassis::serve::{App, Building, Service, Task};
 use eventlog::relay::Relay;
 use eventlog::{Backing, Outbox, Stream};
 use proto::inventory::v1::inventory_service_server::InventoryServiceServer;
@@ -58,7 +58,11 @@ pub const STREAM: Stream = Stream::new("INVENTORY", "inventory");
 ///
 /// # Errors
 /// When the database cannot be opened, or a server cannot be reached.
-pub async fn build(config: Config, env: Env, backing: Backing) -> Result<Service, StartError> {
+pub fn build(config: Config, env: Env, backing: Backing) -> Building {
+    Box::pin(wire(config, env, backing))
+}
+
+async fn wire(config: Config, env: Env, backing: Backing) -> Result<Service, StartError> {
     let (store, outbox) = store(&config, &env, &backing).await?;
     let (cache, lock) = cache_and_lock(&config, &env, &backing).await?;
     let relay = Relay { stream: STREAM, outbox, log: backing.event_log(&env).await? };
@@ -67,7 +71,7 @@ pub async fn build(config: Config, env: Env, backing: Backing) -> Result<Service
 
     let handler = InventoryHandler::new(stock_keeping, &env.metrics);
     let app = App::Grpc(serving(&env, InventoryServiceServer::new(handler), proto::DESCRIPTORS)?);
-    let relay: Task = Box::pin(relay.run(env.shutdown.clone()));
+    let relay: Task = relay.run(env.shutdown.clone());
     Ok(Service { env, app, ops: Default::default(), tasks: vec![relay] })
 }
 

@@ -23,7 +23,7 @@ use axum::Router;
 use chassis::clock::SteadyClock;
 use chassis::env::{Env, StartError};
 use chassis::grpc::{Identity, channel, serving_nothing};
-use chassis::serve::{App, Service, Task};
+use chassis::serve::{App, Building, Service, Task};
 use eventlog::consume::{self, Handler};
 use eventlog::{Backing, ConsumerSettings};
 
@@ -52,7 +52,11 @@ const ACK_WAIT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// When nobody said where the user service is, or the provider's ledger cannot be opened.
-pub async fn build(config: Config, env: Env, backing: Backing) -> Result<Service, StartError> {
+pub fn build(config: Config, env: Env, backing: Backing) -> Building {
+    Box::pin(wire(config, env, backing))
+}
+
+async fn wire(config: Config, env: Env, backing: Backing) -> Result<Service, StartError> {
     let ledger: Arc<dyn Ledger> = match &backing {
         Backing::Embedded(embedded) => Arc::new(SqliteLedger::open(&embedded.storage, &env.metrics)?),
         Backing::Servers(servers) => Arc::new(PostgresLedger::open(servers, &env.metrics).await?),
@@ -75,7 +79,7 @@ pub async fn build(config: Config, env: Env, backing: Backing) -> Result<Service
         ConsumerSettings { name: CONSUMER, ack_wait: ACK_WAIT, deliveries_max: config.deliveries, kinds: KINDS };
     let tasks = CONSUMED.map(|stream| -> Task {
         let (log, settings, handler) = (log.clone(), settings.clone(), handler.clone());
-        Box::pin(consume::listen(log, stream, settings, handler, config.concurrency as usize, env.shutdown.clone()))
+        consume::listen(log, stream, settings, handler, config.concurrency as usize, env.shutdown.clone())
     });
     let app = App::Grpc(serving_nothing(&env)?);
     Ok(Service { app, ops: Router::new(), tasks: tasks.into(), env })

@@ -21,7 +21,7 @@ use chassis::Env;
 use chassis::clock::{SharedClock, SteadyClock};
 use chassis::env::StartError;
 use chassis::grpc::{Identity, channel, serving};
-use chassis::serve::{App, Service, Task};
+use chassis::serve::{App, Building, Service, Task};
 use eventlog::consume::{self, Handler};
 use eventlog::outbox::postgres::PostgresOutbox;
 use eventlog::outbox::sqlite::SqliteOutbox;
@@ -67,7 +67,11 @@ pub const ROLE: &str = "order";
 ///
 /// # Errors
 /// When a peer's address is missing, or a database or a server cannot be opened.
-pub async fn build(config: Config, env: Env, backing: Backing) -> Result<Service, StartError> {
+pub fn build(config: Config, env: Env, backing: Backing) -> Building {
+    Box::pin(wire(config, env, backing))
+}
+
+async fn wire(config: Config, env: Env, backing: Backing) -> Result<Service, StartError> {
     config.check().map_err(StartError)?;
     // What is due and what is too old is for this process to say, whatever the wall clock does meanwhile.
     let clock: SharedClock = Arc::new(SteadyClock::start(env.clock.clone()));
@@ -114,10 +118,10 @@ pub async fn build(config: Config, env: Env, backing: Backing) -> Result<Service
 
     let wake: Arc<dyn Handler> = Arc::new(WakeOrders { driver: driver.clone(), ignored });
     let listen = |stream| -> Task {
-        Box::pin(consume::listen(log.clone(), stream, CONSUMER, wake.clone(), NEWS_AT_ONCE, env.shutdown.clone()))
+        consume::listen(log.clone(), stream, CONSUMER, wake.clone(), NEWS_AT_ONCE, env.shutdown.clone())
     };
     let relay = Relay { stream: STREAM, outbox, log: log.clone() };
-    let mut tasks: Vec<Task> = vec![Box::pin(relay.run(env.shutdown.clone()))];
+    let mut tasks: Vec<Task> = vec![relay.run(env.shutdown.clone())];
     tasks.extend(CONSUMED.map(listen));
     tasks.push(Box::pin(driver.run(env.shutdown.clone())));
     let app = App::Grpc(serving(&env, OrderServiceServer::new(OrderGrpc { desk, rebuilder }), proto::DESCRIPTORS)?);

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use chassis::chaos;
 use chassis::env::{Env, StartError};
 use chassis::grpc::{Identity, channel, serving};
-use chassis::serve::{App, Service, Task};
+use chassis::serve::{App, Building, Service, Task};
 use eventlog::outbox::postgres::PostgresOutbox;
 use eventlog::outbox::sqlite::SqliteOutbox;
 use eventlog::relay::Relay;
@@ -55,7 +55,11 @@ pub const STREAM: Stream = Stream::new("PAYMENTS", "payment");
 /// # Errors
 /// When the settings make no sense together, nobody said where the acquirer is, or the database
 /// cannot be opened.
-pub async fn build(config: Config, env: Env, backing: Backing) -> Result<Service, StartError> {
+pub fn build(config: Config, env: Env, backing: Backing) -> Building {
+    Box::pin(wire(config, env, backing))
+}
+
+async fn wire(config: Config, env: Env, backing: Backing) -> Result<Service, StartError> {
     let breaker_settings = config.breaker();
     breaker_settings.check().map_err(|error| StartError(format!("{ROLE}: {error}")))?;
 
@@ -81,7 +85,7 @@ pub async fn build(config: Config, env: Env, backing: Backing) -> Result<Service
         shutdown.cancelled().await;
         under_way.finish().await;
     };
-    let tasks: Vec<Task> = vec![Box::pin(relay.run(env.shutdown.clone())), Box::pin(drain)];
+    let tasks: Vec<Task> = vec![relay.run(env.shutdown.clone()), Box::pin(drain)];
     let handler = PaymentServiceServer::new(Handler::new(payments, counters));
     let routes = serving(&env, handler, proto::DESCRIPTORS)?;
     Ok(Service { env, app: App::Grpc(routes), ops: ops::router(breaker).merge(faults), tasks })

@@ -24,7 +24,7 @@ use chassis::clock::SteadyClock;
 use chassis::env::StartError;
 use chassis::grpc::serving;
 use chassis::metrics::CacheCounters;
-use chassis::serve::{App, Service, Task};
+use chassis::serve::{App, Building, Service, Task};
 use eventlog::Backing;
 use proto::product::v1::product_service_server::ProductServiceServer;
 use store::redis::Redis;
@@ -48,7 +48,11 @@ pub const ROLE: &str = "product";
 ///
 /// # Errors
 /// When a server or the database cannot be reached.
-pub async fn build(config: Config, env: Env, backing: Backing) -> Result<Service, StartError> {
+pub fn build(config: Config, env: Env, backing: Backing) -> Building {
+    Box::pin(wire(config, env, backing))
+}
+
+async fn wire(config: Config, env: Env, backing: Backing) -> Result<Service, StartError> {
     let metrics = CacheCounters::register(&env.metrics, "product_cache_requests", "Products");
     let clock = env.clock.clone();
     let (catalogue, tasks) = match &backing {
@@ -68,7 +72,7 @@ pub async fn build(config: Config, env: Env, backing: Backing) -> Result<Service
             let redis = Arc::new(Redis::connect(servers).await?);
             let versioned = Arc::new(VersionedCache::new(redis, config.cache_ttl));
             let cache = RedisProducts::new(versioned.clone(), metrics);
-            let catching_up: Task = Box::pin(versioned.catch_up(env.shutdown.clone()));
+            let catching_up: Task = versioned.catch_up(env.shutdown.clone());
             (Catalogue::new(products.clone(), products, Arc::new(cache), clock), vec![catching_up])
         }
     };

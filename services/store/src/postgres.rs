@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chassis::hazard::Hazards;
 use chassis::metrics::{Connections, Metrics};
+use futures_util::future::BoxFuture;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
@@ -95,53 +96,55 @@ impl Db {
     /// # Errors
     /// One line: the server cannot be reached, refuses the login, has no such database, or the schema
     /// is another one than this program's.
-    pub async fn open(
-        servers: &Servers,
+    pub fn open<'a>(
+        servers: &'a Servers,
         name: &'static str,
         migrations: &'static [&'static str],
-        metrics: &Metrics,
-    ) -> Result<Self, StoreError> {
-        let database = servers.database(name);
-        let base = options(&servers.postgres)?.application_name(name);
-        let options = base.clone().database(&database);
-        let failed = |error: sqlx::Error| StoreError::Unavailable(format!("{database}: {}", plain(&error)));
-        let mut connection = match PgConnection::connect_with(&options).await {
-            Err(error) if is_missing_database(&error) && servers.create => {
-                create(&base, &database).await?;
-                PgConnection::connect_with(&options).await.map_err(failed)?
-            }
-            Err(error) if is_missing_database(&error) => {
-                return Err(StoreError::Unavailable(format!("{}: start once with --create", plain(&error))));
-            }
-            other => other.map_err(failed)?,
-        };
-        migrate(&mut connection, &database, migrations, servers.create).await?;
-        connection.close().await?;
-        let pool = |connections: u32| {
-            PgPoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(ACQUIRE_DEADLINE)
-                .test_before_acquire(false)
-                .before_acquire(|connection, meta| {
-                    Box::pin(async move {
-                        // A connection that does not answer is dropped, and the next one tried.
-                        Ok(meta.idle_for < TRIED_AFTER || connection.ping().await.is_ok())
+        metrics: &'a Metrics,
+    ) -> BoxFuture<'a, Result<Self, StoreError>> {
+        Box::pin(async move {
+            let database = servers.database(name);
+            let base = options(&servers.postgres)?.application_name(name);
+            let options = base.clone().database(&database);
+            let failed = |error: sqlx::Error| StoreError::Unavailable(format!("{database}: {}", plain(&error)));
+            let mut connection = match PgConnection::connect_with(&options).await {
+                Err(error) if is_missing_database(&error) && servers.create => {
+                    create(&base, &database).await?;
+                    PgConnection::connect_with(&options).await.map_err(failed)?
+                }
+                Err(error) if is_missing_database(&error) => {
+                    return Err(StoreError::Unavailable(format!("{}: start once with --create", plain(&error))));
+                }
+                other => other.map_err(failed)?,
+            };
+            migrate(&mut connection, &database, migrations, servers.create).await?;
+            connection.close().await?;
+            let pool = |connections: u32| {
+                PgPoolOptions::new()
+                    .max_connections(connections)
+                    .acquire_timeout(ACQUIRE_DEADLINE)
+                    .test_before_acquire(false)
+                    .before_acquire(|connection, meta| {
+                        Box::pin(async move {
+                            // A connection that does not answer is dropped, and the next one tried.
+                            Ok(meta.idle_for < TRIED_AFTER || connection.ping().await.is_ok())
+                        })
                     })
-                })
-        };
-        // The server has just answered: the pools' own connections are made when they are needed.
-        let options = options.options(GUARDS).options(PLANS);
-        let relaxed = pool(RELAXED).connect_lazy_with(options.clone().options([("synchronous_commit", "off")]));
-        let kept = pool(KEPT).connect_lazy_with(options.clone());
-        let pool = pool(POOL).connect_lazy_with(options);
-        let (metrics, hazards) = (metrics.clone(), servers.hazards.clone());
-        let pools = [pool.clone(), kept.clone(), relaxed.clone()];
-        metrics.connections(name, move || connections(&pools));
-        let (committed, batch_max) = (Arc::default(), servers.batch_max);
-        let db = Self { name, pool, kept, relaxed, metrics, committed, batch_max, hazards };
-        // Whoever was here before may have left a statement to the server.
-        db.unknown();
-        Ok(db)
+            };
+            // The server has just answered: the pools' own connections are made when they are needed.
+            let options = options.options(GUARDS).options(PLANS);
+            let relaxed = pool(RELAXED).connect_lazy_with(options.clone().options([("synchronous_commit", "off")]));
+            let kept = pool(KEPT).connect_lazy_with(options.clone());
+            let pool = pool(POOL).connect_lazy_with(options);
+            let (metrics, hazards) = (metrics.clone(), servers.hazards.clone());
+            let pools = [pool.clone(), kept.clone(), relaxed.clone()];
+            metrics.connections(name, move || connections(&pools));
+            let (committed, batch_max) = (Arc::default(), servers.batch_max);
+            let db = Self { name, pool, kept, relaxed, metrics, committed, batch_max, hazards };
+            // Whoever was here before may have left a statement to the server.
+            db.unknown();
+            Ok(db)
+        })
     }
 
     /// See [`Servers::batch_max`].
@@ -159,17 +162,19 @@ impl Db {
     ///
     /// # Errors
     /// When no connection is to be had in time.
-    pub async fn begin(&self, what: &'static str) -> Result<Tx<'_>, StoreError> {
-        let started = Instant::now();
-        let mut begun = self.pool.begin().await;
-        // Each of the pool's connections may be one that died since it was last used; nothing has happened yet.
-        for _ in 0..POOL {
-            match begun {
-                Err(error) if is_lost(&error) => begun = self.pool.begin().await,
-                _ => break,
+    pub fn begin(&self, what: &'static str) -> BoxFuture<'_, Result<Tx<'_>, StoreError>> {
+        Box::pin(async move {
+            let started = Instant::now();
+            let mut begun = self.pool.begin().await;
+            // Each of the pool's connections may be one that died since it was last used; nothing has happened yet.
+            for _ in 0..POOL {
+                match begun {
+                    Err(error) if is_lost(&error) => begun = self.pool.begin().await,
+                    _ => break,
+                }
             }
-        }
-        Ok(Tx { db: self, what, started, inner: Inner::Pooled(begun?) })
+            Ok(Tx { db: self, what, started, inner: Inner::Pooled(begun?) })
+        })
     }
 
     /// Says that a statement which is a transaction by itself is about to be made, and may change something.
@@ -243,36 +248,40 @@ impl Kept {
     ///
     /// # Errors
     /// When no connection is to be had in time.
-    pub async fn lend(&self) -> Result<Lent<'_>, StoreError> {
-        let mut home = self.connection.lock().await;
-        if let Some((mut kept, used)) = home.take() {
-            // As with those of the pool: the server may have gone and come back.
-            let answers = |pinged| matches!(pinged, Ok(Ok(())));
-            if used.elapsed() < TRIED_AFTER || answers(timeout(ACQUIRE_DEADLINE, kept.ping()).await) {
-                return Ok(Lent { home, connection: Some(kept) });
+    pub fn lend(&self) -> BoxFuture<'_, Result<Lent<'_>, StoreError>> {
+        Box::pin(async move {
+            let mut home = self.connection.lock().await;
+            if let Some((mut kept, used)) = home.take() {
+                // As with those of the pool: the server may have gone and come back.
+                let answers = |pinged| matches!(pinged, Ok(Ok(())));
+                if used.elapsed() < TRIED_AFTER || answers(timeout(ACQUIRE_DEADLINE, kept.ping()).await) {
+                    return Ok(Lent { home, connection: Some(kept) });
+                }
+                kept.close_on_drop();
             }
-            kept.close_on_drop();
-        }
-        let pool = if self.relaxed { &self.db.relaxed } else { &self.db.kept };
-        Ok(Lent { home, connection: Some(pool.acquire().await?) })
+            let pool = if self.relaxed { &self.db.relaxed } else { &self.db.kept };
+            Ok(Lent { home, connection: Some(pool.acquire().await?) })
+        })
     }
 
     /// As [`Db::begin`].
     ///
     /// # Errors
     /// When no connection is to be had in time.
-    pub async fn begin(&self, what: &'static str) -> Result<Tx<'_>, StoreError> {
-        let started = Instant::now();
-        // One that died just now is found out here; nothing has happened yet.
-        for _ in 0..POOL {
-            let mut lent = self.lend().await?;
-            match sqlx::raw_sql("BEGIN").execute(&mut *lent).await {
-                Ok(_) => return Ok(Tx { db: &self.db, what, started, inner: Inner::Kept(lent) }),
-                Err(error) if is_lost(&error) => {}
-                Err(error) => return Err(error.into()),
+    pub fn begin(&self, what: &'static str) -> BoxFuture<'_, Result<Tx<'_>, StoreError>> {
+        Box::pin(async move {
+            let started = Instant::now();
+            // One that died just now is found out here; nothing has happened yet.
+            for _ in 0..POOL {
+                let mut lent = self.lend().await?;
+                match sqlx::raw_sql("BEGIN").execute(&mut *lent).await {
+                    Ok(_) => return Ok(Tx { db: &self.db, what, started, inner: Inner::Kept(lent) }),
+                    Err(error) if is_lost(&error) => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
-        }
-        Err(gone())
+            Err(gone())
+        })
     }
 
     /// Runs a statement that changes nothing. One that finds the connection dead is made again, on another.
@@ -338,17 +347,19 @@ impl Kept {
     }
 
     /// Outside, that there was no connection to be had; inside, what came of the statement.
-    async fn run<'q>(
-        &self,
+    fn run<'a, 'q: 'a>(
+        &'a self,
         statement: sqlx::query::Query<'q, Postgres, PgArguments>,
-    ) -> Result<Result<Vec<PgRow>, sqlx::Error>, StoreError> {
-        let mut lent = self.lend().await?;
-        let rows = statement.fetch_all(&mut *lent).await;
-        // What the server refuses does the connection no harm, unless it says goodbye with it.
-        if rows.as_ref().err().is_none_or(is_refusal) {
-            lent.done();
-        }
-        Ok(rows)
+    ) -> BoxFuture<'a, Result<Result<Vec<PgRow>, sqlx::Error>, StoreError>> {
+        Box::pin(async move {
+            let mut lent = self.lend().await?;
+            let rows = statement.fetch_all(&mut *lent).await;
+            // What the server refuses does the connection no harm, unless it says goodbye with it.
+            if rows.as_ref().err().is_none_or(is_refusal) {
+                lent.done();
+            }
+            Ok(rows)
+        })
     }
 }
 
@@ -427,18 +438,23 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// When it was refused, or no answer came.
-    pub async fn commit(self) -> Result<(), StoreError> {
-        self.db.writes(self.what);
-        let fate = Unknown(Some(self.db));
-        let committed = match self.inner {
-            Inner::Pooled(transaction) => transaction.commit().await,
-            Inner::Kept(mut lent) => sqlx::raw_sql("COMMIT").execute(&mut *lent).await.map(|_| lent.done()),
-        };
-        // Without an answer it may have happened all the same.
-        committed?;
-        fate.known();
-        self.db.wrote(self.what, self.started);
-        Ok(())
+    pub fn commit<'b>(self) -> BoxFuture<'b, Result<(), StoreError>>
+    where
+        Self: 'b,
+    {
+        Box::pin(async move {
+            self.db.writes(self.what);
+            let fate = Unknown(Some(self.db));
+            let committed = match self.inner {
+                Inner::Pooled(transaction) => transaction.commit().await,
+                Inner::Kept(mut lent) => sqlx::raw_sql("COMMIT").execute(&mut *lent).await.map(|_| lent.done()),
+            };
+            // Without an answer it may have happened all the same.
+            committed?;
+            fate.known();
+            self.db.wrote(self.what, self.started);
+            Ok(())
+        })
     }
 }
 
@@ -447,15 +463,20 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// When no answer came; nothing is changed then either.
-    pub async fn rollback(self) -> Result<(), StoreError> {
-        match self.inner {
-            Inner::Pooled(transaction) => transaction.rollback().await?,
-            Inner::Kept(mut lent) => {
-                sqlx::raw_sql("ROLLBACK").execute(&mut *lent).await?;
-                lent.done();
+    pub fn rollback<'b>(self) -> BoxFuture<'b, Result<(), StoreError>>
+    where
+        Self: 'b,
+    {
+        Box::pin(async move {
+            match self.inner {
+                Inner::Pooled(transaction) => transaction.rollback().await?,
+                Inner::Kept(mut lent) => {
+                    sqlx::raw_sql("ROLLBACK").execute(&mut *lent).await?;
+                    lent.done();
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 

@@ -24,7 +24,7 @@ use chassis::clock::SteadyClock;
 use chassis::env::StartError;
 use chassis::grpc::serving;
 use chassis::metrics::CacheCounters;
-use chassis::serve::{App, Service, Task};
+use chassis::serve::{App, Building, Service, Task};
 use eventlog::outbox::postgres::PostgresOutbox;
 use eventlog::outbox::sqlite::SqliteOutbox;
 use eventlog::relay::Relay;
@@ -67,21 +67,24 @@ impl From<HashError> for StartError {
 ///
 /// # Errors
 /// When a server or the database cannot be reached, or the settings contradict each other.
-pub async fn build(config: Config, env: Env, backing: Backing) -> Result<Service, StartError> {
+pub fn build(config: Config, env: Env, backing: Backing) -> Building {
+    Box::pin(wire(config, env, backing))
+}
+
+async fn wire(config: Config, env: Env, backing: Backing) -> Result<Service, StartError> {
     let log = backing.event_log(&env).await?;
-    build_on(config, env, backing, log).await
+    wire_on(config, env, backing, log).await
 }
 
 /// [`build`] with an event log of the caller's.
 ///
 /// # Errors
 /// As [`build`].
-pub async fn build_on(
-    config: Config,
-    env: Env,
-    backing: Backing,
-    log: Arc<dyn EventLog>,
-) -> Result<Service, StartError> {
+pub fn build_on(config: Config, env: Env, backing: Backing, log: Arc<dyn EventLog>) -> Building {
+    Box::pin(wire_on(config, env, backing, log))
+}
+
+async fn wire_on(config: Config, env: Env, backing: Backing, log: Arc<dyn EventLog>) -> Result<Service, StartError> {
     let Outbound { store, sessions, attempts, outbox, mut tasks } = Outbound::connect(&config, &env, &backing).await?;
     let salts = env.seeds.stream("password-salts");
     let hasher = Arc::new(Argon2id::new(config.argon2_memory_kib, config.argon2_iterations, salts)?);
@@ -93,7 +96,7 @@ pub async fn build_on(
     let handler = UserServiceServer::new(Handler::new(users, &env.metrics));
     let routes = serving(&env, handler, proto::DESCRIPTORS)?;
     let relay = Relay { stream: STREAM, outbox, log };
-    tasks.push(Box::pin(relay.run(env.shutdown.clone())));
+    tasks.push(relay.run(env.shutdown.clone()));
     Ok(Service { env, app: App::Grpc(routes), ops: Default::default(), tasks })
 }
 
@@ -134,7 +137,7 @@ impl Outbound {
                     attempts: Arc::new(RedisAttempts::new(redis, policy)),
                     sessions: Arc::new(RedisSessions::new(cache.clone(), looked_up)),
                     outbox: Arc::new(PostgresOutbox::new(db, OUTBOX, env.clock.clone())),
-                    tasks: vec![Box::pin(cache.catch_up(env.shutdown.clone()))],
+                    tasks: vec![cache.catch_up(env.shutdown.clone())],
                 })
             }
         }

@@ -2,18 +2,15 @@
 //! links, settings, fault targets and the order of starting follow from it.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 
 use chassis::Env;
 use chassis::chaos::Target;
 use chassis::env::StartError;
-use chassis::serve::Service;
+use chassis::serve::{Building, Service};
 use chassis::settings::{self, Described};
 use eventlog::{Backing, DEAD_LETTERS, Stream};
 
 type Settings = BTreeMap<String, String>;
-type Building = Pin<Box<dyn Future<Output = Result<Service, StartError>>>>;
 
 /// A role of the shop.
 #[derive(Debug, Clone, Copy)]
@@ -177,16 +174,16 @@ pub async fn build(name: &str, settings: &Settings, env: Env, backing: Backing) 
     }
 }
 
-fn start<C: 'static, F>(
+fn start<C>(
     config: Result<C, StartError>,
     env: Env,
     backing: Backing,
-    build: fn(C, Env, Backing) -> F,
-) -> Building
-where
-    F: Future<Output = Result<Service, StartError>> + 'static,
-{
-    Box::pin(async move { build(config?, env, backing).await })
+    build: fn(C, Env, Backing) -> Building,
+) -> Building {
+    match config {
+        Ok(config) => build(config, env, backing),
+        Err(error) => Box::pin(std::future::ready(Err(error))),
+    }
 }
 
 fn parsed<C: clap::Args>(role: &'static str, values: &Settings) -> Result<C, StartError> {

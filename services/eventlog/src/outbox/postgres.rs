@@ -23,6 +23,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chassis::clock::SharedClock;
 use chassis::context::Context;
+use futures_util::future::BoxFuture;
 use kernel::Timestamp;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
@@ -56,45 +57,57 @@ const COLUMNS: &str = "aggregate, version, kind, data, occurred_at, traceparent"
 ///
 /// # Errors
 /// `Conflict` when one of those versions exists; the transaction is then of no use any more.
-pub async fn append(tx: &mut PgConnection, table: &str, events: &[Event]) -> Result<(), StoreError> {
-    if events.is_empty() {
-        return Ok(());
-    }
-    let trace = Context::current().trace.map(|trace| trace.to_string());
-    let sql = format!(
-        "INSERT INTO {table} ({COLUMNS})
-         SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[])"
-    );
-    let column = |of: fn(&Event) -> &str| events.iter().map(of).collect::<Vec<&str>>();
-    let traces: Vec<Option<&str>> =
-        events.iter().map(|event| event.traceparent.as_deref().or(trace.as_deref())).collect();
-    let written = sqlx::query(AssertSqlSafe(sql))
-        .bind(column(|event| &event.aggregate))
-        .bind(events.iter().map(|event| event.version).collect::<Vec<i64>>())
-        .bind(column(|event| &event.kind))
-        .bind(column(|event| &event.data))
-        .bind(events.iter().map(|event| event.occurred_at.as_micros()).collect::<Vec<i64>>())
-        .bind(traces)
-        .execute(tx)
-        .await;
-    match written {
-        Ok(_) => Ok(()),
-        Err(error) if is_taken(&error) => {
-            let ids: Vec<String> = events.iter().map(Event::id).collect();
-            Err(StoreError::Conflict(format!("one of {} exists", ids.join(", "))))
+pub fn append<'a>(
+    tx: &'a mut PgConnection,
+    table: &'a str,
+    events: &'a [Event],
+) -> BoxFuture<'a, Result<(), StoreError>> {
+    Box::pin(async move {
+        if events.is_empty() {
+            return Ok(());
         }
-        Err(error) => Err(error.into()),
-    }
+        let trace = Context::current().trace.map(|trace| trace.to_string());
+        let sql = format!(
+            "INSERT INTO {table} ({COLUMNS})
+         SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[])"
+        );
+        let column = |of: fn(&Event) -> &str| events.iter().map(of).collect::<Vec<&str>>();
+        let traces: Vec<Option<&str>> =
+            events.iter().map(|event| event.traceparent.as_deref().or(trace.as_deref())).collect();
+        let written = sqlx::query(AssertSqlSafe(sql))
+            .bind(column(|event| &event.aggregate))
+            .bind(events.iter().map(|event| event.version).collect::<Vec<i64>>())
+            .bind(column(|event| &event.kind))
+            .bind(column(|event| &event.data))
+            .bind(events.iter().map(|event| event.occurred_at.as_micros()).collect::<Vec<i64>>())
+            .bind(traces)
+            .execute(tx)
+            .await;
+        match written {
+            Ok(_) => Ok(()),
+            Err(error) if is_taken(&error) => {
+                let ids: Vec<String> = events.iter().map(Event::id).collect();
+                Err(StoreError::Conflict(format!("one of {} exists", ids.join(", "))))
+            }
+            Err(error) => Err(error.into()),
+        }
+    })
 }
 
 /// All events of an aggregate, oldest first.
 ///
 /// # Errors
 /// When the table cannot be read.
-pub async fn events_of(connection: &mut PgConnection, table: &str, aggregate: &str) -> Result<Vec<Event>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM {table} WHERE aggregate = $1 ORDER BY version");
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(aggregate).fetch_all(connection).await?;
-    Ok(rows.iter().map(event_of).collect::<Result<_, _>>()?)
+pub fn events_of<'a>(
+    connection: &'a mut PgConnection,
+    table: &'a str,
+    aggregate: &'a str,
+) -> BoxFuture<'a, Result<Vec<Event>, StoreError>> {
+    Box::pin(async move {
+        let sql = format!("SELECT {COLUMNS} FROM {table} WHERE aggregate = $1 ORDER BY version");
+        let rows = sqlx::query(AssertSqlSafe(sql)).bind(aggregate).fetch_all(connection).await?;
+        Ok(rows.iter().map(event_of).collect::<Result<_, _>>()?)
+    })
 }
 
 /// How many sequences one statement marks as lost: each must end before the server's time limit.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use redis::Script;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -110,63 +111,71 @@ impl VersionedCache {
     }
 
     /// The version and the value behind each key, in order.
-    pub async fn get(&self, keys: &[String]) -> Vec<Option<(i64, String)>> {
-        let found: Result<Vec<Option<String>>, StoreError> = match keys.is_empty() || !self.is_to_be_asked().await {
-            true => Ok(Vec::new()),
-            false => self.redis.run(&GET, keys, &[]).await,
-        };
-        let mut found = found.unwrap_or_default();
-        found.resize(keys.len(), None);
-        let read = |held: String| parse(&held).and_then(|(version, value)| Some((version, value?.to_owned())));
-        found.into_iter().map(|held| held.and_then(read)).collect()
+    pub fn get<'a>(&'a self, keys: &'a [String]) -> BoxFuture<'a, Vec<Option<(i64, String)>>> {
+        Box::pin(async move {
+            let found: Result<Vec<Option<String>>, StoreError> = match keys.is_empty() || !self.is_to_be_asked().await {
+                true => Ok(Vec::new()),
+                false => self.redis.run(&GET, keys, &[]).await,
+            };
+            let mut found = found.unwrap_or_default();
+            found.resize(keys.len(), None);
+            let read = |held: String| parse(&held).and_then(|(version, value)| Some((version, value?.to_owned())));
+            found.into_iter().map(|held| held.and_then(read)).collect()
+        })
     }
 
     /// Remembers what is not older than what is known already.
-    pub async fn put(&self, entries: &[Entry]) {
-        if entries.is_empty() || !self.is_to_be_asked().await {
-            return;
-        }
-        let mut keys = Vec::with_capacity(entries.len() * 2);
-        let mut arguments = vec![self.ttl.as_millis().to_string()];
-        for Entry { key, alias, version, value } in entries {
-            keys.extend([key.clone(), alias.clone().unwrap_or_default()]);
-            arguments.extend([version.to_string(), value.clone()]);
-        }
-        // What was not remembered is read from the store again.
-        let _: Result<(), StoreError> = self.redis.run(&PUT, &keys, &arguments).await;
+    pub fn put<'a>(&'a self, entries: &'a [Entry]) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if entries.is_empty() || !self.is_to_be_asked().await {
+                return;
+            }
+            let mut keys = Vec::with_capacity(entries.len() * 2);
+            let mut arguments = vec![self.ttl.as_millis().to_string()];
+            for Entry { key, alias, version, value } in entries {
+                keys.extend([key.clone(), alias.clone().unwrap_or_default()]);
+                arguments.extend([version.to_string(), value.clone()]);
+            }
+            // What was not remembered is read from the store again.
+            let _: Result<(), StoreError> = self.redis.run(&PUT, &keys, &arguments).await;
+        })
     }
 
     /// Forgets what is older than that version of each key, for good. What the server does not hear of
     /// is repeated, and until it has heard of it, nothing is read from it.
-    pub async fn outdate(&self, versions: &[(String, i64)]) {
-        if versions.is_empty() || self.send(versions).await.is_ok() {
-            return;
-        }
-        let mut owed = self.owed();
-        for (key, version) in versions {
-            let known = owed.versions.entry(key.clone()).or_insert(*version);
-            *known = (*known).max(*version);
-        }
-        if owed.versions.len() > OWED_MAX {
-            owed.versions.clear();
-            owed.distrusted_until = Some(Instant::now() + self.ttl);
-        }
-        drop(owed);
-        self.owing.notify_one();
+    pub fn outdate<'a>(&'a self, versions: &'a [(String, i64)]) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if versions.is_empty() || self.send(versions).await.is_ok() {
+                return;
+            }
+            let mut owed = self.owed();
+            for (key, version) in versions {
+                let known = owed.versions.entry(key.clone()).or_insert(*version);
+                *known = (*known).max(*version);
+            }
+            if owed.versions.len() > OWED_MAX {
+                owed.versions.clear();
+                owed.distrusted_until = Some(Instant::now() + self.ttl);
+            }
+            drop(owed);
+            self.owing.notify_one();
+        })
     }
 
     /// Repeats failed invalidations until shutdown, so that other readers of the server hear of them
     /// even if nobody asks here.
-    pub async fn catch_up(self: Arc<Self>, shutdown: CancellationToken) {
-        loop {
-            let settled = self.settle().await;
-            tokio::select! {
-                biased;
-                () = shutdown.cancelled() => return,
-                () = self.owing.notified(), if settled => {}
-                () = tokio::time::sleep(RETRY), if !settled => {}
+    pub fn catch_up(self: Arc<Self>, shutdown: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            loop {
+                let settled = self.settle().await;
+                tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => return,
+                    () = self.owing.notified(), if settled => {}
+                    () = tokio::time::sleep(RETRY), if !settled => {}
+                }
             }
-        }
+        })
     }
 
     async fn is_to_be_asked(&self) -> bool {
