@@ -122,6 +122,11 @@ pub fn channel(env: &Env, role: &str, identity: Identity, deadline: Duration) ->
         .http2_keep_alive_interval(Duration::from_secs(10))
         .keep_alive_timeout(Duration::from_secs(5))
         .keep_alive_while_idle(true)
+        // HTTP/2 may remember the streams whose callers gave up, so that it can ignore late answers; it forgets them by
+        // the machine's clock, which virtual time does not see. So it remembers none, and a late answer is no error of
+        // the peer: one of the shop's own roles, which was slow.
+        .http2_max_concurrent_reset_streams(0)
+        .http2_max_local_error_reset_streams(None)
         .tcp_nodelay(true);
     let network = env.network.clone();
     let connector = service_fn(move |_: http::Uri| {

@@ -1,10 +1,15 @@
 //! The same seed gives the same run, to the byte.
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use scenario::{known, parse};
-use shopctl::campaign::engine::{Simulated, play};
+use shopctl::campaign::engine::{Simulated, play, play_untraced};
 use shopctl::campaign::play::{Changes, Source};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use world::trace::TraceLayer;
 
 use crate::harness::{Bench, SMALL, TINY};
 
@@ -83,6 +88,42 @@ fn a_seed_with_the_faults_that_it_draws_leaves_the_same_trace_too() {
         assert_eq!(first_difference(&first.trace, &second.trace), None, "seed {seed}");
         assert_eq!(first.record, second.record);
     }
+}
+
+/// Holds the simulation up, once, in real time: what a busy machine does.
+struct Stall {
+    /// In the simulation's time.
+    at: Duration,
+    done: AtomicBool,
+}
+
+impl<S: Subscriber> Layer<S> for Stall {
+    #[expect(clippy::disallowed_methods, reason = "the machine's time has to pass, and no other")]
+    fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
+        let late = turmoil::sim_elapsed().is_some_and(|elapsed| elapsed >= self.at);
+        if late && !self.done.swap(true, Ordering::Relaxed) {
+            // Longer than HTTP/2 remembers a stream that its caller has given up, if it looks at the machine's clock.
+            std::thread::sleep(Duration::from_millis(1_500));
+        }
+    }
+}
+
+#[test]
+fn a_machine_that_stalls_leaves_the_same_trace() {
+    let pause = "faults: [{ name: still, at: 1s, for: 9s, target: process:inventory, kind: pause }]\nexpect:";
+    let text = TINY.replace("duration: 2s", "duration: 12s").replace("rate: 30", "rate: 6").replace("expect:", pause);
+    let scenario = parse(&text, "still.yaml", &[], &known()).unwrap();
+    let traced = |stall_at: u64| {
+        let (trace, stall) = (TraceLayer::default(), Stall { at: Duration::from_secs(stall_at), done: false.into() });
+        let subscriber = tracing_subscriber::registry().with(trace.clone()).with(stall);
+        let played = tracing::subscriber::with_default(subscriber, || play_untraced(&scenario));
+        played.map_err(|failure| failure.message).unwrap();
+        trace.take()
+    };
+    // Just before the late answers come.
+    let [never, stalled] = [traced(u64::MAX), traced(9)];
+    assert!(never.contains("rpc received service=order"));
+    assert_eq!(first_difference(&never, &stalled), None);
 }
 
 #[test]
