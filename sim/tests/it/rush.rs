@@ -75,7 +75,7 @@ impl Rush {
     pub fn customers(&self, round: usize, count: usize, regrets: Regrets) -> JoinSet<()> {
         let customer = |customer: usize| {
             let rush = self.clone();
-            let regrets = regrets == Regrets::EveryOther && customer % 2 == 0;
+            let regrets = regrets == Regrets::EveryOther && customer.is_multiple_of(2);
             async move {
                 for number in (customer..).step_by(count) {
                     if rush.over.is_cancelled() {
