@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::failure::ServerError;
 
-/// How long somebody may take until they wait, on a machine that is busy with other things.
+/// How long a writer may take until it waits, on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -43,10 +43,10 @@ impl Meddling {
         Ok(())
     }
 
-    /// Waits until somebody waits for them.
+    /// Returns when a writer waits for them.
     ///
     /// # Errors
-    /// When nobody does, or the database refuses.
+    /// When no writer does, or the database refuses.
     pub async fn until_somebody_waits(&mut self) -> Result<(), ServerError> {
         timeout(PATIENCE, self.somebody_waits()).await.map_err(|_| failed("nobody waits"))?
     }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use servers::{LocalServers, Server};
 
-/// How long a test waits for what has to happen: longer than a slow machine takes that is busy with other things. A test
-/// that passes does not wait for the end of it.
+/// How long a test waits for what has to happen: longer than a slow machine takes that is busy with other things.
+/// A test that passes does not wait for the end of it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A condition that other processes bring about.

@@ -55,7 +55,7 @@ expect:
 warmup: 500ms
 "#;
 
-/// Where nobody listens: only root may, and nobody does. A port that was free a moment ago may be another's by now.
+/// Where no server listens: only root may. A port that was free a moment ago may be another server's by now.
 pub const NOBODY: &str = "127.0.0.1:1";
 /// A setting: who orders and does not say how long they wait, waits as long as it takes.
 pub const PATIENT: &str = "gateway.order_wait=30s";

@@ -24,7 +24,7 @@ const BEFORE_ANEW: usize = 6;
 /// Each has one order under way.
 const CUSTOMERS: usize = 70;
 
-/// Slow enough that orders are in flight, and quick to notice that nobody drives an order any more. A busy machine is
+/// Slow enough that orders are in flight, and quick to notice that no driver has an order any more. A busy machine is
 /// no outage: the breaker stays closed.
 const SETTINGS: [&str; 8] = [
     "acquirer.latency=300ms..450ms",

@@ -72,8 +72,8 @@ async fn start_with(settings: &[(&str, &str)], chaos: bool) -> Running {
     Running { env, family, ops: ops_address }
 }
 
-/// How long a test waits for what has to happen: longer than a slow machine takes that is busy with other things. A test
-/// that passes does not wait for the end of it.
+/// How long a test waits for what has to happen: longer than a slow machine takes that is busy with other things.
+/// A test that passes does not wait for the end of it.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Running {

@@ -519,7 +519,7 @@ async fn a_caller_that_goes_away_ends_the_work() {
 
 // Peers that are not there.
 
-/// Where at first nobody listens.
+/// Where at first no server listens.
 #[derive(Default)]
 struct Place(Mutex<Option<MemoryNetwork>>);
 

@@ -23,8 +23,8 @@ impl Clock for TestClock {
     }
 }
 
-/// How long a test waits for what has to happen: longer than a slow machine takes that is busy with other things. A test
-/// that passes does not wait for the end of it.
+/// How long a test waits for what has to happen: longer than a slow machine takes that is busy with other things.
+/// A test that passes does not wait for the end of it.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The outcome of `work`, which comes within [`PATIENCE`].

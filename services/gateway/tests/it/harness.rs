@@ -263,8 +263,8 @@ async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Reply {
     }
 }
 
-/// How long a test waits for what has to happen: longer than a slow machine takes that is busy with other things. A test
-/// that passes does not wait for the end of it.
+/// How long a test waits for what has to happen: longer than a slow machine takes that is busy with other things.
+/// A test that passes does not wait for the end of it.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Asks again until `holds`, for at most [`PATIENCE`].

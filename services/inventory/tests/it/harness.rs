@@ -140,8 +140,8 @@ impl Shop {
     }
 }
 
-/// How long a test waits for what has to happen: longer than a slow machine takes that is busy with other things. A test
-/// that passes does not wait for the end of it.
+/// How long a test waits for what has to happen: longer than a slow machine takes that is busy with other things.
+/// A test that passes does not wait for the end of it.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Polls until there is an answer; fails after [`PATIENCE`].

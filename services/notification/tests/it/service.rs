@@ -162,8 +162,8 @@ impl Running {
     }
 }
 
-/// How long a test waits for what has to happen: longer than a slow machine takes that is busy with other things. A test
-/// that passes does not wait for the end of it.
+/// How long a test waits for what has to happen: longer than a slow machine takes that is busy with other things.
+/// A test that passes does not wait for the end of it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[tokio::test]

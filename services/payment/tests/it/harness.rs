@@ -79,8 +79,8 @@ fn serve(service: Service, main: BoundPort, ops: BoundPort) {
     tokio::spawn(chassis::serve::run(service, main.listen().unwrap(), ops.listen().unwrap()));
 }
 
-/// How long a test waits for what has to happen: longer than a slow machine takes that is busy with other things. A test
-/// that passes does not wait for the end of it.
+/// How long a test waits for what has to happen: longer than a slow machine takes that is busy with other things.
+/// A test that passes does not wait for the end of it.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Starts both with these settings, such as `("acquirer.latency", "0ms")`.

@@ -23,8 +23,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status};
 
-/// How long a test waits for what has to happen: longer than a slow machine takes that is busy with other things. A test
-/// that passes does not wait for the end of it.
+/// How long a test waits for what has to happen: longer than a slow machine takes that is busy with other things.
+/// A test that passes does not wait for the end of it.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 pub struct Shop {

@@ -298,7 +298,7 @@ async fn a_write_that_nobody_waits_for_any_more_has_the_relay_look_now_and_once_
         Meddling::begin(&borrowed.connections, "test_db", "UPDATE counters SET value = 7").await.unwrap();
     tokio::select! {
         biased;
-        written = kept.write("count", sqlx::query(COUNT).bind("a")) => panic!("it waits for the other's row: {written:?}"),
+        written = kept.write("count", sqlx::query(COUNT).bind("a")) => panic!("another has the row: {written:?}"),
         waits = meddling.until_somebody_waits() => waits.unwrap(),
     }
     db.committed().notified().await;

@@ -24,8 +24,8 @@ use tonic::{Response, Status};
 
 pub const ADMIN: &str = "admin@example.test";
 pub const PASSWORD: &str = "correct horse";
-/// How long a test waits for what has to happen: longer than a slow machine takes that is busy with other things. A test
-/// that passes does not wait for the end of it.
+/// How long a test waits for what has to happen: longer than a slow machine takes that is busy with other things.
+/// A test that passes does not wait for the end of it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub struct Shop {
