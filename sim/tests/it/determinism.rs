@@ -1,7 +1,7 @@
 //! The same seed gives the same run, to the byte.
 
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use scenario::{known, parse};
@@ -90,38 +90,55 @@ fn a_seed_with_the_faults_that_it_draws_leaves_the_same_trace_too() {
     }
 }
 
-/// Holds the simulation up, once, in real time: what a busy machine does.
-struct Stall {
-    /// In the simulation's time.
-    at: Duration,
-    done: AtomicBool,
+/// Inventory stands still, so that the order service gives calls up whose answers come all at once, and late.
+const STANDS_STILL: &str = "
+version: 1
+name: still
+about: late answers to calls that were given up
+seed: 5
+shop:
+  users: 80
+  catalog: { generate: 2, stock: 1000 }
+  settings: { order.step_timeout: 1s }
+load:
+  buyers:
+    executor: constant-vus
+    vus: 8
+    duration: 4s
+    journey: [ order: { items: [{ sku: any, quantity: 1 }] } ]
+faults: [{ name: still, at: 1s, for: 2600ms, target: process:inventory, kind: pause }]
+expect: { late_journeys: 1 }
+";
+
+/// Holds the simulation up now and then, in real time: what a busy machine does.
+struct Stalls {
+    /// The next one, in milliseconds of the simulation's time.
+    next_ms: AtomicU64,
 }
 
-impl<S: Subscriber> Layer<S> for Stall {
+impl<S: Subscriber> Layer<S> for Stalls {
     #[expect(clippy::disallowed_methods, reason = "the machine's time has to pass, and no other")]
     fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
-        let late = turmoil::sim_elapsed().is_some_and(|elapsed| elapsed >= self.at);
-        if late && !self.done.swap(true, Ordering::Relaxed) {
-            // Longer than HTTP/2 remembers a stream that its caller has given up, if it looks at the machine's clock.
-            std::thread::sleep(Duration::from_millis(1_500));
+        let now_ms = turmoil::sim_elapsed().map_or(0, |elapsed| elapsed.as_millis() as u64);
+        if now_ms >= self.next_ms.load(Ordering::Relaxed) {
+            self.next_ms.store(now_ms + 300, Ordering::Relaxed);
+            // Longer than HTTP/2 remembers a stream that was given up, if it looks at the machine's clock.
+            std::thread::sleep(Duration::from_millis(1_100));
         }
     }
 }
 
 #[test]
 fn a_machine_that_stalls_leaves_the_same_trace() {
-    let pause = "faults: [{ name: still, at: 1s, for: 9s, target: process:inventory, kind: pause }]\nexpect:";
-    let text = TINY.replace("duration: 2s", "duration: 12s").replace("rate: 30", "rate: 6").replace("expect:", pause);
-    let scenario = parse(&text, "still.yaml", &[], &known()).unwrap();
-    let traced = |stall_at: u64| {
-        let (trace, stall) = (TraceLayer::default(), Stall { at: Duration::from_secs(stall_at), done: false.into() });
-        let subscriber = tracing_subscriber::registry().with(trace.clone()).with(stall);
+    let scenario = parse(STANDS_STILL, "still.yaml", &[], &known()).unwrap();
+    let traced = |first_ms: u64| {
+        let (trace, stalls) = (TraceLayer::default(), Stalls { next_ms: first_ms.into() });
+        let subscriber = tracing_subscriber::registry().with(trace.clone()).with(stalls);
         let played = tracing::subscriber::with_default(subscriber, || play_untraced(&scenario));
         played.map_err(|failure| failure.message).unwrap();
         trace.take()
     };
-    // Just before the late answers come.
-    let [never, stalled] = [traced(u64::MAX), traced(9)];
+    let [never, stalled] = [u64::MAX, 1_500].map(traced);
     assert!(never.contains("rpc received service=order"));
     assert_eq!(first_difference(&never, &stalled), None);
 }
