@@ -12,7 +12,6 @@ use chassis::hazard::Hazards;
 use chassis::net::SystemNetwork;
 use load::api::Api;
 use load::journey::seen;
-use shop;
 use shop::http::HttpClient;
 use shop::machine::{Meter, Part};
 use sqlx::Connection as _;
