@@ -46,7 +46,7 @@ pub type PeerChannel = InterceptedService<Road, Signer>;
 pub enum Identity {
     /// In the service's own name, with a short-lived token of its own.
     Service(Env),
-    /// In the name of whoever made the current request.
+    /// In the name of the caller of the current request.
     Caller(Env),
 }
 

@@ -56,7 +56,7 @@ pub fn listen(
         let consumer = loop {
             match log.consumer(stream, settings.clone()).await {
                 Ok(consumer) => break consumer,
-                // Whoever publishes to the stream makes it, and may only just be starting.
+                // The publisher of the stream creates it, and may only just be starting.
                 Err(error) if tries < STARTING_TRIES => tracing::debug!(%stream, %error, "cannot consume yet"),
                 Err(error) => tracing::warn!(%stream, %error, "cannot consume; trying again"),
             }

@@ -9,7 +9,7 @@ use crate::stream::Stream;
 /// Why an event was not appended.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PublishError {
-    /// The subject's last sequence is another one than expected: somebody published meanwhile, or
+    /// The subject's last sequence is another one than expected: another writer published meanwhile, or
     /// the log has lost messages. Nothing was appended.
     #[error("the subject's last sequence is {actual}, not {expected}")]
     WrongLast { expected: i64, actual: i64 },
@@ -49,9 +49,9 @@ pub trait EventLog: Send + Sync + 'static {
     /// How many messages each durable consumer of the stream has not acknowledged yet.
     async fn lag(&self, stream: Stream) -> Result<Vec<Lag>, StoreError>;
 
-    /// Makes sure that the stream exists. Only whoever publishes to it may ask for that, and only
+    /// Makes sure that the stream exists. Only its publisher may ask for that, and only
     /// before publishing: an empty stream in the place of a lost one has to be refilled first.
-    /// (`DEAD_LETTERS`, which nobody refills, is prepared by whoever consumes.)
+    /// (`DEAD_LETTERS`, which is never refilled, is prepared by each consumer.)
     async fn prepare(&self, stream: Stream) -> Result<(), StoreError>;
 
     /// The log has lost everything behind the sequence `last` of the stream. Each durable consumer

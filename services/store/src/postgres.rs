@@ -141,7 +141,7 @@ impl Db {
             metrics.connections(name, move || connections(&pools));
             let (committed, batch_max) = (Arc::default(), servers.batch_max);
             let db = Self { name, pool, kept, relaxed, metrics, committed, batch_max, hazards };
-            // Whoever was here before may have left a statement to the server.
+            // A previous process may have died with a statement still running.
             db.unknown();
             Ok(db)
         })

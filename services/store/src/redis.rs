@@ -33,7 +33,7 @@ impl Redis {
     /// Connects.
     ///
     /// # Errors
-    /// One line: the URL is wrong, nobody answers there, or the login is refused.
+    /// One line: the URL is wrong, the server does not answer, or the login is refused.
     pub fn connect(servers: &Servers) -> BoxFuture<'_, Result<Self, StoreError>> {
         Box::pin(async move {
             let failed = |error: RedisError| StoreError::Unavailable(format!("Redis: {}", plain(&error)));

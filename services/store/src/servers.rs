@@ -19,7 +19,7 @@ pub struct Servers {
     /// Most writes of one transaction, and most events that a relay has on their way; 1 for each by itself, to
     /// measure against. Usually [`crate::gather::BATCH_MAX`].
     pub batch_max: usize,
-    /// What may befall whoever writes there.
+    /// What may befall a writer there.
     pub hazards: Hazards,
 }
 

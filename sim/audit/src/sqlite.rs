@@ -35,7 +35,7 @@ impl SqliteBooks {
     /// # Errors
     /// When a database is missing.
     pub fn open(storage: &Storage) -> Result<Self, StoreError> {
-        let log = storage.open_read_only("event_log")?;
+        let log = storage.open_read_only(eventlog::sqlite::DATABASE)?;
         let courier = match storage.open_read_only(notification::DATABASE) {
             Ok(courier) => Some(courier),
             Err(_) if !notifies(&log)? => None,

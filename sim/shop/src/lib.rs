@@ -25,7 +25,7 @@ pub enum World {
     Embedded,
     /// Real time, on private PostgreSQL, JetStream and Redis.
     Local,
-    /// Real time, on servers that somebody runs.
+    /// Real time, on servers that the operator runs.
     External,
     /// Virtual time: CPU costs nothing, so latencies are not judged.
     Simulated,

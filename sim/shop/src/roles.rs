@@ -155,7 +155,7 @@ pub fn needs(name: &str) -> Needs {
 
 /// The databases of the embedded family: the roles' own, and the event log's.
 pub fn databases() -> impl Iterator<Item = &'static str> {
-    REGISTRY.into_iter().filter_map(|role| role.database).chain(["event_log"])
+    REGISTRY.into_iter().filter_map(|role| role.database).chain([eventlog::sqlite::DATABASE])
 }
 
 /// The environment variable that sets `setting` (`role.name`) under `shopctl serve`.

@@ -99,7 +99,7 @@ struct Moved {
 
 /// What became of a product's units, up to the moment at which there were none left to give.
 fn of_product(storage: &Storage, around: &Around, product: i64) -> Result<String, StoreError> {
-    let books = storage.open_read_only("inventory_db")?;
+    let books = storage.open_read_only(inventory::DATABASE)?;
     let sql = "SELECT coalesce(sum(quantity), 0) FROM restocks WHERE product_id = ?1";
     let came: i64 = books.query_row(sql, [product], |row| row.get(0))?;
     let sql =
@@ -108,7 +108,7 @@ fn of_product(storage: &Storage, around: &Around, product: i64) -> Result<String
         let (order, kind, data): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
         Ok((order, kind, data, Timestamp::from_micros(row.get(3)?)))
     })?;
-    let sku = storage.open_read_only("product_db").ok().and_then(|products| {
+    let sku = storage.open_read_only(product::DATABASE).ok().and_then(|products| {
         products.query_row("SELECT sku FROM products WHERE id = ?1", [product], |row| row.get::<_, String>(0)).ok()
     });
     let (mut left, mut moved) = (came, Vec::new());

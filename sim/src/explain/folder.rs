@@ -54,7 +54,7 @@ impl Folder {
         }
         let storage = Storage::Folder(path.to_owned());
         let orders = storage
-            .open_read_only("order_db")
+            .open_read_only(order::DATABASE)
             .map_err(|error| format!("{}: no books here: {error}", path.display()))?;
         let mut notes = Vec::new();
         if FolderLock::is_taken(path) {
@@ -95,7 +95,7 @@ impl Folder {
     /// # Errors
     /// One line: there are none, or the record cannot be read.
     pub fn simulated(storage: &Storage, record: Vec<u8>, around: Around) -> Result<Self, String> {
-        let orders = storage.open_read_only("order_db").map_err(|error| format!("no books: {error}"))?;
+        let orders = storage.open_read_only(order::DATABASE).map_err(|error| format!("no books: {error}"))?;
         let (path, record) = (PathBuf::from("the simulation"), Some(RunRecord::of(record)?));
         Ok(Self { path, storage: storage.clone(), orders, record, around: Some(around), notes: Vec::new() })
     }
@@ -216,14 +216,14 @@ impl Folder {
     }
 
     fn behind(&self, id: &str) -> Result<Behind, StoreError> {
-        let payment = self.storage.open_read_only("payment_db")?;
+        let payment = self.storage.open_read_only(payment::DATABASE)?;
         let sql = "SELECT version, kind, data, occurred_at, published_seq
                    FROM payment_events WHERE aggregate = ?1 ORDER BY version";
         let payment = all(&payment, sql, [id], happened_row)?;
-        let acquirer = self.storage.open_read_only("acquirer_db")?;
+        let acquirer = self.storage.open_read_only(acquirer::DATABASE)?;
         let sql = "SELECT sequence, kind, amount_minor, currency, at FROM ledger WHERE key = ?1 ORDER BY sequence";
         let ledger = all(&acquirer, sql, [id], ledger_row)?;
-        let inventory = self.storage.open_read_only("inventory_db")?;
+        let inventory = self.storage.open_read_only(inventory::DATABASE)?;
         let now = inventory.unchecked_transaction()?;
         let sql = "SELECT product_id, quantity, state FROM reservations WHERE order_id = ?1 ORDER BY product_id";
         let reservations = all(&now, sql, [id], |row| {

@@ -14,7 +14,7 @@ pub(super) struct TakeOver<'a> {
     pub from: i64,
     /// How long nothing was written.
     pub silence: Duration,
-    /// The work was in somebody's hands, not waiting for its due time.
+    /// An owner was driving the order; it was not waiting for its due time.
     pub lost_owner: bool,
 }
 
